@@ -1,0 +1,44 @@
+"""The contract: what a model version needs and promises, stored beside its model file."""
+
+from typing import Literal
+
+from perennial.calibration import Calibrator
+from perennial.columns import Column
+from perennial.recipe import Recipe
+from perennial.record import Record
+from perennial.spec.features import Freshness
+
+
+class Contract(Record):
+    """What a version needs to answer, and what it was made from."""
+
+    format_version: Literal[1] = 1
+    """Version of this format."""
+    model: str
+    """Name of the model."""
+    run_key: str
+    """Digests of spec, definitions, dataset, code and seed, hashed together."""
+    service: str
+    """Feast feature service that it reads."""
+    service_digest: str
+    """SHA-256 of the service's views, fields and types; serving refuses another."""
+    join_keys: tuple[str, ...]
+    """Join keys that a request brings, in order."""
+    columns: tuple[Column, ...]
+    """What the model sees, in order."""
+    freshness: tuple[Freshness, ...]
+    """Limits by view, and what happens beyond them."""
+    recipe: Recipe
+    """How it was fitted."""
+    calibrator: Calibrator
+    """Applied to the model's probability."""
+    threshold: float
+    """Decide *positive* from this calibrated probability on."""
+    dataset: str
+    """Digest of the dataset."""
+    trained_from: str
+    """Begin of the training rows, ISO 8601 UTC."""
+    trained_until: str
+    """End of the training rows, exclusive."""
+    seed: int
+    """Seed of the fit."""

@@ -1,0 +1,47 @@
+"""Every error that Perennial raises on purpose; the tree, and what the command line makes of it.
+
+```text
+PerennialError
+├── SpecError        a model spec is wrong; fix the file                          exit 2
+├── DataError        a source, definition or dataset is wrong; fix the data       exit 2
+├── NotFoundError    no such model, version, run or file                          exit 4
+└── PlatformError    a registry, store or cluster failed; may be tried again      exit 75
+```
+
+A message says where, what was found and what is allowed. Foreign exceptions are translated in the one module that
+imports the library, with `raise … from error`. A failed gate or a drifted window is a result, never one of these.
+"""
+
+
+class PerennialError(Exception):
+    """The base of every error raised on purpose. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class SpecError(PerennialError):
+    """A model spec is wrong: the file must be changed, trying again is useless."""
+
+    exit_code = 2
+
+
+class DataError(PerennialError):
+    """A source, a feature definition or a dataset is wrong: the data must be changed, trying again is useless."""
+
+    exit_code = 2
+
+
+class NotFoundError(PerennialError):
+    """What was asked for by name does not exist."""
+
+    exit_code = 4
+
+
+class PlatformError(PerennialError):
+    """A registry, store, ledger or cluster failed or is locked: the same call may work later."""
+
+    exit_code = 75
+
+
+GATES_NOT_PASSED = 3
+"""Exit code of a run that ended with a result other than a registered version: not an error."""

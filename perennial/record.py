@@ -1,0 +1,37 @@
+"""The base of everything that is stored as JSON: frozen, unknown keys refused, the same bytes for the same values."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from perennial.errors import DataError, NotFoundError
+
+
+class Record(BaseModel):
+    """A stored value. Written as sorted, indented JSON; NaN and infinity are refused: a number that is not there is null."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def to_json(self) -> str:
+        """This record as JSON text that ends in a newline."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write this record to `path`."""
+        path.write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The record stored at `path`.
+
+        Raises:
+            NotFoundError: there is no such file.
+            DataError: the file is not such a record.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{path}: no such file; expected a stored {cls.__name__}") from error
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: not a stored {cls.__name__}: {error}") from error

@@ -1,0 +1,69 @@
+"""What a model needs once it is trained: serving, monitoring, retraining."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from perennial.spec.part import Part
+
+
+class Serving(Part):
+    """What the endpoint promises."""
+
+    p95_ms: float = Field(50.0, gt=0)
+    """Latency budget of one request, 95th percentile in milliseconds, lookup included. 50 by default: unnoticed in a page."""
+    log_required: bool = False
+    """Whether an answer is refused (503) when its row cannot be logged. No by default: an answer outweighs its record."""
+
+
+class MonitoredColumn(Part):
+    """A column whose distribution is watched."""
+
+    name: str = Field(min_length=1)
+    """A feature, a request-time field, or `probability` (the model's output)."""
+    method: Literal["wasserstein", "psi", "jensenshannon", "ks", "chisquare", "mean"]
+    """Evidently's statistic for it; always explicit, because its automatic choice switches with the number of rows."""
+
+
+class Monitoring(Part):
+    """How the served model is watched."""
+
+    window_days: int = Field(7, ge=1)
+    """Length of a window in days, by event time. 7 by default: a week holds every weekday once."""
+    columns: tuple[MonitoredColumn, ...] = ()
+    """Columns that are watched, with their methods. None by default."""
+    criteria: tuple[str, ...] = ()
+    """Names of the objective's criteria and guard-rails that are watched on matured windows. None by default."""
+    false_alarms_per_quarter: float = Field(1.0, gt=0)
+    """False alarms that are accepted in a quarter, over all columns together. 1 by default."""
+    material_size_sd: float = Field(0.1, ge=0)
+    """Smallest step, in standard deviations of the reference, that can alarm. 0.1 by default: less is noise to act on."""
+
+
+class Retraining(Part):
+    """When the model is trained again."""
+
+    mode: Literal["advisory", "automatic"] = "automatic"
+    """`advisory` writes the decision and waits for a person; `automatic` (the default) starts the pipeline: the gates decide."""
+    reasons: tuple[Literal["drift", "hurt", "scheduled", "manual"], ...] = ("hurt", "scheduled", "manual")
+    """Reasons that may start it. Drift alone is not among the defaults: it does not show that training helps."""
+    max_age_days: int | None = Field(None, ge=1)
+    """Age of the champion at which a *scheduled* retrain is due; required exactly when that reason is listed."""
+    windows_required: int = Field(2, ge=1)
+    """m of *m of n*: how many of the newest windows must alarm. 2 by default."""
+    windows_considered: int = Field(3, ge=1)
+    """n of *m of n*: how many of the newest windows are looked at. 3 by default."""
+    cool_down_days: int = Field(28, ge=0)
+    """Days after a training in which no other starts, except *manual*. 28 by default: an evaluation block of new labels."""
+    per_quarter: int = Field(3, ge=1)
+    """Most retrains in a quarter. 3 by default: one a month."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Retraining":
+        if self.windows_required > self.windows_considered:
+            raise ValueError(
+                f"windows_required ({self.windows_required}) must not exceed windows_considered ({self.windows_considered})"
+            )
+        if ("scheduled" in self.reasons) != (self.max_age_days is not None):
+            raise ValueError("max_age_days must be given exactly when 'scheduled' is among the reasons")
+        return self
