@@ -1,0 +1,116 @@
+"""Engines and errors of the ledger's database: how it is opened, how long it waits, what its errors mean."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from perennial.errors import PlatformError
+
+WAIT_SECONDS = 10.0
+"""How long a writer waits for another one. Writes take milliseconds; longer means that something hangs."""
+
+PAUSE_SECONDS = 0.02
+"""How long it pauses between attempts where SQLite does not wait by itself."""
+
+WRITABLE = "make it writable, or set PERENNIAL_STATE to a folder that is"
+
+
+def name_of(url: str) -> str:
+    """The ledger's name in messages: its file, or its URL without the password.
+
+    >>> name_of("sqlite:////team/ledger.db"), name_of("postgresql://me:secret@db/ledger")
+    ('/team/ledger.db', 'postgresql://me:***@db/ledger')
+    """
+    parsed = make_url(url)
+    return str(parsed.database) if parsed.get_backend_name() == "sqlite" else parsed.render_as_string(hide_password=True)
+
+
+def connect(url: str, wait_seconds: float) -> Engine:
+    """An engine on the ledger's database; a missing folder of an SQLite file is made.
+
+    Args:
+        url: SQLAlchemy URL.
+        wait_seconds: how long a writer waits for another one.
+
+    Raises:
+        PlatformError: the URL is not one, or the folder cannot be made.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            return create_engine(parsed)
+        folder = Path(str(parsed.database)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": wait_seconds})
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise PlatformError(f"ledger: not a URL that can be opened ({error}); allowed: sqlite:///… or postgresql://…") from error
+    except OSError as error:
+        raise PlatformError(f"ledger {name_of(url)}: {error.strerror}: {error.filename}; {WRITABLE}") from error
+    event.listen(engine, "connect", partial(_set_up, wait_seconds))
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_up(wait_seconds: float, connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # sqlite3 would begin transactions by itself, late and never for reads; `_begin` does it instead.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode")
+    if cursor.fetchone() != ("wal",):
+        _write_ahead(cursor, wait_seconds)
+    cursor.execute("PRAGMA synchronous=FULL")  # what the ledger says must survive a power cut
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _write_ahead(cursor: DBAPICursor, wait_seconds: float) -> None:
+    # SQLite does not wait for a lock here, although it was told to, when several processes open a new file at once.
+    for _ in range(int(wait_seconds / PAUSE_SECONDS)):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(PAUSE_SECONDS)
+    cursor.execute("PRAGMA journal_mode=WAL")
+
+
+def _begin(connection: Connection) -> None:
+    # A writer takes its lock at once: one that reads first and writes later cannot wait, it fails.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def translated(where: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+    """The database's errors leave the block as PlatformError that says where and what to do.
+
+    Only a broken constraint leaves it as it is: it says that another writer came first, which the ledger can answer.
+    """
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        found = str(error.orig)
+        if "locked" in found or "busy" in found:
+            remedy = (
+                f"another process has held it for more than {wait_seconds:g} s: wait for its end and try again "
+                f"(`fuser {where}` names it)"
+            )
+        elif "unable to open" in found or "readonly" in found:
+            remedy = WRITABLE
+        elif "not a database" in found or "malformed" in found:
+            remedy = "the file is not a ledger or is damaged: put a backup in its place, or move it away to begin a new one"
+        else:
+            remedy = "see the database's message; the same call may work later"
+        raise PlatformError(f"ledger {where}: {found}; {remedy}") from error

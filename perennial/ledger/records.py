@@ -1,0 +1,66 @@
+"""What the ledger hands out: frozen records. Their storage stands in `perennial.ledger.tables`."""
+
+from datetime import datetime
+from typing import Literal
+
+from perennial.recipe import Recipe
+from perennial.record import Record
+
+Mode = Literal["search", "refit"]
+State = Literal["running", "succeeded", "failed"]
+
+
+class Run(Record):
+    """One run of the training pipeline."""
+
+    run_id: str
+    """Identifies the run."""
+    model: str
+    """Name of the model."""
+    mode: Mode
+    """`search`: candidates are compared; `refit`: the champion's recipe is taken."""
+    started: datetime
+    """When it began, UTC."""
+    finished: datetime | None
+    """When it ended, UTC; null while it runs."""
+    state: State
+    """`succeeded` says that the run came to its end, whatever it found; `failed` that it broke."""
+    outcome: str | None
+    """What it found: `registered`, `refused`, `invalid data`, …; null unless it succeeded."""
+    run_key: str | None
+    """Digests of spec, definitions, dataset, code and seed, hashed together; null before the dataset is built."""
+    dataset: str | None
+    """Digest of the dataset; null before it is built."""
+    spec: str
+    """Digest of the model spec."""
+    now: datetime
+    """The time for which it trained, UTC: nothing known later was used."""
+    reason: str
+    """One sentence: how it ended; empty while it runs."""
+    folder: str
+    """Folder of the run's steps and logs."""
+    mlflow_run_id: str | None
+    """Its run in MLflow; null before it is logged."""
+
+
+class Version(Record):
+    """One registered version of a model. Its files lie in the folder of that digest (`perennial.version`)."""
+
+    model: str
+    """Name of the model."""
+    number: int
+    """Counts from 1 within the model."""
+    run_key: str
+    """Digests of spec, definitions, dataset, code and seed, hashed together; unique within the model."""
+    digest: str
+    """Digest of the version folder's manifest, which is the folder's name."""
+    created: datetime
+    """When it was registered, UTC."""
+    run_id: str
+    """The run that made it."""
+    recipe: Recipe
+    """How it was fitted; what a refit repeats."""
+    searched_at: datetime
+    """When its recipe was found by a search, UTC; handed on by refits."""
+    trained_until: datetime
+    """End of its training rows, exclusive, UTC."""

@@ -1,0 +1,111 @@
+"""The ledger's tables as they are now. How they came to be stands in `migrations/versions`; a test holds both equal."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+HEAD = "0001"
+"""Revision that these tables have. Here, so that opening a ledger needs Alembic only when it must be upgraded."""
+
+VERSION_TABLE = "ledger_revision"
+"""Table in which Alembic keeps the revision; its own name, because a database may hold others' tables."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime. A naive one is refused; SQLite, which has no time zones, keeps UTC without one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The value as the database keeps it."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; the ledger takes aware datetimes only")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - its signature
+        """The value as the caller gets it: in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String(200), primary_key=True),
+    Column("model", String(63), nullable=False),
+    Column("mode", String(20), nullable=False),
+    Column("started", UtcTime, nullable=False),
+    Column("finished", UtcTime),
+    Column("state", String(20), nullable=False),
+    Column("outcome", String(40)),
+    Column("run_key", String(64)),
+    Column("dataset", String(64)),
+    Column("spec", String(64), nullable=False),
+    Column("now", UtcTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("mlflow_run_id", String(64)),
+    CheckConstraint("state in ('running', 'succeeded', 'failed')", name="state"),
+    CheckConstraint("(outcome is not null) = (state = 'succeeded')", name="outcome"),
+    Index(None, "model", "started"),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("model", String(63), nullable=False),
+    Column("number", Integer, nullable=False, autoincrement=False),
+    Column("run_key", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("run_id", String(200), ForeignKey("runs.run_id"), nullable=False),
+    Column("recipe", JSON, nullable=False),
+    Column("searched_at", UtcTime, nullable=False),
+    Column("trained_until", UtcTime, nullable=False),
+    PrimaryKeyConstraint("model", "number"),
+    UniqueConstraint("model", "run_key"),
+)
+
+gate_results = Table(
+    "gate_results",
+    metadata,
+    Column("run_id", String(200), ForeignKey("runs.run_id"), nullable=False),
+    Column("position", Integer, nullable=False, autoincrement=False),
+    Column("name", String(200), nullable=False),
+    Column("verdict", String(20), nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("numbers", JSON, nullable=False),
+    PrimaryKeyConstraint("run_id", "position"),
+    UniqueConstraint("run_id", "name"),
+)

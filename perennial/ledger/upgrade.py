@@ -1,0 +1,58 @@
+"""Bringing a database to the tables of this release. Alembic is imported only here, and here only when there is work."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, column, inspect, select, table, text
+
+from perennial.errors import PlatformError
+from perennial.ledger.tables import HEAD, VERSION_TABLE
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+"""Folder of the revisions, shipped inside the package."""
+
+
+def upgrade(readers: Engine, writers: Engine, where: str) -> None:
+    """The database has the tables of this release; processes that come at once wait for the first.
+
+    Args:
+        readers: engine whose transactions read.
+        writers: engine whose transactions may write.
+        where: the ledger's name in messages.
+
+    Raises:
+        PlatformError: the ledger was written by a newer release.
+    """
+    with readers.begin() as connection:
+        if _revision(connection) == HEAD:
+            return
+    with writers.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("select pg_advisory_xact_lock(7033646)"))
+        current = _revision(connection)
+        if current != HEAD:
+            _migrate(connection, current, where)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
+    return None if found is None else str(found)
+
+
+def _migrate(connection: Connection, current: str | None, where: str) -> None:
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise PlatformError(
+            f"ledger {where}: written by a newer release (its revision is {current}, this one knows up to {HEAD}); "
+            "install that release, or point PERENNIAL_STATE to another folder"
+        )
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    with Operations.context(context):
+        for script in reversed(list(scripts.iterate_revisions(HEAD, current or "base"))):
+            script.module.upgrade()
+            context.stamp(scripts, script.revision)
