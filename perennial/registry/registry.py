@@ -1,0 +1,200 @@
+"""Logging runs and versions to MLflow through its client; its process-wide state is never touched."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.errors import PlatformError
+from perennial.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+WAIT_SECONDS = 10.0
+"""How long a locked database is waited for. Writes take milliseconds; longer means that something hangs."""
+
+RUN_TAG = "perennial.run_id"
+"""Tag of an MLflow run that holds our run id; by it a repeated call finds the run."""
+
+NUMBER_TAG = "perennial.version"
+"""Tag of an MLflow model version that holds the number in our ledger, which is the one that counts."""
+
+BATCH = 100
+"""Most parameters or tags that MLflow takes in one call."""
+
+WRITABLE = "make it writable, or set PERENNIAL_STATE to a folder that is"
+
+
+def log_run(
+    settings: Settings,
+    *,
+    run_id: str,
+    model: str,
+    parameters: Mapping[str, object],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    artifacts: Path,
+    now: datetime,
+    wait_seconds: float = WAIT_SECONDS,
+) -> str:
+    """The run is in MLflow with all that belongs to it; its id there. A call that repeats or completes another finds its run.
+
+    The first call of an installation makes MLflow's tables, which takes seconds.
+
+    Args:
+        settings: where MLflow's database and artifacts are; their names.
+        run_id: our run.
+        model: name of the model.
+        parameters: values by name; written as text.
+        metrics: finite numbers by name.
+        tags: texts by name (digests, outcome).
+        artifacts: folder whose files are copied (plots, reports); no model files.
+        now: when it is logged, aware.
+        wait_seconds: how long a locked database is waited for.
+
+    Raises:
+        PlatformError: the database is locked, or something cannot be written.
+    """
+    models = sorted(path.name for path in artifacts.rglob("*.skops"))
+    if models:
+        raise ValueError(f"{artifacts}: {models[0]} is a model file; MLflow gets a link to the version folder instead")
+    moment = int(now.astimezone(UTC).timestamp() * 1000)
+    with _client(settings, wait_seconds) as client:
+        experiment = _experiment(client, settings)
+        found = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1)
+        if found and found[0].info.status == "FINISHED":
+            return str(found[0].info.run_id)
+        if found:
+            logged = str(found[0].info.run_id)
+        else:
+            created = client.create_run(experiment, start_time=moment, tags={RUN_TAG: run_id}, run_name=run_id)
+            logged = str(created.info.run_id)
+        _log(client, logged, parameters, metrics, {**tags, "perennial.model": model}, moment)
+        client.log_artifacts(logged, str(artifacts))
+        client.set_terminated(logged, "FINISHED", end_time=moment)
+        return logged
+
+
+def add_version(
+    settings: Settings,
+    *,
+    model: str,
+    number: int,
+    source: Path,
+    mlflow_run_id: str,
+    tags: Mapping[str, str],
+    wait_seconds: float = WAIT_SECONDS,
+) -> str:
+    """The version is in MLflow's registry as a link to its folder; its number there. A repeated call finds it.
+
+    MLflow counts for itself; its number differs from ours when its database was lost. Ours is in the tag `perennial.version`.
+
+    Args:
+        settings: where MLflow's database is.
+        model: name of the model.
+        number: the version's number in the ledger.
+        source: the version's folder.
+        mlflow_run_id: MLflow's run that made it.
+        tags: texts by name.
+        wait_seconds: how long a locked database is waited for.
+
+    Raises:
+        PlatformError: the database is locked or cannot be written.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with _client(settings, wait_seconds) as client:
+        try:
+            client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        for version in client.search_model_versions(f"name = '{model}'"):
+            if version.tags.get(NUMBER_TAG) == str(number):
+                return str(version.version)
+        everything = {**tags, NUMBER_TAG: str(number)}
+        created = client.create_model_version(model, source.absolute().as_uri(), run_id=mlflow_run_id, tags=everything)
+        return str(created.version)
+
+
+def _log(
+    client: "MlflowClient",
+    logged: str,
+    parameters: Mapping[str, object],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    moment: int,
+) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    client.log_batch(logged, metrics=[Metric(name, value, moment, 0) for name, value in sorted(metrics.items())])
+    values = [Param(name, str(value)) for name, value in sorted(parameters.items())]
+    for first in range(0, len(values), BATCH):
+        client.log_batch(logged, params=values[first : first + BATCH])
+    client.log_batch(logged, tags=[RunTag(name, value) for name, value in sorted(tags.items())])
+
+
+def _experiment(client: "MlflowClient", settings: Settings) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(settings.name)
+    if found is None:
+        try:
+            return client.create_experiment(settings.name, artifact_location=settings.tracking_artifacts.as_uri())
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(settings.name)
+    if found is None or found.lifecycle_stage != "active":
+        raise PlatformError(
+            f"MLflow {settings.tracking}: the experiment {settings.name!r} was deleted there; "
+            "restore it in MLflow, or set PERENNIAL_NAME to another name"
+        )
+    return str(found.experiment_id)
+
+
+@contextmanager
+def _client(settings: Settings, wait_seconds: float) -> "Iterator[MlflowClient]":
+    """A client on the installation's MLflow; what fails inside leaves the block as PlatformError."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: it is read there
+    _check(settings.tracking, wait_seconds)
+    # It would print its errors with a traceback beside raising them, and two lines at the first start.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield MlflowClient(tracking_uri=settings.tracking, registry_uri=settings.tracking)
+    except MlflowException as error:
+        first = str(error).splitlines()[0]
+        raise PlatformError(f"MLflow {settings.tracking}: {first}; the same call may work later") from error
+    except OSError as error:
+        raise PlatformError(
+            f"MLflow {error.filename or settings.tracking_artifacts}: {error.strerror or error}; {WRITABLE}"
+        ) from error
+
+
+def _check(url: str, wait_seconds: float) -> None:
+    """An SQLite database can be written now. MLflow itself waits long for a lock, and prints pages."""
+    if not url.startswith("sqlite:///"):
+        return
+    file = Path(url.removeprefix("sqlite:///"))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file, timeout=wait_seconds, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except OSError as error:
+        raise PlatformError(f"MLflow {file}: {error.strerror}: {error.filename}; {WRITABLE}") from error
+    except sqlite3.DatabaseError as error:
+        remedy = WRITABLE
+        if "locked" in str(error):
+            remedy = f"another process has held it for more than {wait_seconds:g} s: wait for its end (`fuser {file}` names it)"
+        elif "not a database" in str(error) or "malformed" in str(error):
+            remedy = "put a backup in its place, or move it away: the ledger and the version folders do not need it"
+        raise PlatformError(f"MLflow {file}: {error}; {remedy}") from error

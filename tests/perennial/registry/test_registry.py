@@ -1,0 +1,137 @@
+"""MLflow shows each run and version once, as tags and a link, and its failures say what to do."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from perennial import registry
+from perennial.errors import PlatformError
+from perennial.settings import Settings
+
+# MLflow 3.17 still uses what SQLAlchemy 2.1 calls old.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+
+NOW = datetime(2013, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path_factory.mktemp("project"))})
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("artifacts")
+    (folder / "plots").mkdir()
+    (folder / "plots" / "roc.png").write_bytes(b"a picture")
+    return folder
+
+
+def log(settings: Settings, artifacts: Path, run_id: str, **options: float) -> str:
+    return registry.log_run(
+        settings,
+        run_id=run_id,
+        model="delay",
+        parameters={f"p{number:03}": number for number in range(150)},
+        metrics={"auc": 0.71},
+        tags={"outcome": "registered"},
+        artifacts=artifacts,
+        now=NOW,
+        **options,
+    )
+
+
+def ask(settings: Settings, expression: str) -> str:
+    """What a fresh process finds in MLflow."""
+    code = f"from mlflow import MlflowClient; c = MlflowClient({settings.tracking!r}); print({expression})"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_run_is_logged_once_with_everything(settings: Settings, artifacts: Path) -> None:
+    logged = log(settings, artifacts, "r1")
+    assert log(settings, artifacts, "r1") == logged
+    assert log(settings, artifacts, "r2") != logged
+    found = (
+        f"(lambda r: (len(r.data.params), r.data.metrics, r.data.tags['perennial.run_id'], r.info.status))(c.get_run({logged!r}))"
+    )
+    assert ask(settings, found) == "(150, {'auc': 0.71}, 'r1', 'FINISHED')"
+    assert (settings.tracking_artifacts / logged / "artifacts" / "plots" / "roc.png").read_bytes() == b"a picture"
+
+
+def test_a_run_whose_logging_broke_off_is_completed(settings: Settings, artifacts: Path, tmp_path: Path) -> None:
+    broken = settings.tracking_artifacts
+    log(settings, artifacts, "r0")
+    away = broken.rename(broken.with_name("away"))
+    broken.write_text("in the way")
+    with pytest.raises(PlatformError, match=r"MLflow .*artifacts.*; make it writable"):
+        log(settings, artifacts, "r3")
+    broken.unlink()
+    away.rename(broken)
+    logged = log(settings, artifacts, "r3")
+    assert (broken / logged / "artifacts" / "plots" / "roc.png").exists()
+    assert ask(settings, "len([r for r in c.search_runs(['1']) if r.data.tags['perennial.run_id'] == 'r3'])") == "1"
+
+
+def test_a_version_is_a_link_and_is_added_once(settings: Settings, artifacts: Path, tmp_path: Path) -> None:
+    logged = log(settings, artifacts, "r1")
+    for _ in range(2):
+        number = registry.add_version(
+            settings, model="delay", number=1, source=tmp_path / "abc", mlflow_run_id=logged, tags={"digest": "abc"}
+        )
+        assert number == "1"
+    second = registry.add_version(settings, model="delay", number=2, source=tmp_path / "d", mlflow_run_id=logged, tags={})
+    assert second == "2"
+    found = ask(settings, "[(v.version, v.source, v.tags) for v in c.search_model_versions(\"name = 'delay'\")][-1]")
+    assert found == str((1, (tmp_path / "abc").as_uri(), {"digest": "abc", "perennial.version": "1"}))
+
+
+def test_model_files_are_refused(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "model.skops").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"model\.skops is a model file"):
+        log(settings, tmp_path, "r4")
+
+
+def test_mlflows_global_state_and_telemetry_stay_untouched(settings: Settings, artifacts: Path) -> None:
+    log(settings, artifacts, "r1")
+    import mlflow
+    from mlflow.telemetry.client import get_telemetry_client
+
+    assert mlflow.get_tracking_uri() != settings.tracking
+    assert get_telemetry_client() is None
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_locked_database_is_named_with_a_remedy(settings: Settings, artifacts: Path) -> None:
+    log(settings, artifacts, "r1")
+    other = sqlite3.connect(settings.tracking.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(
+            PlatformError, match=r"mlflow\.db: database is locked; another process has held it for more than 0\.1 s"
+        ):
+            log(settings, artifacts, "r5", wait_seconds=0.1)
+    finally:
+        other.close()
+    log(settings, artifacts, "r5", wait_seconds=0.1)
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_a_remedy(artifacts: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path), "PERENNIAL_STATE": str(tmp_path / "state")})
+    with pytest.raises(PlatformError, match=r"mlflow\.db: .*; make it writable, or set PERENNIAL_STATE"):
+        log(settings, artifacts, "r1")
+
+
+def test_a_file_that_is_no_database_is_left_alone(artifacts: Path, tmp_path: Path) -> None:
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path)})
+    file = Path(settings.tracking.removeprefix("sqlite:///"))
+    file.parent.mkdir(parents=True)
+    file.write_text("a letter, not a database" * 100)
+    with pytest.raises(PlatformError, match="file is not a database; put a backup in its place"):
+        log(settings, artifacts, "r1")
+    assert file.read_text().startswith("a letter")
