@@ -1,0 +1,1 @@
+"""Worked examples. Nothing outside this folder, `models/` and `feature_repo/definitions/` knows their domain."""
