@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from perennial.spec.part import Part
+from perennial.spec.part import RESERVED, Breach, Part, refuse, repeated
 
 DType = Literal["float", "int", "string", "bool"]
 
@@ -27,6 +27,22 @@ class Requests(Part):
     """Column that identifies a request; unique."""
     fields: tuple[RequestField, ...] = ()
     """Request-time fields that the model reads, in order. None by default."""
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "Requests":
+        names = [field.name for field in self.fields]
+        breaches = [Breach(("fields", at, "name"), f"{name!r} is named twice", "each once") for at, name in repeated(names)]
+        for at, name in enumerate(names):
+            if name == self.id:
+                breaches.append(Breach(("fields", at, "name"), f"{name!r} is the id: a model must not read it", "another column"))
+            if name in RESERVED:
+                breaches.append(
+                    Breach(("fields", at, "name"), f"{name!r} is a dataset's own column", f"any but {', '.join(RESERVED)}")
+                )
+        if self.id in RESERVED:
+            breaches.append(Breach(("id",), f"{self.id!r} is a dataset's own column", f"any but {', '.join(RESERVED)}"))
+        refuse(breaches)
+        return self
 
 
 class Freshness(Part):
@@ -52,9 +68,9 @@ class Features(Part):
     @model_validator(mode="after")
     def _one_limit_a_view(self) -> "Features":
         views = [limit.view for limit in self.freshness]
-        for view in views:
-            if views.count(view) > 1:
-                raise ValueError(f"freshness names the view {view!r} twice; one limit a view")
+        refuse(
+            [Breach(("freshness", at, "view"), f"{view!r} is named twice", "one limit a view") for at, view in repeated(views)]
+        )
         return self
 
 

@@ -1,8 +1,8 @@
 """What a trained candidate must pass before it is registered."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from perennial.spec.part import Part
+from perennial.spec.part import Breach, Part, refuse, repeated
 
 
 class NonInferiority(Part):
@@ -64,3 +64,8 @@ class Gates(Part):
     """Validity of the dataset."""
     min_rank_agreement: float = Field(0.95, gt=0, le=1)
     """Smallest Spearman correlation between the evaluated model and the one refitted on everything. .95 by default."""
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> "Gates":
+        refuse([Breach(("criteria", at), f"{name!r} is named twice", "each once") for at, name in repeated(self.criteria)])
+        return self

@@ -8,8 +8,8 @@ from perennial.spec.features import Features, Label, Requests
 from perennial.spec.gates import Gates
 from perennial.spec.objective import Objective
 from perennial.spec.operations import Monitoring, Retraining, Serving
-from perennial.spec.part import Part
-from perennial.spec.training import Evaluation, Training
+from perennial.spec.part import Breach, Part, refuse
+from perennial.spec.training import Evaluation, Sliding, Training
 
 
 class Metadata(BaseModel):
@@ -54,20 +54,40 @@ class Specification(Part):
     """When the model is trained again."""
 
     @model_validator(mode="after")
-    def _criteria_are_checked(self) -> "Specification":
-        known = {criterion.name for criterion in self.objective.criteria}
-        checked = {"gates": self.gates.criteria, "monitoring": self.monitoring.criteria}
-        for place, names in checked.items():
-            for name in names:
-                if name not in known:
-                    raise ValueError(
-                        f"{place}.criteria names {name!r}, which the objective does not have; allowed: {', '.join(sorted(known))}"
-                    )
-        for name in sorted(known - set(self.gates.criteria) - set(self.monitoring.criteria)):
-            raise ValueError(
-                f"no gate or monitor checks the criterion {name!r}; name it in gates.criteria or monitoring.criteria"
-            )
+    def _parts_agree(self) -> "Specification":
+        refuse(self._criteria() + self._days())
         return self
+
+    def _criteria(self) -> list[Breach]:
+        """Criteria that are checked but do not exist, or exist but are never checked."""
+        known = tuple(criterion.name for criterion in self.objective.criteria)
+        checked = {"gates": self.gates.criteria, "monitoring": self.monitoring.criteria}
+        breaches = [
+            Breach((place, "criteria", at), f"the objective has no criterion {name!r}", ", ".join(known), known)
+            for place, names in checked.items()
+            for at, name in enumerate(names)
+            if name not in known
+        ]
+        lists = {"success_criteria": self.objective.success_criteria, "guard_rails": self.objective.guard_rails}
+        for place, criteria in lists.items():
+            for at, criterion in enumerate(criteria):
+                if criterion.name not in self.gates.criteria + self.monitoring.criteria:
+                    message = f"no gate or monitor checks the criterion {criterion.name!r}"
+                    remedy = "only criteria that gates.criteria or monitoring.criteria names"
+                    breaches.append(Breach(("objective", place, at, "name"), message, remedy))
+        return breaches
+
+    def _days(self) -> list[Breach]:
+        """Lengths that leave another part nothing to work on."""
+        breaches = []
+        window, days = self.training.window, self.evaluation.days
+        if isinstance(window, Sliding) and window.days <= days:
+            message = f"{window.days} days leave nothing to train on: the evaluation block takes {days} of them"
+            breaches.append(Breach(("training", "window", "days"), message, f"more than evaluation.days ({days})"))
+        if self.objective.segments and self.gates.segments.min_days > days:
+            message = f"{self.gates.segments.min_days} days: the gate could never judge a segment"
+            breaches.append(Breach(("gates", "segments", "min_days"), message, f"at most evaluation.days ({days})"))
+        return breaches
 
 
 class Model(BaseModel):

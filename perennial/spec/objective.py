@@ -1,14 +1,26 @@
 """Why the model exists: the business question, what an answer is worth, and when the model earns its keep."""
 
+from math import inf
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from perennial.spec.part import Part
+from perennial.spec.part import Breach, Part, refuse, repeated
 
 Metric = Literal["auc", "average_precision", "log_loss", "brier", "calibration_gap", "utility", "unlabelled_share"]
 """What a criterion may measure. `calibration_gap` is |mean probability - label rate|; `utility` is per 1000 requests, in
 the unit of the objective, less what the better constant action would have earned; `unlabelled_share` is of all requests."""
+
+RANGES: dict[Metric, tuple[float, float]] = {
+    "auc": (0.0, 1.0),
+    "average_precision": (0.0, 1.0),
+    "log_loss": (0.0, inf),
+    "brier": (0.0, 1.0),
+    "calibration_gap": (0.0, 1.0),
+    "utility": (-inf, inf),
+    "unlabelled_share": (0.0, 1.0),
+}
+"""What each metric can be: a bound outside would always or never hold."""
 
 
 class Utility(Part):
@@ -27,16 +39,24 @@ class Utility(Part):
 
     @model_validator(mode="after")
     def _acting_must_pay_when_right(self) -> "Utility":
+        breaches = []
         if self.true_positive <= self.false_negative:
-            raise ValueError(
-                f"true_positive ({self.true_positive:g}) must be larger than false_negative ({self.false_negative:g}): "
-                "else acting never pays and no model is needed"
+            breaches.append(
+                Breach(
+                    ("true_positive",),
+                    f"{self.true_positive:g}: acting never pays, no model is needed",
+                    f"more than false_negative ({self.false_negative:g})",
+                )
             )
-        if self.true_negative <= self.false_positive:
-            raise ValueError(
-                f"true_negative ({self.true_negative:g}) must be larger than false_positive ({self.false_positive:g}): "
-                "else acting always pays and no model is needed"
+        if self.false_positive >= self.true_negative:
+            breaches.append(
+                Breach(
+                    ("false_positive",),
+                    f"{self.false_positive:g}: acting always pays, no model is needed",
+                    f"less than true_negative ({self.true_negative:g})",
+                )
             )
+        refuse(breaches)
         return self
 
 
@@ -59,8 +79,23 @@ class Criterion(Part):
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Criterion":
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("exactly one of at_least and at_most must be given")
+        if self.at_least is None and self.at_most is None:
+            refuse([Breach((), "no bound is given", "exactly one of at_least and at_most")])
+        if self.at_least is not None and self.at_most is not None:
+            refuse([Breach(("at_most",), "there is already at_least", "exactly one of at_least and at_most")])
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Criterion":
+        low, high = RANGES[self.metric]
+        given = {"at_least": self.at_least, "at_most": self.at_most}
+        refuse(
+            [
+                Breach((field,), f"{value:g} is outside what {self.metric} can be", f"{low:g} to {high:g}")
+                for field, value in given.items()
+                if value is not None and not low <= value <= high
+            ]
+        )
         return self
 
 
@@ -78,14 +113,17 @@ class Objective(Part):
     guard_rails: tuple[Criterion, ...] = ()
     """What must not be given up for success. Each must be named by a gate or a monitor. None by default."""
     segments: tuple[str, ...] = ()
-    """Columns (features or request-time fields) whose groups must not suffer. None by default."""
+    """Columns (features, request-time fields or join keys) whose groups must not suffer. None by default."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Objective":
-        names = [criterion.name for criterion in self.criteria]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"the criterion name {name!r} is used twice; names must be unique")
+        first = len(self.success_criteria)
+        breaches = []
+        for at, name in repeated([criterion.name for criterion in self.criteria]):
+            place = ("success_criteria", at, "name") if at < first else ("guard_rails", at - first, "name")
+            breaches.append(Breach(place, f"{name!r} is the name of another criterion", "unique names"))
+        breaches += [Breach(("segments", at), f"{name!r} is named twice", "each once") for at, name in repeated(self.segments)]
+        refuse(breaches)
         return self
 
     @property

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from perennial.spec.part import Part
+from perennial.spec.part import Breach, Part, refuse, repeated
 
 
 class Serving(Part):
@@ -39,6 +39,14 @@ class Monitoring(Part):
     material_size_sd: float = Field(0.1, ge=0)
     """Smallest step, in standard deviations of the reference, that can alarm. 0.1 by default: less is noise to act on."""
 
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> "Monitoring":
+        names = [column.name for column in self.columns]
+        breaches = [Breach(("columns", at, "name"), f"{name!r} is named twice", "each once") for at, name in repeated(names)]
+        breaches += [Breach(("criteria", at), f"{name!r} is named twice", "each once") for at, name in repeated(self.criteria)]
+        refuse(breaches)
+        return self
+
 
 class Retraining(Part):
     """When the model is trained again."""
@@ -60,10 +68,22 @@ class Retraining(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Retraining":
+        breaches = [Breach(("reasons", at), f"{name!r} is named twice", "each once") for at, name in repeated(self.reasons)]
         if self.windows_required > self.windows_considered:
-            raise ValueError(
-                f"windows_required ({self.windows_required}) must not exceed windows_considered ({self.windows_considered})"
+            breaches.append(
+                Breach(
+                    ("windows_required",),
+                    f"{self.windows_required} is more than are looked at",
+                    f"at most windows_considered ({self.windows_considered})",
+                )
             )
-        if ("scheduled" in self.reasons) != (self.max_age_days is not None):
-            raise ValueError("max_age_days must be given exactly when 'scheduled' is among the reasons")
+        if "scheduled" in self.reasons and self.max_age_days is None:
+            breaches.append(
+                Breach(("max_age_days",), "missing, though 'scheduled' is among the reasons", "a whole number, at least 1")
+            )
+        if "scheduled" not in self.reasons and self.max_age_days is not None:
+            breaches.append(
+                Breach(("max_age_days",), "given, though 'scheduled' is not among the reasons", "no max_age_days, or 'scheduled'")
+            )
+        refuse(breaches)
         return self

@@ -4,7 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from perennial.spec.part import Part
+from perennial.spec.part import Breach, Part, refuse, repeated
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class Expanding(Part):
@@ -40,7 +44,7 @@ class Logistic(Part):
 
     kind: Literal["logistic"]
     """Kind of candidate."""
-    c: tuple[float, ...] = Field((0.01, 0.1, 1.0), min_length=1)
+    c: tuple[Positive, ...] = Field((0.01, 0.1, 1.0), min_length=1)
     """Inverse regularisation strengths to try; smaller is stronger. Default: three decades around the usual."""
 
 
@@ -49,11 +53,11 @@ class RandomForest(Part):
 
     kind: Literal["random_forest"]
     """Kind of candidate."""
-    trees: tuple[int, ...] = Field((60,), min_length=1)
+    trees: tuple[Count, ...] = Field((60,), min_length=1)
     """Numbers of trees to try. 60 by default: ranking gains little beyond, serving pays for each."""
-    min_samples_leaf: tuple[int, ...] = Field((20, 50), min_length=1)
+    min_samples_leaf: tuple[Count, ...] = Field((20, 50), min_length=1)
     """Smallest leaves to try, in rows. Default: large leaves, because probabilities are wanted."""
-    max_features: tuple[float, ...] = Field((0.3,), min_length=1)
+    max_features: tuple[Share, ...] = Field((0.3,), min_length=1)
     """Shares of the columns looked at per split to try. 0.3 by default."""
     rows: int = Field(50_000, ge=1_000, le=50_000)
     """Most rows that one tree is grown on (bootstrap sample). 50,000 at most: time grows with rows, quality hardly."""
@@ -64,15 +68,15 @@ class GradientBoosting(Part):
 
     kind: Literal["gradient_boosting"]
     """Kind of candidate."""
-    learning_rate: tuple[float, ...] = Field((0.05, 0.1), min_length=1)
+    learning_rate: tuple[Share, ...] = Field((0.05, 0.1), min_length=1)
     """Learning rates to try. Default: the usual and half of it."""
-    iterations: tuple[int, ...] = Field((120,), min_length=1)
+    iterations: tuple[Count, ...] = Field((120,), min_length=1)
     """Numbers of trees to try. 120 by default."""
-    max_leaf_nodes: tuple[int, ...] = Field((15, 31), min_length=1)
+    max_leaf_nodes: tuple[Annotated[int, Field(ge=2)], ...] = Field((15, 31), min_length=1)
     """Largest trees to try, in leaves. Default: the library's and half of it."""
-    min_samples_leaf: tuple[int, ...] = Field((50,), min_length=1)
+    min_samples_leaf: tuple[Count, ...] = Field((50,), min_length=1)
     """Smallest leaves to try, in rows. 50 by default: the library's 20 is meant for small data."""
-    l2: tuple[float, ...] = Field((1.0,), min_length=1)
+    l2: tuple[Annotated[float, Field(ge=0)], ...] = Field((1.0,), min_length=1)
     """L2 penalties of the leaves to try. 1 by default."""
 
 
@@ -151,9 +155,12 @@ class Training(Part):
     @model_validator(mode="after")
     def _one_candidate_a_kind(self) -> "Training":
         kinds = [candidate.kind for candidate in self.candidates]
-        for kind in kinds:
-            if kinds.count(kind) > 1:
-                raise ValueError(f"candidates names {kind!r} twice; put the values into one search space")
+        refuse(
+            [
+                Breach(("candidates", at, "kind"), f"{kind!r} is named twice", "each once: put the values into one search space")
+                for at, kind in repeated(kinds)
+            ]
+        )
         return self
 
 
