@@ -6,7 +6,7 @@ Here: the rows and how they come out of a dataset's frame. Not here: which rows 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Rows:
     """Labelled requests; every array has one entry a request, in the same order."""
 
-    ids: NDArray[np.generic]
-    """Ids of the requests."""
+    ids: NDArray[Any]
+    """Ids of the requests, in the type of the dataset: integers or strings."""
     matrix: NDArray[np.object_]
     """What a model may see [rows, columns]: all columns of the dataset, in its order."""
     label: NDArray[np.bool_]
