@@ -103,7 +103,7 @@ class SegmentResult(Record):
     excess: Estimate
     """Relative increase of the group's log loss over the rival's in the same rows: (model - rival) / rival."""
     rival: str
-    """`champion` or `naive rule`; for a found group `its own label rate`: the best constant, known in hindsight."""
+    """`champion` or `naive rule`; for a found group `the same model, corrected for this group`."""
     judged: bool
     """Whether it has enough support for the gate."""
 

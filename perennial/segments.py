@@ -1,13 +1,15 @@
 """Where a model is worst: groups of rows, declared in the objective or found by search, each with support and interval.
 
 Two questions, two rivals. A *declared* group must not suffer: its log loss is compared with that of the champion (else the naive
-rule) on the same rows. A *found* group shows where to look: its log loss is compared with what its own label rate, known in
-hindsight, would have given, so that a group is not called bad because its outcome is hard to tell.
+rule) on the same rows. A *found* group shows where the model is wrong: its log loss is compared with that of the same model after
+a slope and an intercept learnt for this group. A group whose outcome is merely hard to tell has no excess then, and the pairing
+makes small faults visible.
 
-Searching hundreds of groups always finds a bad one. So every second day is searched, and the figures come from the other days:
-luck does not repeat there. The search ranks by a lower bound that is corrected for the number of groups (Bonferroni), so that
-small groups do not win by their noise. Alternate days, because both halves then have the same seasons and, with 14 days or more,
-the same weekdays. What counts as harm is decided in `perennial.gates`.
+Searching hundreds of groups always finds a bad one. So every second day is searched, the correction is learnt there, and the
+figures come from the other days: luck does not repeat, and a correction of luck costs there. The search ranks by the lower bound
+of what the correction gains, so that small groups do not win by their noise; it needs no correction for the number of groups,
+because nothing of it is reported. Alternate days, because both halves then have the same seasons and, with 14 days or more, the
+same weekdays. What counts as harm is decided in `perennial.gates`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.bootstrap import Estimate, Resamples, interval
+from perennial.calibration import Calibrator, sigmoid
 from perennial.errors import DataError
 from perennial.evaluation import ErrorAnalysis, SegmentResult, log_losses, relative, worst_where_invalid
 from perennial.spec.gates import SegmentsGate
@@ -29,13 +32,13 @@ Bools = NDArray[np.bool_]
 Times = NDArray[np.datetime64]
 Values = NDArray[Any]
 
-OWN_RATE = "its own label rate"
+CORRECTED = "the same model, corrected for this group"
 """Rival of a found group."""
 SHOWN_ROWS = 30
 """Fewest rows of a declared group that is shown: fewer say nothing."""
 FOUND = 8
 """Most groups that the search reports: what a person looks at."""
-SEEDS_OF_PAIRS = 8
+PAIRED = 8
 """How many of the worst single groups are paired with each other."""
 VALUES = 12
 """A numeric column with at most so many different values is split by value, any other at its quartiles."""
@@ -96,7 +99,8 @@ def analyse(
     days = len(np.unique(time.astype("datetime64[D]")))
     if days < 2:
         return ErrorAnalysis(declared=(), found=(), note=f"No group was looked at: the labelled requests lie on {days} day only.")
-    losses = log_losses(worst_where_invalid(probability, label)[0], label)
+    probability = worst_where_invalid(probability, label)[0]
+    losses = log_losses(probability, label)
     rival_losses = log_losses(worst_where_invalid(rival_probability, label)[0], label)
     resamples = Resamples.draw(time, evaluation.resamples, seed)
     groups = [group for name in dict.fromkeys(declared) for group in split(name, columns[name])]
@@ -110,7 +114,7 @@ def analyse(
             f"{len(groups) - len(shown):,} of {len(groups):,} groups of the declared segments are not shown: they have fewer "
             f"than {SHOWN_ROWS} labelled rows, or occur on one day."
         )
-    found, note = search(columns, losses, label, time, gate=gate, evaluation=evaluation, seed=seed)
+    found, note = search(columns, probability, label, time, gate=gate, evaluation=evaluation, seed=seed)
     return ErrorAnalysis(declared=results, found=found, note=" ".join([*notes, note]))
 
 
@@ -127,9 +131,6 @@ def measured(
     """A declared group's log loss beside the rival's on the same rows."""
     rows, days = int(group.member.sum()), resamples.days_with(group.member)
     ours, theirs = resamples.sums(losses * group.member), resamples.sums(rival_losses * group.member)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = relative(resamples.weights @ ours, resamples.weights @ theirs)
-    value = float(relative(ours.sum(), theirs.sum()))
     return SegmentResult(
         name=group.name,
         column=group.column,
@@ -137,7 +138,7 @@ def measured(
         days=days,
         label_rate=float(label[group.member].mean()),
         log_loss=float(losses[group.member].mean()),
-        excess=interval(value, drawn, resamples.count, confidence, units=days),
+        excess=excess(ours, theirs, resamples, confidence, days),
         rival=rival,
         judged=rows >= gate.min_rows and days >= gate.min_days,
     )
@@ -158,39 +159,51 @@ def split(column: str, values: Values, least: int = 1) -> list[Group]:
         values: [rows].
         least: fewest rows of a group; smaller ones are left out.
     """
-    present = np.array([is_present(value) for value in values], dtype=bool)
-    known = values[present]
-    numeric = all(not isinstance(value, str) for value in known.tolist())
-    named: list[tuple[str, Bools]] = []
-    if numeric:
-        numbers = known.astype(np.float64)
-        distinct = np.unique(numbers)
-        if len(distinct) <= VALUES:
-            named = [(f"{column} = {number:g}", numbers == number) for number in distinct.tolist()]
-        else:
-            named = quarters(column, numbers)
+    numbers = as_numbers(values)
+    if numbers is None:
+        present, named = named_texts(column, values, least)
     else:
-        texts = known.astype(str)
-        distinct, counts = np.unique(texts, return_counts=True)
-        named = [(f"{column} = {text}", texts == text) for text in distinct[counts >= least].tolist()]
-    groups = []
+        present = np.isfinite(numbers)
+        named = named_numbers(column, numbers[present])
+    groups = [Group(f"{column} is missing", column, ~present)]
     for name, among in named:
         member = np.zeros(len(values), dtype=bool)
         member[present] = among
-        groups.append(Group(name, column, member))
-    groups.append(Group(f"{column} is missing", column, ~present))
+        groups.insert(-1, Group(name, column, member))
     return [group for group in groups if group.member.sum() >= max(least, 1)]
 
 
-def is_present(value: object) -> bool:
-    """Whether a cell holds a text, a truth value or a finite number.
+def as_numbers(values: Values) -> Floats | None:
+    """A column as numbers, NaN where missing; none when it holds a text. A text of digits is a text.
 
-    >>> [is_present(value) for value in ("", 0.0, True, None, float("nan"))]
-    [True, True, True, False, False]
+    >>> as_numbers(np.array([1, None, True], dtype=object)), as_numbers(np.array(["1", None], dtype=object))
+    (array([ 1., nan,  1.]), None)
     """
-    if isinstance(value, str):
-        return True
-    return isinstance(value, bool | int | float | np.bool_ | np.number) and bool(np.isfinite(value))
+    if any(issubclass(kind, str) for kind in set(map(type, values.tolist()))):
+        return None
+    try:
+        return values.astype(np.float64)
+    except TypeError:  # a missing value of another library
+        known = [isinstance(value, int | float | np.number) for value in values.tolist()]
+        return np.where(known, values, np.nan).astype(np.float64)
+
+
+def named_texts(column: str, values: Values, least: int) -> tuple[Bools, list[tuple[str, Bools]]]:
+    """Which rows hold a text, and each text with at least so many rows, among those."""
+    given = values.tolist()
+    present = np.array([isinstance(value, str) for value in given], dtype=bool)
+    code_of: dict[str, int] = {}
+    codes = np.array([code_of.setdefault(value, len(code_of)) for value in given if isinstance(value, str)], dtype=np.intp)
+    counts = np.bincount(codes, minlength=len(code_of))
+    return present, [(f"{column} = {text}", codes == code_of[text]) for text in sorted(code_of) if counts[code_of[text]] >= least]
+
+
+def named_numbers(column: str, numbers: Floats) -> list[tuple[str, Bools]]:
+    """Each value of a number that has few, else its quarters."""
+    distinct = np.unique(numbers)
+    if len(distinct) <= VALUES:
+        return [(f"{column} = {number:g}", numbers == number) for number in distinct.tolist()]
+    return quarters(column, numbers)
 
 
 def quarters(column: str, numbers: Floats) -> list[tuple[str, Bools]]:
@@ -205,7 +218,7 @@ def quarters(column: str, numbers: Floats) -> list[tuple[str, Bools]]:
 
 def search(
     columns: Mapping[str, Values],
-    losses: Floats,
+    probability: Floats,
     label: Bools,
     time: Times,
     *,
@@ -217,7 +230,7 @@ def search(
 
     Args:
         columns: values by column, [rows] each.
-        losses: log loss of each row, [rows].
+        probability: calibrated, [rows].
         label: [rows].
         time: UTC time of each request, [rows].
         gate: half of its rows and days are needed in the days that are searched.
@@ -227,29 +240,31 @@ def search(
     days, day = np.unique(time.astype("datetime64[D]"), return_inverse=True)
     if len(days) < SEARCH_DAYS:
         return (), f"No groups were searched for: that needs {SEARCH_DAYS} days with labels, there are {len(days)}."
-    searched = day % 2 == 0
-    looked = Half.of(losses, label, time, searched, evaluation, seed)
-    measured_on = Half.of(losses, label, time, ~searched, evaluation, seed + 1)
-    least_rows, least_days = gate.min_rows // 2, min(gate.min_days // 2, looked.resamples.count)
-    groups = [group for name, values in columns.items() for group in split(name, values, least_rows)]
-    candidates = looked.supported(groups, least_rows, least_days)
-    ranked = looked.ranked(candidates, len(candidates), evaluation.confidence)
+    searched = Half.of(probability, label, time, day % 2 == 0, evaluation, seed)
+    other = Half.of(probability, label, time, day % 2 == 1, evaluation, seed + 1)
+    support = gate.min_rows // 2, min(gate.min_days // 2, searched.resamples.count)
+    groups = [group for name, values in columns.items() for group in split(name, values, support[0])]
+    singles = searched.supported(groups, *support)
+    ranked = searched.ranked(singles)
     pairs, to_beat = [], {}
-    for (bound, left), (other_bound, right) in combinations(ranked[:SEEDS_OF_PAIRS], 2):
+    for (bound, left), (other_bound, right) in combinations(ranked[:PAIRED], 2):
         if left.column != right.column:
             pairs.append(left & right)
             to_beat[pairs[-1].name] = max(bound, other_bound)
-    pairs = looked.supported(pairs, least_rows, least_days)
-    tried = len(candidates) + len(pairs)
-    worse = [item for item in looked.ranked(pairs, tried, evaluation.confidence) if item[0] > to_beat[item[1].name]]
-    everything = sorted(ranked + worse, key=lambda item: (-item[0], item[1].name))
-    results = [measured_on.result(group, evaluation.confidence) for group in distinct_groups(everything, FOUND)]
-    kept = sorted((found for found in results if found is not None), key=lambda item: (-item[0], item[1].name))
+    pairs = searched.supported(pairs, *support)
+    worse = [item for item in searched.ranked(pairs) if item[0] > to_beat[item[1].name]]
+    chosen = distinct_groups(sorted(ranked + worse, key=_worst_first), FOUND)
+    measured = [found for group in chosen if (found := other.result(group, searched.correction(group))) is not None]
     note = (
-        f"The worst groups were searched for among {tried:,} groups of {len(columns)} columns on {looked.resamples.count} days; "
-        f"all their figures are from the {measured_on.resamples.count} days between, which the search did not see."
+        f"The worst groups were searched for among {len(singles) + len(pairs):,} groups of {len(columns)} columns "
+        f"on {searched.resamples.count} days; all their figures are from the {other.resamples.count} days between, which the "
+        f"search did not see."
     )
-    return tuple(result for _, result in kept), note
+    return tuple(result for _, result in sorted(measured, key=lambda item: (-item[0], item[1].name))), note
+
+
+def _worst_first(item: tuple[float, Group]) -> tuple[float, str]:
+    return -item[0], item[1].name
 
 
 def distinct_groups(ranked: Iterable[tuple[float, Group]], most: int) -> list[Group]:
@@ -269,84 +284,84 @@ class Half:
     """The rows of every second day."""
 
     taken: Bools
-    losses: Floats
+    probability: Floats
     label: Bools
+    losses: Floats
     resamples: Resamples
+    confidence: float
 
     @classmethod
-    def of(cls, losses: Floats, label: Bools, time: Times, taken: Bools, evaluation: Evaluation, seed: int) -> "Half":
+    def of(cls, probability: Floats, label: Bools, time: Times, taken: Bools, evaluation: Evaluation, seed: int) -> "Half":
         """The taken rows."""
-        return cls(taken, losses[taken], label[taken], Resamples.draw(time[taken], evaluation.resamples, seed))
-
-    def sums(self, group: Group) -> tuple[Floats, Floats, Floats]:
-        """Log loss, positives and rows of a group by day."""
-        member = group.member[self.taken]
-        return (
-            self.resamples.sums(self.losses * member),
-            self.resamples.sums(self.label & member),
-            self.resamples.sums(member),
-        )
+        ours, came_true = probability[taken], label[taken]
+        resamples = Resamples.draw(time[taken], evaluation.resamples, seed)
+        return cls(taken, ours, came_true, log_losses(ours, came_true), resamples, evaluation.confidence)
 
     def supported(self, groups: list[Group], least_rows: int, least_days: int) -> list[Group]:
         """The groups with enough rows on enough days, and a rest to differ from."""
         kept = []
         for group in groups:
             member = group.member[self.taken]
-            rows = int(member.sum())
-            if least_rows <= rows <= WHOLE * len(member) and self.resamples.days_with(member) >= least_days:
+            if least_rows <= member.sum() <= WHOLE * len(member) and self.resamples.days_with(member) >= least_days:
                 kept.append(group)
         return kept
 
-    def excess(self, group: Group, confidence: float) -> Estimate:
-        """Log loss for each row of a group above what its own label rate would have given."""
-        loss, positives, rows = self.sums(group)
-        weights = self.resamples.weights
+    def correction(self, group: Group) -> Calibrator:
+        """Slope and intercept that fit the group on these days; its label rate where the labels do not rise with the model."""
+        member = group.member[self.taken]
+        label = self.label[member]
+        found = sigmoid(self.probability[member], label)
+        if found.kind == "sigmoid":
+            return found
+        rate = (float(label.sum()) + 1) / (len(label) + 2)
+        return Calibrator(kind="isotonic", x=(0.5,), y=(rate,))
+
+    def sums(self, group: Group, correction: Calibrator) -> tuple[Floats, Floats, Floats]:
+        """By day: log loss of the model, log loss of the corrected model, rows."""
+        member = group.member[self.taken]
+        corrected = np.zeros(len(member))
+        corrected[member] = log_losses(correction.apply(self.probability[member]), self.label[member])
+        sums = self.resamples.sums
+        return sums(self.losses * member), sums(corrected), sums(member)
+
+    def ranked(self, groups: list[Group]) -> list[tuple[float, Group]]:
+        """The groups with the lower bound of what their correction gains, worst first."""
+        bounds = [(self.gain(*self.sums(group, self.correction(group))), group) for group in groups]
+        return sorted(bounds, key=_worst_first)
+
+    def gain(self, ours: Floats, corrected: Floats, rows: Floats) -> float:
+        """Lower bound of the log loss for each row that the correction takes away.
+
+        By row, not relative to what is left: else groups in which hardly anything ever happens would rank first.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = above_own_rate(weights @ loss, weights @ positives, weights @ rows)
-        value = float(above_own_rate(loss.sum(), positives.sum(), rows.sum()))
-        return interval(value, drawn, self.resamples.count, confidence, units=int(np.count_nonzero(rows)))
+            drawn = (self.resamples.weights @ (ours - corrected)) / (self.resamples.weights @ rows)
+        value = float((ours - corrected).sum() / rows.sum())
+        return interval(value, drawn, self.resamples.count, self.confidence, units=int(np.count_nonzero(rows))).low
 
-    def ranked(self, groups: list[Group], tried: int, confidence: float) -> list[tuple[float, Group]]:
-        """The groups with the lower bound of their excess, corrected for the number of groups tried; worst first."""
-        corrected = 1 - (1 - confidence) / max(tried, 1)
-        return sorted(((self.excess(group, corrected).low, group) for group in groups), key=lambda item: (-item[0], item[1].name))
-
-    def result(self, group: Group, confidence: float) -> tuple[float, SegmentResult] | None:
-        """A found group's figures on these days, with the lower bound by which it is ordered; none without support."""
-        loss, positives, rows = self.sums(group)
-        days = int(np.count_nonzero(rows))
-        if rows.sum() < SHOWN_ROWS or days < 2:
+    def result(self, group: Group, correction: Calibrator) -> tuple[float, SegmentResult] | None:
+        """A found group's figures on these days, and the bound by which it is ordered; none without support."""
+        ours, corrected, rows = self.sums(group, correction)
+        days, count = int(np.count_nonzero(rows)), int(rows.sum())
+        if count < SHOWN_ROWS or days < 2:
             return None
-        weights = self.resamples.weights
-        with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = relative(weights @ loss, own_rate(weights @ positives, weights @ rows))
-        value = float(relative(loss.sum(), own_rate(positives.sum(), rows.sum())))
         result = SegmentResult(
             name=group.name,
             column=group.column,
-            rows=int(rows.sum()),
+            rows=count,
             days=days,
-            label_rate=float(positives.sum() / rows.sum()),
-            log_loss=float(loss.sum() / rows.sum()),
-            excess=interval(value, drawn, self.resamples.count, confidence, units=days),
-            rival=OWN_RATE,
+            label_rate=float(self.label[group.member[self.taken]].mean()),
+            log_loss=float(ours.sum() / count),
+            excess=excess(ours, corrected, self.resamples, self.confidence, days),
+            rival=CORRECTED,
             judged=False,
         )
-        return self.excess(group, confidence).low, result
+        return self.gain(ours, corrected, rows), result
 
 
-def own_rate(positives: Floats, rows: Floats) -> Floats:
-    """The total log loss of a constant: the label rate of these very rows, half a row of each class added.
-
-    >>> own_rate(np.array([5.0]), np.array([10.0])).round(3).tolist()
-    [6.931]
-    """
-    rate = (positives + 0.5) / (rows + 1)
-    total: Floats = -(positives * np.log(rate) + (rows - positives) * np.log(1 - rate))
-    return total
-
-
-def above_own_rate(loss: Floats, positives: Floats, rows: Floats) -> Floats:
-    """Log loss for each row above that of the own label rate. Not relative: else groups without risk would rank first."""
-    excess: Floats = (loss - own_rate(positives, rows)) / rows
-    return excess
+def excess(ours: Floats, theirs: Floats, resamples: Resamples, confidence: float, days: int) -> Estimate:
+    """How much larger one log loss is than another, as a share of the other, from sums by day."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = relative(resamples.weights @ ours, resamples.weights @ theirs)
+    value = float(relative(np.array([ours.sum()]), np.array([theirs.sum()]))[0])
+    return interval(value, drawn, resamples.count, confidence, units=days)
