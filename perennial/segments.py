@@ -7,9 +7,10 @@ makes small faults visible.
 
 Searching hundreds of groups always finds a bad one. So every second day is searched, the correction is learnt there, and the
 figures come from the other days: luck does not repeat, and a correction of luck costs there. The search ranks by the lower bound
-of what the correction gains, so that small groups do not win by their noise; it needs no correction for the number of groups,
-because nothing of it is reported. Alternate days, because both halves then have the same seasons and, with 14 days or more, the
-same weekdays. What counts as harm is decided in `perennial.gates`.
+of what the correction gains, so that small groups do not win by their noise. A pair of groups is taken only where a bound that is
+corrected for the number of pairs (Bonferroni) lies above what either of the two gains by itself. Alternate days, because both
+halves then have the same seasons and, with 14 days or more, the same weekdays. What counts as harm is decided in
+`perennial.gates`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -246,13 +247,8 @@ def search(
     groups = [group for name, values in columns.items() for group in split(name, values, support[0])]
     singles = searched.supported(groups, *support)
     ranked = searched.ranked(singles)
-    pairs, to_beat = [], {}
-    for (bound, left), (other_bound, right) in combinations(ranked[:PAIRED], 2):
-        if left.column != right.column:
-            pairs.append(left & right)
-            to_beat[pairs[-1].name] = max(bound, other_bound)
-    pairs = searched.supported(pairs, *support)
-    worse = [item for item in searched.ranked(pairs) if item[0] > to_beat[item[1].name]]
+    pairs = searched.pairs(ranked[:PAIRED], *support)
+    worse = searched.ranked([pair for pair, alone in pairs if searched.bound(pair, len(pairs)) > alone])
     chosen = distinct_groups(sorted(ranked + worse, key=_worst_first), FOUND)
     measured = [found for group in chosen if (found := other.result(group, searched.correction(group))) is not None]
     note = (
@@ -260,14 +256,14 @@ def search(
         f"on {searched.resamples.count} days; all their figures are from the {other.resamples.count} days between, which the "
         f"search did not see."
     )
-    return tuple(result for _, result in sorted(measured, key=lambda item: (-item[0], item[1].name))), note
+    return tuple(result for _, result in sorted(measured, key=_worst_first)), note
 
 
-def _worst_first(item: tuple[float, Group]) -> tuple[float, str]:
-    return -item[0], item[1].name
+def _worst_first(item: tuple[Estimate, Group | SegmentResult]) -> tuple[float, str]:
+    return -item[0].low, item[1].name
 
 
-def distinct_groups(ranked: Iterable[tuple[float, Group]], most: int) -> list[Group]:
+def distinct_groups(ranked: Iterable[tuple[Estimate, Group]], most: int) -> list[Group]:
     """The first groups of a ranking that do not say the same thing twice."""
     kept: list[Group] = []
     for _, group in ranked:
@@ -324,23 +320,36 @@ class Half:
         sums = self.resamples.sums
         return sums(self.losses * member), sums(corrected), sums(member)
 
-    def ranked(self, groups: list[Group]) -> list[tuple[float, Group]]:
-        """The groups with the lower bound of what their correction gains, worst first."""
-        bounds = [(self.gain(*self.sums(group, self.correction(group))), group) for group in groups]
-        return sorted(bounds, key=_worst_first)
+    def pairs(self, worst: list[tuple[Estimate, Group]], least_rows: int, least_days: int) -> list[tuple[Group, float]]:
+        """The supported pairs of groups of different columns, with the larger of what the two gain alone."""
+        pairs = [
+            (left & right, max(gained.value, also_gained.value))
+            for (gained, left), (also_gained, right) in combinations(worst, 2)
+            if left.column != right.column
+        ]
+        return [(pair, alone) for pair, alone in pairs if self.supported([pair], least_rows, least_days)]
 
-    def gain(self, ours: Floats, corrected: Floats, rows: Floats) -> float:
-        """Lower bound of the log loss for each row that the correction takes away.
+    def ranked(self, groups: list[Group]) -> list[tuple[Estimate, Group]]:
+        """The groups with what their correction gains, by its lower bound, worst first."""
+        gains = [(self.gain(*self.sums(group, self.correction(group)), self.confidence), group) for group in groups]
+        return sorted(gains, key=_worst_first)
+
+    def bound(self, group: Group, tried: int) -> float:
+        """Lower bound of what a group's correction gains, when so many groups were tried."""
+        return self.gain(*self.sums(group, self.correction(group)), 1 - (1 - self.confidence) / tried).low
+
+    def gain(self, ours: Floats, corrected: Floats, rows: Floats, confidence: float) -> Estimate:
+        """The log loss for each row that the correction takes away.
 
         By row, not relative to what is left: else groups in which hardly anything ever happens would rank first.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             drawn = (self.resamples.weights @ (ours - corrected)) / (self.resamples.weights @ rows)
         value = float((ours - corrected).sum() / rows.sum())
-        return interval(value, drawn, self.resamples.count, self.confidence, units=int(np.count_nonzero(rows))).low
+        return interval(value, drawn, self.resamples.count, confidence, units=int(np.count_nonzero(rows)))
 
-    def result(self, group: Group, correction: Calibrator) -> tuple[float, SegmentResult] | None:
-        """A found group's figures on these days, and the bound by which it is ordered; none without support."""
+    def result(self, group: Group, correction: Calibrator) -> tuple[Estimate, SegmentResult] | None:
+        """A found group's figures on these days, after the gain by which it is ordered; none without support."""
         ours, corrected, rows = self.sums(group, correction)
         days, count = int(np.count_nonzero(rows)), int(rows.sum())
         if count < SHOWN_ROWS or days < 2:
@@ -356,7 +365,7 @@ class Half:
             rival=CORRECTED,
             judged=False,
         )
-        return self.gain(ours, corrected, rows), result
+        return self.gain(ours, corrected, rows, self.confidence), result
 
 
 def excess(ours: Floats, theirs: Floats, resamples: Resamples, confidence: float, days: int) -> Estimate:
