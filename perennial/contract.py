@@ -4,6 +4,7 @@ from typing import Literal
 
 from perennial.calibration import Calibrator
 from perennial.columns import Column
+from perennial.plan import ReadPlan
 from perennial.recipe import Recipe
 from perennial.record import Record
 from perennial.spec.features import Freshness
@@ -42,3 +43,7 @@ class Contract(Record):
     """End of the training rows, exclusive."""
     seed: int
     """Seed of the fit."""
+    plan: ReadPlan | None = None
+    """How its features are looked up online; null in a version that was registered without one, which cannot be served."""
+    log_required: bool = False
+    """Whether an answer is refused when its row cannot be logged."""
