@@ -2,16 +2,18 @@
 
 import os
 import sqlite3
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from perennial import registry
 from perennial.errors import PlatformError
 from perennial.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 # MLflow 3.17 still uses what SQLAlchemy 2.1 calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -46,20 +48,19 @@ def log(settings: Settings, artifacts: Path, run_id: str, **options: float) -> s
     )
 
 
-def ask(settings: Settings, expression: str) -> str:
-    """What a fresh process finds in MLflow."""
-    code = f"from mlflow import MlflowClient; c = MlflowClient({settings.tracking!r}); print({expression})"
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+def client(settings: Settings) -> "MlflowClient":
+    from mlflow import MlflowClient  # after our own import, which keeps its telemetry from starting
+
+    return MlflowClient(tracking_uri=settings.tracking, registry_uri=settings.tracking)
 
 
 def test_a_run_is_logged_once_with_everything(settings: Settings, artifacts: Path) -> None:
     logged = log(settings, artifacts, "r1")
     assert log(settings, artifacts, "r1") == logged
     assert log(settings, artifacts, "r2") != logged
-    found = (
-        f"(lambda r: (len(r.data.params), r.data.metrics, r.data.tags['perennial.run_id'], r.info.status))(c.get_run({logged!r}))"
-    )
-    assert ask(settings, found) == "(150, {'auc': 0.71}, 'r1', 'FINISHED')"
+    found = client(settings).get_run(logged)
+    assert (len(found.data.params), found.data.metrics, found.info.status) == (150, {"auc": 0.71}, "FINISHED")
+    assert found.data.tags["perennial.run_id"] == "r1"
     assert (settings.tracking_artifacts / logged / "artifacts" / "plots" / "roc.png").read_bytes() == b"a picture"
 
 
@@ -74,7 +75,8 @@ def test_a_run_whose_logging_broke_off_is_completed(settings: Settings, artifact
     away.rename(broken)
     logged = log(settings, artifacts, "r3")
     assert (broken / logged / "artifacts" / "plots" / "roc.png").exists()
-    assert ask(settings, "len([r for r in c.search_runs(['1']) if r.data.tags['perennial.run_id'] == 'r3'])") == "1"
+    runs = client(settings).search_runs(["1"])
+    assert [run.data.tags["perennial.run_id"] for run in runs].count("r3") == 1
 
 
 def test_a_version_is_a_link_and_is_added_once(settings: Settings, artifacts: Path, tmp_path: Path) -> None:
@@ -86,8 +88,9 @@ def test_a_version_is_a_link_and_is_added_once(settings: Settings, artifacts: Pa
         assert number == "1"
     second = registry.add_version(settings, model="delay", number=2, source=tmp_path / "d", mlflow_run_id=logged, tags={})
     assert second == "2"
-    found = ask(settings, "[(v.version, v.source, v.tags) for v in c.search_model_versions(\"name = 'delay'\")][-1]")
-    assert found == str((1, (tmp_path / "abc").as_uri(), {"digest": "abc", "perennial.version": "1"}))
+    found = min(client(settings).search_model_versions("name = 'delay'"), key=lambda version: int(version.version))
+    assert found.source == (tmp_path / "abc").as_uri()
+    assert found.tags == {"digest": "abc", "perennial.version": "1"}
 
 
 def test_model_files_are_refused(settings: Settings, tmp_path: Path) -> None:
