@@ -30,6 +30,11 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Times = NDArray[np.datetime64]
 
+RANKING = ("auc", "average_precision")
+"""Metrics that need both classes."""
+LABELLED = (*RANKING, "log_loss", "brier", "calibration_gap", "utility", "naive_log_loss", "naive_brier", "naive_utility")
+"""Metrics that need labels."""
+
 
 class BlockEvaluation(Record):
     """Metrics of one model on one block."""
@@ -209,9 +214,7 @@ def evaluate(
     missing: dict[str, str] = {}
     days = len(np.unique(time.astype("datetime64[D]")))
     if days < 2:
-        reason = f"the block has labelled requests on {days} day only: one day makes no interval"
-        names = ("auc", "average_precision", "log_loss", "brier", "calibration_gap", "utility")
-        missing |= dict.fromkeys((*names, "naive_log_loss", "naive_brier", "naive_utility"), reason)
+        missing |= dict.fromkeys(LABELLED, f"the block has labelled requests on {days} day only: one day makes no interval")
     else:
         resamples = Resamples.draw(time, evaluation.resamples, seed)
         _add_ranking(metrics, missing, probability, label, resamples, evaluation.confidence)
@@ -256,7 +259,7 @@ def _add_ranking(
 ) -> None:
     units = class_days(label, resamples)
     if units < 2:
-        missing |= dict.fromkeys(("auc", "average_precision"), class_days_reason(units))
+        missing |= dict.fromkeys(RANKING, class_days_reason(units))
         return
     weights = np.vstack([np.ones(resamples.count), resamples.weights])
     counts = bootstrap.pair_counts(probability, label, resamples)

@@ -319,7 +319,7 @@ def test_a_probability_that_is_none_fails_every_gate(block: Block, wrong: float)
         *against_champion(block.compare(block.model(), probability), changed=True).values(),
     ]
     assert {result.verdict for result in results} == {"fail"}
-    assert "1 rows" in results[0].sentence
+    assert "On one row" in results[0].sentence
 
 
 def test_an_estimate_that_is_not_a_number_fails(block: Block) -> None:
