@@ -296,9 +296,8 @@ def _not_a_number(name: str) -> GateResult:
 
 
 def _invalid(name: str, rows: int) -> GateResult:
-    sentence = (
-        f"On {rows:,} rows a model's probability is not a number between 0 and 1: such a model is broken, and nothing is shown."
-    )
+    where = "one row" if rows == 1 else f"{rows:,} rows"
+    sentence = f"On {where} a model's probability is not a number between 0 and 1: such a model is broken, and nothing is shown."
     return GateResult(name=name, verdict="fail", sentence=sentence, numbers={"invalid": float(rows)})
 
 
