@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -160,8 +160,9 @@ def _problems(source: Source, error: ErrorDetails) -> Iterator[Problem]:
         yield spot.problem(source, "out of range", found=found, allowed=expected)
     elif kind.endswith("_type") or kind in ("int_from_float", "literal_error"):
         message, found = ("no value", "") if spot.exact and spot.node.value is None else ("wrong type", found)
-        quoted = isinstance(spot.node.value, str) and spot.shape is not None and spot.shape.core in (int, float, bool)
-        yield spot.problem(source, message, found=found, allowed=f"{expected}; without quotes" if quoted else expected)
+        quoted = spot.shape is not None and spot.shape.core in (int, float, bool) and _unquoted(spot.node.value)
+        allowed = f"{expected}; without quotes" if quoted else expected
+        yield spot.problem(source, message, found=found, allowed=allowed, suggestion=_as_kind(spot))
     else:
         yield spot.problem(source, error["msg"], found=found, allowed=expected)
 
@@ -196,6 +197,22 @@ def _wrong_kind(source: Source, spot: Spot) -> Problem:
     near = nearest(chosen.value, allowed) if isinstance(chosen.value, str) else ""
     place, where = chosen.place, ".".join(map(str, (*spot.path, "kind")))
     return Problem(source.file, place.line, place.column, where, chosen.found, said, near, "unknown kind")
+
+
+def _unquoted(value: JsonValue) -> bool:
+    """Whether a value is a text that would be a number, or true or false, without its quotes."""
+    try:
+        return isinstance(value, str) and isinstance(json.loads(value), (int, float))
+    except ValueError:
+        return False
+
+
+def _as_kind(spot: Spot) -> str:
+    """What was meant by a word that stands where a part with that `kind` belongs; empty otherwise."""
+    if spot.shape is None or spot.shape.kind != "union" or not isinstance(spot.node.value, str):
+        return ""
+    near = nearest(spot.node.value, kinds(spot.shape))
+    return f"{{kind: {near}}}" if near else ""
 
 
 def _misnamed(source: Source, stem: str) -> Iterator[Problem]:

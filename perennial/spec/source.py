@@ -103,6 +103,8 @@ def parse(text: str, file: str) -> Source:
     source = Source(file)
     try:
         _Reader(source, yaml.parse(text, Loader=yaml.SafeLoader)).read()
+    except _TooDeepError:
+        source.root = None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
@@ -110,8 +112,12 @@ def parse(text: str, file: str) -> Source:
         source.report(place, (), f"not YAML: {_explain(error)}")
     except yaml.reader.ReaderError as error:
         place = Place(text.count("\n", 0, error.position) + 1, error.position - text.rfind("\n", 0, error.position))
-        source.report(place, (), "not YAML: a character that no text may hold", found=f"#x{ord(str(error.character)):04x}")
+        source.report(place, (), "not YAML: a character that no text may hold", found=f"#x{ord(text[error.position]):04x}")
     return source
+
+
+class _TooDeepError(Exception):
+    """The text is not read on: the time for that grows with the square of the depth."""
 
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
@@ -161,9 +167,8 @@ class _Reader:
                 self.rest(event)
                 return Node(None, place, spoiled=True)
         if isinstance(event, CollectionStartEvent) and len(path) >= MAX_DEPTH:
-            self.source.report(place, path, "nested too deep", allowed=f"at most {MAX_DEPTH} levels")
-            self.rest(event)
-            return Node(None, place, spoiled=True)
+            self.source.report(place, path[:3], "nested too deep", allowed=f"at most {MAX_DEPTH} levels")
+            raise _TooDeepError
         if isinstance(event, MappingStartEvent):
             return self.mapping(place, path)
         if isinstance(event, SequenceStartEvent):
