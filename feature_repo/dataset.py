@@ -1,0 +1,226 @@
+"""The training set: requests, the features they could have read, and the labels known by now. One join through Feast's own API.
+
+Whether the sources can be used is checked in `source_checks`, the join itself in `checks`; whether the result is fit to train on
+in `perennial.validation`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pyarrow.compute
+import pyarrow.parquet
+
+from feature_repo import source_checks
+from feature_repo.asof import AsofRetrievalJob, Joined
+from feature_repo.checks import check_conservation, treat
+from feature_repo.project import Project, load
+from feature_repo.service import ServiceInfo
+from feature_repo.sources import TIME, source_path
+from feature_repo.store import open_private
+from perennial.columns import Column
+from perennial.dataset import DatasetInfo, values_digest
+from perennial.errors import DataError, PlatformError
+from perennial.settings import Settings
+from perennial.spec import Model, Sliding
+
+LABEL, KNOWN_AT = "label", "label_known_at"
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Span:
+    """The time that a dataset covers; all at midnight UTC."""
+
+    start: datetime
+    evaluation_start: datetime
+    end: datetime
+
+
+def build(settings: Settings, model: Model, now: datetime, wall_clock: datetime) -> tuple[pd.DataFrame, DatasetInfo]:
+    """The dataset of `model` as it could have been made at `now`.
+
+    Args:
+        settings: where sources and definitions are.
+        model: the spec.
+        now: UTC; no label or feature published later is in it.
+        wall_clock: UTC, the real time; source rows published later are an error.
+
+    Returns:
+        The frame, one row for each request of [start, end), sorted by id, and what it is. Columns: id, `event_timestamp`, join
+        keys, features and request-time fields (numbers and booleans as float64, strings as objects), `<view>_observed_at`,
+        `label` (boolean, null where none is known at `now`), `label_known_at`.
+
+    Raises:
+        NotFoundError: there are no definitions.
+        DataError: a definition or a source is wrong, history is too short, no label is known, or the join broke a rule.
+        PlatformError: `now` lies in the future.
+    """
+    if now > wall_clock:
+        raise PlatformError(
+            f"now is {now.isoformat()}, but it is {wall_clock.isoformat()}: a dataset of the future cannot be built"
+        )
+    project = load(settings)
+    service = project.service(model.spec.features.service)
+    columns = model_columns(model, service)
+    source_checks.check(settings, model, service, now, wall_clock)
+    span = span_of(settings, model, now)
+    requests = read_requests(settings, model, service, span)
+    joined = read_features(settings, project, service, requests[[model.spec.requests.id, TIME, *service.join_keys]])
+    frame = shaped(joined.table.to_pandas(), columns, service)
+    check_conservation(requests, frame, model.spec.requests.id)
+    for name in (column.name for column in columns if column.view is None):
+        frame[name] = requests[name].to_numpy()
+    frame = shaped(frame, columns, service)
+    treated = treat(frame, service, model.spec.features.freshness, joined.matched, model.spec.requests.id, TIME)
+    frame = add_labels(settings, model, treated.frame[treated.kept].reset_index(drop=True), now)
+    frame = frame[ordered(model, service, columns)]
+    info = DatasetInfo(
+        digest=values_digest(frame),
+        model=model.name,
+        id_column=model.spec.requests.id,
+        join_keys=service.join_keys,
+        columns=columns,
+        service=service.name,
+        service_digest=service.digest,
+        definitions_digest=project.digest,
+        now=iso(now),
+        start=iso(span.start),
+        evaluation_start=iso(span.evaluation_start),
+        end=iso(span.end),
+        rows=len(frame),
+        labelled=int(frame[LABEL].notna().sum()),
+        rejected=int((~treated.kept).sum()),
+        views=treated.counts,
+    )
+    if info.labelled == 0:
+        raise DataError(
+            f"{source_path(settings, model.spec.label.source)}: none of the {info.rows:,} requests in [{info.start}, {info.end}) "
+            f"has a label known by {info.now}; do the ids of {model.spec.requests.source} and {model.spec.label.source} match?"
+        )
+    return frame, info
+
+
+def model_columns(model: Model, service: ServiceInfo) -> tuple[Column, ...]:
+    """Every column that a model may see: features in the service's order, then request-time fields.
+
+    Raises:
+        DataError: two of them have one name, or a name that the dataset needs for itself.
+    """
+    sent = tuple(Column(name=field.name, dtype=field.dtype, view=None) for field in model.spec.requests.fields)
+    columns = (*service.columns, *sent)
+    own = {model.spec.requests.id: "the id", TIME: "the time", LABEL: "the label", KNOWN_AT: "the label's time"}
+    own |= {view.observed_at: f"the observation time of {view.name!r}" for view in service.sources}
+    taken = dict(own)
+    for column in columns:
+        if column.name in taken:
+            place = f"view {column.view!r}" if column.view else "the request"
+            raise DataError(
+                f"model {model.name!r}: the column {column.name!r} of {place} is also {taken[column.name]}; rename one of them"
+            )
+        taken[column.name] = f"a column of {column.view!r}" if column.view else "a field of the request"
+    return columns
+
+
+def span_of(settings: Settings, model: Model, now: datetime) -> Span:
+    """The days of a dataset built at `now`.
+
+    Raises:
+        DataError: no whole day has matured before the evaluation block; says what there is and what is needed.
+    """
+    path, spec = source_path(settings, model.spec.requests.source), model.spec
+    end = midnight(now - timedelta(hours=spec.label.maturity_hours))
+    column = pyarrow.parquet.read_table(path, columns=[TIME], filters=[(TIME, "<", end)]).column(TIME)
+    first = pyarrow.compute.min(column).as_py()
+    matured = f"days mature {spec.label.maturity_hours:g} hours after their end, so the newest matured day ends at {iso(end)}"
+    if first is None:
+        raise DataError(f"{path}: no requests before {iso(end)}: not enough history at {iso(now)}; {matured}")
+    start = midnight(first)
+    if isinstance(spec.training.window, Sliding):
+        start = max(start, end - spec.training.window.days * DAY)
+    evaluation_start = end - spec.evaluation.days * DAY
+    if evaluation_start <= start:
+        raise DataError(
+            f"{path}: not enough history at {iso(now)}: requests begin at {iso(start)}, {matured}: {(end - start).days} days, "
+            f"of which the evaluation takes {spec.evaluation.days}; it needs at least {spec.evaluation.days + 1}, more for folds"
+        )
+    return Span(start, evaluation_start, end)
+
+
+def read_requests(settings: Settings, model: Model, service: ServiceInfo, span: Span) -> pd.DataFrame:
+    """The requests of the span, sorted by id; only the columns that are needed are read.
+
+    Raises:
+        DataError: there are none.
+    """
+    path, identifier = source_path(settings, model.spec.requests.source), model.spec.requests.id
+    fields = [field.name for field in model.spec.requests.fields]
+    table = pyarrow.parquet.read_table(
+        path,
+        columns=list(dict.fromkeys([identifier, TIME, *service.join_keys, *fields])),
+        filters=[(TIME, ">=", span.start), (TIME, "<", span.end)],
+    )
+    if table.num_rows == 0:
+        raise DataError(f"{path}: no requests in [{iso(span.start)}, {iso(span.end)})")
+    frame: pd.DataFrame = table.sort_by(identifier).to_pandas()
+    return frame
+
+
+def read_features(settings: Settings, project: Project, service: ServiceInfo, entities: pd.DataFrame) -> Joined:
+    """Each request with the features that it could have read, and when each was published."""
+    with open_private(settings, project) as store:
+        job = store.get_historical_features(entity_df=entities, features=store.get_feature_service(service.name))
+        if not isinstance(job, AsofRetrievalJob):
+            raise DataError(f"the offline store answered with a {type(job).__name__}; expected an AsofRetrievalJob")
+        return job.join()
+
+
+def shaped(frame: pd.DataFrame, columns: tuple[Column, ...], service: ServiceInfo) -> pd.DataFrame:
+    """The frame in the types of a dataset: numbers and booleans float64, strings objects with None, times in microseconds UTC."""
+    made: dict[str, object] = {str(name): frame[name] for name in frame.columns}
+    for column in columns:
+        if column.name not in frame:
+            continue
+        values = frame[column.name]
+        if column.dtype == "string":
+            made[column.name] = values.astype(object).where(values.notna(), None)
+        else:
+            made[column.name] = values.astype("float64")
+    for name in (TIME, *(view.observed_at for view in service.sources)):
+        made[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("us")
+    return pd.DataFrame(made)
+
+
+def add_labels(settings: Settings, model: Model, frame: pd.DataFrame, now: datetime) -> pd.DataFrame:
+    """The frame with `label` and `label_known_at`, null where no label was known at `now`."""
+    identifier, column = model.spec.requests.id, model.spec.label.column
+    table = pyarrow.parquet.read_table(
+        source_path(settings, model.spec.label.source), columns=[identifier, TIME, column], filters=[(TIME, "<=", now)]
+    )
+    labels = table.to_pandas().sort_values(TIME, kind="stable").drop_duplicates(identifier).set_index(identifier)
+    found = labels.reindex(frame[identifier])
+    frame[LABEL] = found[column].astype("boolean").to_numpy()
+    frame[LABEL] = frame[LABEL].astype("boolean")
+    frame[KNOWN_AT] = pd.to_datetime(found[TIME], utc=True).dt.as_unit("us").to_numpy()
+    frame[KNOWN_AT] = pd.to_datetime(frame[KNOWN_AT], utc=True).dt.as_unit("us")
+    return frame
+
+
+def ordered(model: Model, service: ServiceInfo, columns: tuple[Column, ...]) -> list[str]:
+    """Columns of a dataset's frame, in order; a join key that is also a request-time field comes once."""
+    names = [model.spec.requests.id, TIME, *service.join_keys, *(column.name for column in columns)]
+    return list(dict.fromkeys([*names, *(view.observed_at for view in service.sources), LABEL, KNOWN_AT]))
+
+
+def midnight(time: datetime) -> datetime:
+    """The begin of the UTC day of `time`.
+
+    >>> midnight(datetime(2013, 4, 2, 3, tzinfo=UTC)).isoformat()
+    '2013-04-02T00:00:00+00:00'
+    """
+    return time.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def iso(time: datetime) -> str:
+    """ISO 8601 in UTC."""
+    return time.astimezone(UTC).isoformat()

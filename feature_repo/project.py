@@ -1,0 +1,202 @@
+"""A project's Feast definitions, loaded by path from every file of its `feature_repo/definitions/`.
+
+Never by package name: a project may have folders of the same names as ours. What is wrong in a definition is said here, with its
+file, before Feast sees it.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+
+from feast import Entity, FeatureService, FeatureView, FileSource, OnDemandFeatureView, StreamFeatureView
+from feast import Field as FeastField
+from feast.feature_view_projection import FeatureViewProjection
+from feast.types import PrimitiveFeastType
+from feast.value_type import ValueType
+
+from feature_repo.layout import Field, Kind
+from feature_repo.packed import kind_of
+from feature_repo.service import ServiceInfo, ViewInfo
+from feature_repo.sources import sources_of
+from perennial import digests
+from perennial.errors import DataError, NotFoundError
+from perennial.settings import Settings
+
+ROLE = "observed_at"
+"""Value of the tag `role` that marks the field with the observation's time."""
+KEY_KINDS: dict[ValueType, Kind] = {ValueType.STRING: "string", ValueType.INT32: "int32", ValueType.INT64: "int64"}
+
+
+@dataclass(frozen=True)
+class Project:
+    """What the definitions define."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    digest: str
+    """SHA-256 of the files: names below the folder, and bytes."""
+    entities: dict[str, Entity]
+    views: dict[str, FeatureView]
+    services: dict[str, FeatureService]
+
+    def service(self, name: str) -> ServiceInfo:
+        """What the service `name` gives.
+
+        Raises:
+            DataError: there is no such service, or a rule about views and names is broken.
+        """
+        if name not in self.services:
+            known = ", ".join(sorted(self.services)) or "none"
+            raise DataError(f"{self.folder}: no feature service {name!r}; defined: {known}")
+        service = self.services[name]
+        found = tuple(_view_info(self, service, projection) for projection in service.feature_view_projections)
+        owners: dict[str, str] = {}
+        for view in found:
+            for feature in [*(field.name for field in view.features), view.observed_at]:
+                if feature in owners:
+                    raise DataError(
+                        f"{self.folder}: service {name!r}: the feature {feature!r} is in the views {owners[feature]!r} and "
+                        f"{view.name!r}; a model sees a column by its name alone: rename one, as in {view.name}_{feature}"
+                    )
+                owners[feature] = view.name
+        return ServiceInfo(name, found)
+
+
+def load(settings: Settings) -> Project:
+    """What the definitions of the project define.
+
+    Raises:
+        NotFoundError: there are no definitions.
+        DataError: a file cannot be imported, two files use one name, or an object is of a kind that is not supported.
+    """
+    folder = settings.definitions
+    files = tuple(sorted(path for path in folder.glob("**/*.py") if path.name != "__init__.py"))
+    if not files:
+        raise NotFoundError(f"{folder}: no definitions; write entities, views and services into <name>.py files there")
+    owners: dict[tuple[str, str], tuple[object, Path]] = {}
+    for file in files:
+        for thing in _defined_in(_import(settings, file)):
+            kind = _kind(thing, file)
+            key = (kind, str(thing.name))
+            known = owners.setdefault(key, (thing, file))
+            if known[0] is not thing:
+                where = f"twice in {file}" if known[1] == file else f"in {known[1]} and in {file}"
+                raise DataError(f"the {kind} {thing.name!r} is defined {where}; a name belongs to one definition")
+    things = [thing for thing, _ in owners.values()]
+    return Project(
+        folder=folder,
+        files=files,
+        digest=digests.of_files(list(files), folder),
+        entities={thing.name: thing for thing in things if isinstance(thing, Entity)},
+        views={thing.name: thing for thing in things if isinstance(thing, FeatureView)},
+        services={thing.name: thing for thing in things if isinstance(thing, FeatureService)},
+    )
+
+
+Definition = Entity | FeatureView | FeatureService | OnDemandFeatureView
+
+
+def _import(settings: Settings, file: Path) -> ModuleType:
+    """The module of `file`, imported afresh under a name that no package has."""
+    name = f"_perennial_definitions_{digests.of_text(str(file))[:16]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise DataError(f"{file}: cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with sources_of(settings):
+            spec.loader.exec_module(module)
+    except (DataError, NotFoundError):
+        raise
+    except Exception as error:
+        lines = [frame.tb_lineno for frame in _frames(error) if frame.tb_frame.f_code.co_filename == str(file)]
+        place = f"{file}:{lines[-1]}" if lines else str(file)
+        raise DataError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        del sys.modules[name]
+    return module
+
+
+def _frames(error: BaseException) -> Iterator[TracebackType]:
+    frame = error.__traceback__
+    while frame is not None:
+        yield frame
+        frame = frame.tb_next
+
+
+def _defined_in(module: ModuleType) -> list[Definition]:
+    return [thing for thing in vars(module).values() if isinstance(thing, Definition)]
+
+
+def _kind(thing: Definition, file: Path) -> str:
+    if isinstance(thing, OnDemandFeatureView | StreamFeatureView):
+        raise DataError(
+            f"{file}: {type(thing).__name__} {thing.name!r} is not supported; write its values into a Parquet source and define "
+            "a FeatureView on it: training and serving then read the same values"
+        )
+    if isinstance(thing, Entity):
+        return "entity"
+    return "feature view" if isinstance(thing, FeatureView) else "feature service"
+
+
+def _view_info(project: Project, service: FeatureService, projection: FeatureViewProjection) -> ViewInfo:
+    where = f"{project.folder}: service {service.name!r}"
+    if projection.name_alias or projection.join_key_map:
+        raise DataError(
+            f"{where}: view {projection.name!r} is renamed or joined by other keys; define a view of that name instead"
+        )
+    if projection.name not in project.views:
+        raise DataError(f"{where}: view {projection.name!r} is in none of the files; bind it to a name at the module's top level")
+    view = project.views[projection.name]
+    source = view.batch_source
+    if not isinstance(source, FileSource) or not source.timestamp_field or source.field_mapping:
+        raise DataError(
+            f"{where}: the source of view {view.name!r} must be a FileSource with timestamp_field, without field_mapping"
+        )
+    observed = f"{view.name}_observed_at"
+    _check_observed_at(where, view.name, observed, list(projection.features))
+    return ViewInfo(
+        name=str(view.name),
+        path=Path(source.path),
+        time=str(source.timestamp_field),
+        join_keys=tuple(sorted((_join_key(project, view, name) for name in view.entities), key=lambda key: key.name)),
+        features=tuple(_feature(where, view.name, field) for field in projection.features if field.name != observed),
+    )
+
+
+def _check_observed_at(where: str, view: str, observed: str, fields: Sequence[FeastField]) -> None:
+    found = [field for field in fields if field.name == observed]
+    remedy = f'add Field(name="{observed}", dtype=UnixTimestamp, tags={{"role": "{ROLE}"}}) to it: freshness is measured on it'
+    if not found:
+        raise DataError(f"{where}: view {view!r} has no field {observed!r}; {remedy}")
+    if found[0].dtype != PrimitiveFeastType.UNIX_TIMESTAMP or found[0].tags.get("role") != ROLE:
+        raise DataError(f"{where}: view {view!r}: the field {observed!r} is {found[0].dtype} with tags {found[0].tags}; {remedy}")
+
+
+def _feature(where: str, view: str, field: FeastField) -> Field:
+    kind = kind_of(view, field.name, field.dtype)
+    if kind == "timestamp":
+        raise DataError(
+            f"{where}: view {view!r}: the feature {field.name!r} is a timestamp; a model sees numbers, strings and booleans: "
+            "publish an age in hours instead"
+        )
+    return Field(name=field.name, kind=kind)
+
+
+def _join_key(project: Project, view: FeatureView, name: str) -> Field:
+    """The join key of the view's entity `name`, with the type of the schema's field, else of the entity."""
+    if name not in project.entities:
+        raise DataError(f"{project.folder}: view {view.name!r}: the entity {name!r} is in none of the files")
+    entity = project.entities[name]
+    declared = [kind_of(view.name, column.name, column.dtype) for column in view.entity_columns if column.name == entity.join_key]
+    kind = declared[0] if declared else KEY_KINDS.get(entity.value_type)
+    if kind not in KEY_KINDS.values():
+        raise DataError(
+            f"{project.folder}: entity {name!r}: its type is {kind or entity.value_type.name}; "
+            "give it value_type=ValueType.STRING, INT32 or INT64"
+        )
+    return Field(name=str(entity.join_key), kind=kind)
