@@ -147,9 +147,10 @@ def numbers_of(found: Estimate, *, limit: float, margin: float, power: float, da
 
 
 def digits_for(*numbers: float) -> int:
-    """Digits behind the point that show these numbers and one more, at most 4.
+    """Digits behind the point that show these numbers and one more; 3 at least where all are below 1, never more than 4.
 
-    >>> digits_for(0.68, 0.02), digits_for(20.0, 10.0)
-    (3, 1)
+    >>> digits_for(0.68, 0.02), digits_for(0.1), digits_for(20.0, 10.0)
+    (3, 3, 1)
     """
-    return min(4, 1 + max(len(f"{number:.4f}".rstrip("0").split(".")[1]) for number in numbers))
+    least = 3 if all(abs(number) < 1 for number in numbers) else 1
+    return min(4, max(least, *(1 + len(f"{number:.4f}".rstrip("0").split(".")[1]) for number in numbers)))

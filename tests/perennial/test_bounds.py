@@ -82,4 +82,5 @@ def test_without_any_error_a_margin_is_seen_for_sure_and_no_margin_never() -> No
 
 def test_numbers_are_written_with_one_digit_more_than_the_limit() -> None:
     assert digits_for(0.65, 0.02) == 3
+    assert digits_for(0.1, 0.1) == 3
     assert digits_for(0.123456) == 4
