@@ -1,1 +1,16 @@
-"""."""
+"""The steps of our pipelines, as KFP components: thin edges that read, call one function, and write.
+
+The work belongs to the folders below this one; what runs after what belongs to `pipelines`.
+"""
+
+from components.check import check
+from components.dataset import build_dataset
+from components.evaluate import evaluate
+from components.gate import gate
+from components.record import record
+from components.refit import refit
+from components.train import train
+from components.validate import validate_data
+
+ALL = (build_dataset, validate_data, train, evaluate, gate, refit, check, record)
+"""The catalogue: every component, in the order of the training pipeline."""

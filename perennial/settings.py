@@ -76,6 +76,11 @@ class Settings(BaseModel):
         return self.state / "versions"
 
     @property
+    def results(self) -> Path:
+        """Folder of what runs found: `<run id>/` with report, plots and stored records."""
+        return self.state / "results"
+
+    @property
     def runs(self) -> Path:
         """Folder of local pipeline runs: `<run id>/`."""
         return self.state / "runs"

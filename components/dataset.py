@@ -1,0 +1,34 @@
+"""Build the dataset: the point-in-time join of requests, features and labels as they were known at `now`."""
+
+from kfp import dsl
+
+from components.step import step
+
+
+@step
+def build_dataset(spec: str, now: str, wall_clock: str, dataset: dsl.Output[dsl.Dataset]) -> str:
+    """Build and store the dataset of a training.
+
+    Args:
+        spec: model spec as JSON.
+        now: ISO 8601 UTC; nothing known later is used.
+        wall_clock: ISO 8601 UTC, the real time; source rows later than it are an error.
+        dataset: folder with `data.parquet` and `dataset.json`.
+
+    Returns:
+        The run key: digests of spec, definitions, dataset, code and seed, hashed together.
+    """
+    from datetime import datetime
+    from pathlib import Path
+
+    from feature_repo.dataset import build
+    from perennial.dataset import copy, store
+    from perennial.run_key import run_key
+    from perennial.settings import Settings
+    from perennial.spec.read import read_text
+
+    model, settings = read_text(spec), Settings.from_environment()
+    frame, info = build(settings, model, datetime.fromisoformat(now), datetime.fromisoformat(wall_clock))
+    copy(store(frame, info, settings.datasets), Path(dataset.path))
+    dataset.metadata.update(digest=info.digest, rows=info.rows, labelled=info.labelled)
+    return run_key(model, info)

@@ -1,0 +1,40 @@
+"""Validate the data: the contract of the dataset, and a summary for people to look at."""
+
+from kfp import dsl
+
+from components.step import step
+
+
+@step
+def validate_data(
+    spec: str,
+    dataset: dsl.Input[dsl.Dataset],
+    validation: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.HTML],
+    statistics: dsl.Output[dsl.Artifact],
+) -> str:
+    """Check the dataset against its contract and summarise a sample of it.
+
+    Args:
+        spec: model spec as JSON.
+        dataset: folder with `data.parquet` and `dataset.json`.
+        validation: JSON of the gate *data* and every finding.
+        summary: Evidently's report of a sample.
+        statistics: the same as JSON.
+
+    Returns:
+        The verdict of the gate *data*.
+    """
+    from pathlib import Path
+
+    from monitoring.summary import summarise
+    from perennial.dataset import load
+    from perennial.spec.read import read_text
+    from perennial.validation import validate
+
+    model = read_text(spec)
+    frame, info = load(Path(dataset.path))
+    result = validate(frame, info, model.spec.gates.data)
+    result.write(Path(validation.path))
+    summarise(frame, info, seed=model.spec.training.seed, html=Path(summary.path), json=Path(statistics.path))
+    return result.gate.verdict

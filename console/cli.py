@@ -1,0 +1,201 @@
+"""The command line, `perennial`. Commands are thin; heavy imports happen inside the command that needs them."""
+
+import sys
+from datetime import datetime
+from typing import Annotated, NoReturn
+
+import typer
+
+from perennial.errors import GATES_NOT_PASSED, PerennialError, SpecError
+
+app = typer.Typer(
+    name="perennial",
+    help="The whole life of a tabular model: features, training, gates, versions. "
+    "State lives in .perennial/ or where PERENNIAL_STATE says.",
+    epilog="Exit codes: 0 done, 2 spec or data wrong, 3 stopped by a gate, 4 not found, 75 a store failed: try again.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+features = typer.Typer(
+    help="Feast features: write the definitions to the registry, values to the online store.", no_args_is_help=True
+)
+app.add_typer(features, name="features")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model: models/MODEL.yaml.")]
+
+
+def parse_time(text: str) -> datetime:
+    """A time given on the command line, with its zone.
+
+    Raises:
+        SpecError: it is no ISO 8601 time, or has no zone.
+
+    >>> parse_time("2013-04-02T00:00:00Z").isoformat()
+    '2013-04-02T00:00:00+00:00'
+    >>> parse_time("2013-04-02")
+    Traceback (most recent call last):
+        ...
+    perennial.errors.SpecError: '2013-04-02' is not a time with a zone; allowed: ISO 8601 such as 2013-04-02T00:00:00Z
+    """
+    from datetime import UTC
+
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise SpecError(f"{text!r} is not a time with a zone; allowed: ISO 8601 such as 2013-04-02T00:00:00Z")
+    return time.astimezone(UTC)
+
+
+def wall_clock() -> datetime:
+    """The real time. The command line is an edge: it reads the clock, and passes the time on as an argument."""
+    from datetime import UTC
+
+    return datetime.now(UTC)
+
+
+@app.command(epilog="Example: perennial validate churn")
+def validate(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models; all of models/ when none.")] = None,
+    json: Json = False,
+) -> None:
+    """Check model specs: every mistake with file, line, field, what was found and what is allowed."""
+    from console.validation import check_specs
+    from perennial.settings import Settings
+
+    raise typer.Exit(check_specs(Settings.from_environment(), models or [], json))
+
+
+@features.command("apply", epilog="Example: perennial features apply")
+def features_apply(json: Json = False) -> None:
+    """Write the definitions of feature_repo/definitions/ to Feast's registry and prepare the online store."""
+    from console.features import apply
+    from perennial.settings import Settings
+
+    apply(Settings.from_environment(), json)
+
+
+@features.command(
+    "materialize", epilog="Example: perennial features materialize --start 2013-04-01T00:00:00Z --end 2013-04-02T00:00:00Z"
+)
+def features_materialize(
+    start: Annotated[str, typer.Option(help="Begin, exclusive: ISO 8601 with a zone.")],
+    end: Annotated[str, typer.Option(help="End, inclusive: ISO 8601 with a zone.")],
+    json: Json = False,
+) -> None:
+    """Write the values published in (start, end] to the online store; an older value never replaces a newer one."""
+    from console.features import materialize
+    from perennial.settings import Settings
+
+    materialize(Settings.from_environment(), parse_time(start), parse_time(end), json)
+
+
+@app.command(epilog="Example: perennial train churn --now 2013-04-02T00:00:00Z")
+def train(
+    model: ModelName,
+    now: Annotated[
+        str | None, typer.Option(help="Time at which to train, ISO 8601 with a zone; the real time if absent.")
+    ] = None,
+    search: Annotated[
+        bool | None,
+        typer.Option(
+            "--search/--refit", help="Search the candidates, or refit the champion's recipe; else as the spec's schedule says."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a challenger through the pipeline, judge it, and register it if every gate lets it through (else exit code 3)."""
+    from console.training import train_and_show
+    from perennial.settings import Settings
+
+    clock = wall_clock()
+    registered = train_and_show(Settings.from_environment(), model, parse_time(now) if now else clock, clock, search, json)
+    raise typer.Exit(0 if registered else GATES_NOT_PASSED)
+
+
+@app.command(epilog="Example: perennial models")
+def models(json: Json = False) -> None:
+    """List the models and their registered versions."""
+    from console.lists import show_models
+    from perennial.settings import Settings
+
+    show_models(Settings.from_environment(), json)
+
+
+@app.command(epilog="Example: perennial card churn --summary")
+def card(
+    model: ModelName,
+    version: Annotated[int | None, typer.Option(help="Number of the version; the newest if absent.")] = None,
+    summary: Annotated[bool, typer.Option("--summary", help="The page for a reader who knows no statistics.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the model card of a version: what it is for, what was measured, what it does not know."""
+    from console.results import show_card
+    from perennial.settings import Settings
+
+    show_card(Settings.from_environment(), model, version, summary, json)
+
+
+@app.command(epilog="Example: perennial runs churn --limit 5")
+def runs(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this model's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first: what each found and how long it took."""
+    from console.lists import show_runs
+    from perennial.settings import Settings
+
+    show_runs(Settings.from_environment(), model, limit, json)
+
+
+@app.command(epilog="Example: perennial logs churn-20130402-000000-a1b2c3 train")
+def logs(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or its unique beginning.")],
+    step: Annotated[str | None, typer.Argument(metavar="[STEP]", help="Only this step's, for example train.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what a run printed, whole or by step."""
+    from console.results import show_logs
+    from perennial.settings import Settings
+
+    show_logs(Settings.from_environment(), run, step, json)
+
+
+@app.command(epilog="Example: perennial report churn")
+def report(
+    name: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model (its newest finished run) or a run.")],
+    json: Json = False,
+) -> None:
+    """Say where the page of a run lies: metrics, plots, gates, worst segments."""
+    from console.results import show_report
+    from perennial.settings import Settings
+
+    show_report(Settings.from_environment(), name, json)
+
+
+@app.command(epilog="Example: perennial status")
+def status(json: Json = False) -> None:
+    """Say for each model what is true, why, and what comes next."""
+    from console.status import show_status
+    from perennial.settings import Settings
+
+    show_status(Settings.from_environment(), json)
+
+
+def main() -> NoReturn:
+    """Run the command line; our own errors become a sentence and an exit code."""
+    try:
+        app()
+    except PerennialError as error:
+        typer.echo(f"perennial: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

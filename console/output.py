@@ -1,0 +1,42 @@
+"""How things are printed: tables for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+
+WIDTH = 130
+"""Width of a table where there is no terminal to ask."""
+
+
+def console() -> Console:
+    """The console of standard output; plain when piped."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """Print a JSON value, indented, keys in their order."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> Table:
+    """A table whose `numbers` columns are right-aligned."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for name in columns:
+        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def minute(time: datetime | None) -> str:
+    """A time to the minute, UTC; a dash where there is none.
+
+    >>> from datetime import UTC
+    >>> minute(datetime(2013, 4, 2, 6, 30, tzinfo=UTC)), minute(None)
+    ('2013-04-02 06:30', '–')
+    """
+    return "–" if time is None else f"{time:%Y-%m-%d %H:%M}"

@@ -1,0 +1,42 @@
+"""`perennial validate`: every mistake of the specs, alone and against the features that exist."""
+
+from pathlib import Path
+
+from console.output import console, print_json
+from feature_repo import store
+from perennial.errors import NotFoundError
+from perennial.settings import Settings
+from perennial.spec.problem import Problem
+from perennial.spec.read import check, check_against, read
+
+
+def check_specs(settings: Settings, names: list[str], json: bool) -> int:
+    """Check the named specs, else all; print every problem; returns the exit code.
+
+    Raises:
+        NotFoundError: there is no spec of that name, or none at all.
+    """
+    paths = [settings.models / f"{name}.yaml" for name in names] or sorted(settings.models.glob("*.yaml"))
+    if not paths:
+        raise NotFoundError(f"{settings.models}: no model spec; write models/<name>.yaml, docs/spec.md says what it holds")
+    for path in paths:
+        if not path.exists():
+            known = ", ".join(sorted(found.stem for found in settings.models.glob("*.yaml"))) or "none"
+            raise NotFoundError(f"{path}: no such spec; there are: {known}")
+    problems = {path: check(path) or _against_features(settings, path) for path in paths}
+    if json:
+        print_json({str(path): [str(problem) for problem in found] for path, found in problems.items()})
+    for path, found in problems.items():
+        if not json:
+            out = console()
+            for problem in found:
+                out.print(str(problem), markup=False, soft_wrap=True)
+            out.print(f"{path}: {f'{len(found)} mistakes' if found else 'valid'}", soft_wrap=True)
+    return 2 if any(problems.values()) else 0
+
+
+def _against_features(settings: Settings, path: Path) -> tuple[Problem, ...]:
+    """Every mistake that only shows beside the feature service that the spec names."""
+    model = read(path)
+    service = store.describe(settings, model.spec.features.service)
+    return check_against(model, service.columns, service.views, service.join_keys, path)

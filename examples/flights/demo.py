@@ -1,0 +1,124 @@
+"""`make demo`: the main job on embedded parts, with the commands that a user would type.
+
+Sources of a real year → features applied and materialised → a training on January to March with every gate → the version, its
+card and report → a worse challenger, whose training labels were shuffled, stopped by the gates.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from examples.flights.prepare import prepare
+from perennial.settings import Settings
+
+MODEL = "flight-delay"
+FIRST = datetime(2013, 4, 2, tzinfo=UTC)
+"""Time of the first training: the labels of January to March have matured."""
+LATER = datetime(2013, 5, 2, tzinfo=UTC)
+"""Time of the worse challenger: April is a whole block that the champion has not seen."""
+EVALUATION_START = datetime(2013, 4, 3, tzinfo=UTC)
+"""Begin of the later training's evaluation block: its labels stay as they are."""
+
+console = Console(width=None if sys.stdout.isatty() else 130)
+
+
+class Clock:
+    """Seconds of each part of the demo."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, float]] = []
+        self.since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """End the part that has just run."""
+        now = time.monotonic()
+        self.parts.append((name, now - self.since))
+        self.since = now
+
+
+def perennial(*arguments: str, expect: int = 0, **environment: str) -> None:
+    """Run a `perennial` command as a user would; its output is shown.
+
+    Raises:
+        SystemExit: it ended with another exit code than the expected one.
+    """
+    console.print(f"\n[bold]$ perennial {' '.join(arguments)}[/bold]", highlight=False)
+    command = [sys.executable, "-m", "console.cli", *arguments]
+    code = subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+    if code != expect:
+        console.print(f"[red]the demo expected exit code {expect}, got {code}[/red]")
+        raise SystemExit(code or 1)
+
+
+def shuffle_labels(sources: Path, target: Path, seed: int) -> int:
+    """Copy the sources, the labels before the later evaluation block shuffled among their flights; returns how many.
+
+    What the labels of a broken join look like: every value plausible, none where it belongs.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(sources, target)
+    labels, requests = (pd.read_parquet(sources / f"{name}.parquet") for name in ("labels", "requests"))
+    early = labels["flight_id"].isin(requests.loc[requests["event_timestamp"] < EVALUATION_START, "flight_id"]).to_numpy()
+    values = labels["arrived_late"].to_numpy().copy()
+    values[early] = np.random.default_rng(seed).permutation(values[early])
+    labels.assign(arrived_late=values).to_parquet(target / "labels.parquet", index=False, coerce_timestamps="us")
+    return int(early.sum())
+
+
+def main() -> None:
+    """Play the demo."""
+    parser = argparse.ArgumentParser(prog="python -m examples.flights.demo", description=__doc__)
+    parser.parse_args()
+    settings, clock = Settings.from_environment(), Clock()
+
+    console.rule("Sources: a year of flights, as a company would have them")
+    for source, rows in prepare(settings.sources).items():
+        console.print(f"  {source}.parquet: {rows:,} rows", highlight=False)
+    clock.lap("prepare the sources")
+
+    console.rule("Spec and features")
+    perennial("validate", MODEL)
+    clock.lap("validate the spec")
+    perennial("features", "apply")
+    clock.lap("apply the features")
+    perennial("features", "materialize", "--start", "2013-04-01T12:00:00Z", "--end", "2013-04-02T00:00:00Z")
+    clock.lap("materialise twelve hours")
+
+    console.rule("Training on January to March")
+    perennial("train", MODEL, "--now", FIRST.isoformat())
+    clock.lap("train, judge, register")
+
+    console.rule("A worse challenger: the same recipe, its training labels shuffled")
+    broken = settings.state / "sources-shuffled"
+    count = shuffle_labels(settings.sources, broken, seed=2013)
+    console.print(f"  {count:,} labels before {EVALUATION_START:%d %B} shuffled; those of April left alone", highlight=False)
+    perennial("train", MODEL, "--now", LATER.isoformat(), expect=3, PERENNIAL_SOURCES=str(broken))
+    clock.lap("train and stop the challenger")
+
+    console.rule("What there is now")
+    perennial("models")
+    perennial("runs")
+    perennial("status")
+    clock.lap("look at it")
+
+    table = Table(title="Time of each part")
+    table.add_column("part")
+    table.add_column("seconds", justify="right")
+    for name, seconds in clock.parts:
+        table.add_row(name, f"{seconds:.1f}")
+    table.add_row("all", f"{sum(seconds for _, seconds in clock.parts):.1f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

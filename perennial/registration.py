@@ -1,0 +1,187 @@
+"""Registration: what a run found is kept, and becomes a version when every gate let it through."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from perennial import plots, registry
+from perennial.card import card
+from perennial.contract import Contract
+from perennial.dataset import DatasetInfo
+from perennial.findings import CandidateSummary, Findings, GateResults, Judgement
+from perennial.ledger import Ledger, Version
+from perennial.report import report
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.spec.read import digest
+from perennial.summary import summary
+from perennial.validation import Validation
+from perennial.version import environment, publish
+
+REGISTERED, STOPPED, INVALID = "registered", "stopped", "invalid data"
+"""What can become of a run."""
+
+
+def collect(
+    model: Model,
+    dataset: Path,
+    validation: Path,
+    candidate: Path | None,
+    judgement: Path | None,
+    gates: Path | None,
+    version: Path | None,
+) -> Findings:
+    """The findings of a run, from what its steps wrote.
+
+    Args:
+        model: the spec.
+        dataset: folder of the dataset.
+        validation: file of the gate *data*.
+        candidate: folder of the trained candidate, if the run came to it.
+        judgement: file of the judgement, if the run came to it.
+        gates: file of all gates, if the run came to it.
+        version: folder of the refitted model, if the run came to it.
+    """
+    return Findings(
+        model=model,
+        info=DatasetInfo.read(dataset / "dataset.json"),
+        validation=Validation.read(validation),
+        candidate=None if candidate is None else CandidateSummary.read(candidate / "candidate.json"),
+        judgement=None if judgement is None else Judgement.read(judgement),
+        gates=None if gates is None else GateResults.read(gates),
+        contract=None if version is None else Contract.read(version / "contract.json"),
+    )
+
+
+def outcome_of(findings: Findings) -> tuple[str, str]:
+    """What became of a run, in a word and in a sentence."""
+    if findings.registered:
+        return REGISTERED, "every gate passed or was not applicable"
+    stopping = [result for result in findings.results if result.verdict not in ("pass", "not applicable")]
+    named = "; ".join(f"{result.name} {result.verdict}" for result in stopping)
+    return (INVALID if findings.gates is None else STOPPED), f"nothing registered: {named}"
+
+
+def register(
+    settings: Settings, findings: Findings, version: Path | None, run_id: str, run_key: str, finished: datetime, page: Path
+) -> str:
+    """Keep the findings of a run, register its version if it made one; returns what became of the run.
+
+    Called again for the same run, or for another with the same run key, nothing is registered twice.
+
+    Args:
+        settings: where ledger, MLflow, results and versions are.
+        findings: what the run found.
+        version: folder of the refitted model, if the run came to it.
+        run_id: the run.
+        run_key: key of the training.
+        finished: the real time.
+        page: where the run's report is written besides.
+
+    Raises:
+        PlatformError: ledger, MLflow or a folder cannot be written; the step may be run again.
+    """
+    folder = settings.results / run_id
+    findings.write(folder)
+    pictures = plots.write(findings, folder / "plots")
+    text = report(findings)
+    for path in (folder / "report.html", page):
+        path.write_text(text, encoding="utf-8")
+    outcome, reason = outcome_of(findings)
+    logged = registry.log_run(
+        settings,
+        run_id=run_id,
+        model=findings.model.name,
+        parameters=_parameters(findings),
+        metrics={} if findings.judgement is None else {k: v.value for k, v in findings.judgement.evaluation.metrics.items()},
+        tags={"outcome": outcome, "run_key": run_key, "dataset": findings.info.digest, "spec": digest(findings.model)},
+        artifacts=folder,
+        now=finished,
+    )
+    with Ledger.open(settings.ledger) as ledger:
+        ledger.write_gates(run_id, findings.results)
+        if findings.registered and version is not None:
+            reason = _add_version(
+                settings, ledger, findings, {**_files(folder, version), **pictures}, run_id, run_key, finished, logged
+            )
+        ledger.finish_run(
+            run_id,
+            finished=finished,
+            outcome=outcome,
+            reason=reason,
+            run_key=run_key,
+            dataset=findings.info.digest,
+            mlflow_run_id=logged,
+        )
+    return outcome
+
+
+def _files(folder: Path, version: Path) -> dict[str, Path]:
+    """Files of a version by role, but for card, summary and pictures."""
+    environment().write(folder / "environment.json")
+    stored = ("spec", "dataset", "validation", "candidate", "judgement", "gates", "environment")
+    files = {name: folder / f"{name}.json" for name in stored} | {"report": folder / "report.html"}
+    refitted = {"model": "model.skops", "contract": "contract.json", "reference": "reference.parquet"}
+    return files | {role: version / name for role, name in refitted.items()}
+
+
+def _add_version(
+    settings: Settings,
+    ledger: Ledger,
+    findings: Findings,
+    files: Mapping[str, Path],
+    run_id: str,
+    run_key: str,
+    finished: datetime,
+    logged: str,
+) -> str:
+    """Publish the folder, enter it into the ledger and MLflow; returns a sentence."""
+    assert findings.candidate is not None and findings.contract is not None  # that is what registered means
+    folder, name, recipe = settings.results / run_id, findings.model.name, findings.contract.recipe
+    texts = {"card": card(findings), "summary": summary(findings)}
+    for role, text in texts.items():
+        (folder / f"{role}.md").write_text(text, encoding="utf-8")
+    published = publish({**files, **{role: folder / f"{role}.md" for role in texts}}, name, run_key, settings.versions)
+    champion = ledger.champion(name)
+    searched = ledger.run(run_id).now if findings.candidate.search.mode == "search" or champion is None else champion.searched_at
+    number, is_new = ledger.add_version(
+        model=name,
+        run_key=run_key,
+        digest=published.digest,
+        created=finished,
+        run_id=run_id,
+        recipe=recipe,
+        searched_at=searched,
+        trained_until=datetime.fromisoformat(findings.info.end),
+    )
+    kept = ledger.version(name, number)
+    registry.add_version(
+        settings,
+        model=name,
+        number=number,
+        source=settings.versions / name / kept.digest,
+        mlflow_run_id=logged,
+        tags=_tags(kept, findings),
+    )
+    again = "" if is_new else ", which the same run key had made before"
+    return f"version {number}{again}: every gate passed or was not applicable"
+
+
+def _tags(version: Version, findings: Findings) -> dict[str, str]:
+    """What MLflow shows of a version."""
+    return {"digest": version.digest, "run_key": version.run_key, "run_id": version.run_id, "dataset": findings.info.digest}
+
+
+def _parameters(findings: Findings) -> dict[str, object]:
+    """What MLflow shows as a run's parameters."""
+    info = findings.info
+    found: dict[str, object] = {
+        "start": info.start,
+        "evaluation_start": info.evaluation_start,
+        "end": info.end,
+        "rows": info.rows,
+    }
+    if findings.candidate is not None:
+        recipe = findings.candidate.search.recipe
+        found |= {"kind": recipe.kind, "columns": len(recipe.columns), **recipe.parameters}
+    return found

@@ -1,0 +1,77 @@
+"""The shape of the repository: packages, homes, names, exemptions."""
+
+import importlib.metadata
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+NOT_SHIPPED = {"examples", "benchmarks", "tests"}
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    found = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert found - NOT_SHIPPED == set(PACKAGES)
+
+
+def test_no_other_distribution_owns_one_of_our_names() -> None:
+    owners = importlib.metadata.packages_distributions()
+    for package in PACKAGES:
+        assert set(owners.get(package, [])) <= {"perennial"}, f"{package} is also in {owners[package]}"
+
+
+def test_untyped_libraries_are_a_fixed_list() -> None:
+    overrides = PROJECT["tool"]["mypy"]["overrides"]
+    assert len(overrides) == 1
+    assert overrides[0]["module"] == ["kfp.*", "evidently.*", "sklearn.*", "skops.*", "pyarrow.*", "threadpoolctl.*"]
+
+
+GENERIC = {"hour", "distance", "weekday", "origin", "requests", "labels", "plane", "route"}
+"""Names of the example that are also ordinary words of ours."""
+
+
+def names_of_the_example() -> set[str]:
+    """Every name that the shipped spec and definitions use: model, sources, columns, views, service, features, keys."""
+    spec = yaml.safe_load((ROOT / "models" / "flight-delay.yaml").read_text(encoding="utf-8"))["spec"]
+    requests, label = spec["requests"], spec["label"]
+    names = {
+        "flight",
+        "flights",
+        "flight-delay",
+        spec["features"]["service"],
+        requests["source"],
+        requests["id"],
+        label["source"],
+        label["column"],
+    }
+    names |= {field["name"] for field in requests["fields"]} | set(spec["objective"]["segments"])
+    names |= {limit["view"] for limit in spec["features"]["freshness"]} | {
+        column["name"] for column in spec["monitoring"]["columns"]
+    }
+    definitions = (ROOT / "feature_repo" / "definitions" / "flights.py").read_text(encoding="utf-8")
+    names |= set(re.findall(r'"([a-z][a-z0-9]*_[a-z0-9_]*)"', definitions))
+    return {name for name in names if name not in GENERIC and not name.endswith("observed_at")}
+
+
+def test_only_the_example_knows_flights() -> None:
+    names = names_of_the_example()
+    assert len(names) > 25
+    words = re.compile(rf"\b({'|'.join(sorted(map(re.escape, names)))})\b")
+    excepted = {"models", "examples", "tests", "benchmarks", "docs"}
+    for path in [*ROOT.rglob("*.py"), *ROOT.rglob("*.yaml")]:
+        place = path.relative_to(ROOT)
+        if place.parts[0] in excepted or place.parts[0].startswith(".") or "definitions" in place.parts:
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            assert not words.search(line), f"{place}:{number} knows flights: {line.strip()}"
+
+
+def test_file_names_are_nouns_that_say_something() -> None:
+    empty = {"utils", "helpers", "common", "misc", "manager", "base", "handler"}
+    for path in ROOT.rglob("*.py"):
+        if not path.relative_to(ROOT).parts[0].startswith("."):
+            assert path.stem not in empty, path
