@@ -5,8 +5,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 WIDTH = 130
 """Width of a table where there is no terminal to ask."""
@@ -22,14 +23,14 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> Table:
-    """A table whose `numbers` columns are right-aligned."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> Group:
+    """A table below its title; its `numbers` columns are right-aligned."""
+    made = Table(header_style="bold")
     for name in columns:
         made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for row in rows:
         made.add_row(*row)
-    return made
+    return Group(Text(f"\n{title}", style="bold"), made)
 
 
 def minute(time: datetime | None) -> str:

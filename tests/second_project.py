@@ -41,7 +41,7 @@ spec:
   features:
     service: chargeback
     freshness:
-      - {view: pair, max_age_hours: 48, on_stale: last_known}
+      - {view: pair, max_age_hours: 720, on_stale: last_known}
   label: {source: outcomes, column: charged_back, maturity_hours: 72, never: It was refunded first and counts as nothing.}
   training:
     window: {kind: expanding}

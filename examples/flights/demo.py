@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -22,12 +24,27 @@ from examples.flights.prepare import prepare
 from perennial.settings import Settings
 
 MODEL = "flight-delay"
-FIRST = datetime(2013, 4, 2, tzinfo=UTC)
-"""Time of the first training: the labels of January to March have matured."""
-LATER = datetime(2013, 5, 2, tzinfo=UTC)
-"""Time of the worse challenger: April is a whole block that the champion has not seen."""
-EVALUATION_START = datetime(2013, 4, 3, tzinfo=UTC)
-"""Begin of the later training's evaluation block: its labels stay as they are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When the demo trains."""
+
+    first: datetime
+    """Time of the first training: the labels of the days before the last one have matured."""
+    later: datetime
+    """Time of the worse challenger: its evaluation block begins after the champion's training ended."""
+    short: bool = False
+    """Whether the spec is cut to one candidate."""
+
+    @property
+    def evaluation_start(self) -> datetime:
+        """Begin of the later training's evaluation block: the labels of its requests stay as they are."""
+        return self.later - timedelta(days=29)
+
+
+FULL = Plan(datetime(2013, 4, 2, tzinfo=UTC), datetime(2013, 5, 2, tzinfo=UTC))
+SHORT = Plan(datetime(2013, 3, 2, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC), short=True)
 
 console = Console(width=None if sys.stdout.isatty() else 130)
 
@@ -60,15 +77,28 @@ def perennial(*arguments: str, expect: int = 0, **environment: str) -> None:
         raise SystemExit(code or 1)
 
 
-def shuffle_labels(sources: Path, target: Path, seed: int) -> int:
-    """Copy the sources, the labels before the later evaluation block shuffled among their flights; returns how many.
+def short_project(settings: Settings) -> Settings:
+    """A copy of the project whose spec has one candidate with one trial; returns its settings."""
+    project = settings.state / "short-project"
+    shutil.copytree(settings.models, project / "models", dirs_exist_ok=True)
+    shutil.copytree(settings.definitions, project / "feature_repo" / "definitions", dirs_exist_ok=True)
+    path = project / "models" / f"{MODEL}.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    candidate = {"kind": "gradient_boosting", "learning_rate": [0.1], "max_leaf_nodes": [15], "iterations": [60]}
+    document["spec"]["training"] |= {"candidates": [candidate], "selection": None, "folds": {"count": 2}}
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return settings.model_copy(update={"project": project})
+
+
+def shuffle_labels(sources: Path, target: Path, evaluation_start: datetime, seed: int) -> int:
+    """Copy the sources, the labels before an evaluation block shuffled among their flights; returns how many.
 
     What the labels of a broken join look like: every value plausible, none where it belongs.
     """
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(sources, target)
     labels, requests = (pd.read_parquet(sources / f"{name}.parquet") for name in ("labels", "requests"))
-    early = labels["flight_id"].isin(requests.loc[requests["event_timestamp"] < EVALUATION_START, "flight_id"]).to_numpy()
+    early = labels["flight_id"].isin(requests.loc[requests["event_timestamp"] < evaluation_start, "flight_id"]).to_numpy()
     values = labels["arrived_late"].to_numpy().copy()
     values[early] = np.random.default_rng(seed).permutation(values[early])
     labels.assign(arrived_late=values).to_parquet(target / "labels.parquet", index=False, coerce_timestamps="us")
@@ -78,8 +108,13 @@ def shuffle_labels(sources: Path, target: Path, seed: int) -> int:
 def main() -> None:
     """Play the demo."""
     parser = argparse.ArgumentParser(prog="python -m examples.flights.demo", description=__doc__)
-    parser.parse_args()
+    parser.add_argument(
+        "--short", action="store_true", help="one candidate, one trial, fewer days: to see that it runs"
+    )
+    plan = SHORT if parser.parse_args().short else FULL
     settings, clock = Settings.from_environment(), Clock()
+    if plan.short:
+        os.environ.update(short_project(settings).to_environment())
 
     console.rule("Sources: a year of flights, as a company would have them")
     for source, rows in prepare(settings.sources).items():
@@ -91,18 +126,18 @@ def main() -> None:
     clock.lap("validate the spec")
     perennial("features", "apply")
     clock.lap("apply the features")
-    perennial("features", "materialize", "--start", "2013-04-01T12:00:00Z", "--end", "2013-04-02T00:00:00Z")
-    clock.lap("materialise twelve hours")
+    perennial("features", "materialize", "--start", "2012-12-01T00:00:00Z", "--end", plan.first.isoformat())
+    clock.lap("materialise the newest values")
 
-    console.rule("Training on January to March")
-    perennial("train", MODEL, "--now", FIRST.isoformat())
+    console.rule(f"Training on January to {plan.first - timedelta(days=2):%B}")
+    perennial("train", MODEL, "--now", plan.first.isoformat())
     clock.lap("train, judge, register")
 
     console.rule("A worse challenger: the same recipe, its training labels shuffled")
     broken = settings.state / "sources-shuffled"
-    count = shuffle_labels(settings.sources, broken, seed=2013)
-    console.print(f"  {count:,} labels before {EVALUATION_START:%d %B} shuffled; those of April left alone", highlight=False)
-    perennial("train", MODEL, "--now", LATER.isoformat(), expect=3, PERENNIAL_SOURCES=str(broken))
+    count = shuffle_labels(settings.sources, broken, plan.evaluation_start, seed=2013)
+    console.print(f"  {count:,} labels before {plan.evaluation_start:%d %B} shuffled; the later ones left alone", highlight=False)
+    perennial("train", MODEL, "--now", plan.later.isoformat(), expect=3, PERENNIAL_SOURCES=str(broken))
     clock.lap("train and stop the challenger")
 
     console.rule("What there is now")

@@ -1,0 +1,66 @@
+"""The second project, trained once through the command line; what tests break, they break in a copy."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perennial.settings import Settings
+from tests.second_project import NAME, NOW, write_project
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder and the commands run in it."""
+
+    folder: Path
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_environment({"PERENNIAL_PROJECT": str(self.folder)})
+
+    def perennial(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a user in the project's folder would."""
+        return subprocess.run(
+            [sys.executable, "-m", "console.cli", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONSAFEPATH": "1", **environment},
+            check=False,
+        )
+
+    def train(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
+        """Train at the project's time: exit code, the printed JSON (empty after an error), what was said on standard error."""
+        run = self.perennial("train", NAME, "--now", NOW.isoformat(), "--json", *arguments)
+        return run.returncode, json.loads(run.stdout) if run.stdout else {}, run.stderr
+
+    def change(self, source: str, change: Callable[[Any], Any]) -> None:
+        """Replace a source by what `change` makes of its frame."""
+        import pandas as pd
+
+        path = self.settings.sources / f"{source}.parquet"
+        change(pd.read_parquet(path)).to_parquet(path, index=False, coerce_timestamps="us", allow_truncated_timestamps=True)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The second project with one registered version."""
+    project = Project(write_project(tmp_path_factory.mktemp("second")))
+    code, _, said = project.train()
+    assert code == 0, said
+    return project
+
+
+@pytest.fixture
+def copied(trained: Project, tmp_path: Path) -> Project:
+    """A copy of the trained project, to be broken."""
+    shutil.copytree(trained.folder, tmp_path / "project")
+    return Project(tmp_path / "project")
