@@ -21,6 +21,16 @@ class Curve(Record):
     """Vertical positions."""
 
 
+def curves(probability: Floats, label: Bools) -> dict[str, Curve]:
+    """The three curves that an evaluation stores, by the name of its field.
+
+    >>> sorted(curves(np.array([0.9, 0.1]), np.array([True, False])))
+    ['precision_recall', 'reliability', 'roc']
+    """
+    roc, precision_recall = ranking_curves(probability, label)
+    return {"roc": roc, "precision_recall": precision_recall, "reliability": reliability_curve(probability, label)}
+
+
 def ranking_curves(probability: Floats, label: Bools) -> tuple[Curve, Curve]:
     """False against true positive rate, and recall against precision; empty where a class is missing.
 

@@ -19,7 +19,7 @@ from perennial import bootstrap
 from perennial.bootstrap import Estimate as Estimate
 from perennial.bootstrap import Resamples
 from perennial.curves import Curve as Curve
-from perennial.curves import ranking_curves, reliability_curve
+from perennial.curves import curves
 from perennial.errors import DataError
 from perennial.record import Record
 from perennial.spec.objective import Objective, Utility
@@ -210,8 +210,7 @@ def evaluate(
     if not len(label):
         raise DataError(f"the evaluation block {start:%Y-%m-%d} to {end:%Y-%m-%d} has no labelled request: nothing can be judged")
     probability, invalid = worst_where_invalid(probability, label)
-    metrics: dict[str, Estimate] = {}
-    missing: dict[str, str] = {}
+    metrics, missing = dict[str, Estimate](), dict[str, str]()
     days = len(np.unique(time.astype("datetime64[D]")))
     if days < 2:
         missing |= dict.fromkeys(LABELLED, f"the block has labelled requests on {days} day only: one day makes no interval")
@@ -220,7 +219,6 @@ def evaluate(
         _add_ranking(metrics, missing, probability, label, resamples, evaluation.confidence)
         _add_means(metrics, probability, label, resamples, evaluation.confidence, objective.utility, naive, threshold)
     _add_unlabelled(metrics, missing, unlabelled_by_day, evaluation, seed)
-    roc, precision_recall = ranking_curves(probability, label)
     return BlockEvaluation(
         start=start.isoformat(),
         end=end.isoformat(),
@@ -233,9 +231,7 @@ def evaluate(
         metrics=metrics,
         missing=missing,
         invalid=invalid,
-        roc=roc,
-        precision_recall=precision_recall,
-        reliability=reliability_curve(probability, label),
+        **curves(probability, label),
     )
 
 
