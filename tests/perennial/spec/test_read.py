@@ -37,23 +37,23 @@ TABLE = [
     ("positive: 3.0", "positive: .inf", ".inf", "spec.objective.utility.true_positive", ["not finite", ".inf"]),
     ("positive: 3.0", "positive: 3_0.5", "3_0.5", "spec.objective.utility.true_positive", ["decimal digits"]),
     ("metric: auc", "metric: auk", "auk", "spec.objective.success_criteria.1.metric", ["'auk'", "average_precision", "'auc'?"]),
-    ("at_least: 0.62", "at_least: 62", "t: 62", "spec.objective.success_criteria.1.at_least", ["auc", "0 to 1"]),
+    ("at_least: 0.65", "at_least: 62", "t: 62", "spec.objective.success_criteria.1.at_least", ["auc", "0 to 1"]),
     (
-        "at_least: 0.62",
-        "at_most: 0.9\n        at_least: 0.62",
+        "at_least: 0.65",
+        "at_most: 0.9\n        at_least: 0.65",
         "at_most: 0.9",
         "spec.objective.success_criteria.1.at_most",
         ["exactly one"],
     ),
     (
-        "        at_least: 0.62\n",
+        "        at_least: 0.65\n",
         "",
         "- name: ranks",
         "spec.objective.success_criteria.1",
         ["no bound", "exactly one of at_least"],
     ),
     (
-        "margin: 40.0",
+        "margin: 200.0",
         "margin: 0 # 40",
         "margin: 0 #",
         "spec.objective.success_criteria.0.margin",
@@ -309,9 +309,9 @@ def test_a_wrong_parameter_is_refused_with_every_mistake() -> None:
     with pytest.raises(SpecError, match=r"^run 7:1: .*the key is already in line 1"):
         read_text(text.replace('"seed":20130101', '"seed":20130101,"seed":7'), "run 7")
     with pytest.raises(SpecError, match="not finite"):
-        read_text(text.replace('"margin":40.0', '"margin":.nan'))
+        read_text(text.replace('"margin":200.0', '"margin":.nan'))
     with pytest.raises(SpecError):
-        read_text(text.replace('"margin":40.0', '"margin":NaN'))
+        read_text(text.replace('"margin":200.0', '"margin":NaN'))
     with pytest.raises(SpecError):
         read_text("[" * 100_000)
 
@@ -328,7 +328,7 @@ def test_metadata_tolerates_what_a_server_adds_and_the_digest_ignores_it(tmp_pat
 def test_the_digest_changes_with_what_the_model_is() -> None:
     assert digest(read_text(TEXT.replace("seed: 20130101", "seed: 1"))) != digest(read(SHIPPED))
     assert digest(read_text(TEXT.replace("name: flight-delay\n", "name: other\n"))) != digest(read(SHIPPED))
-    assert digest(read_text(TEXT.replace("margin: 40.0", "margin: 40 # less would be noise"))) == digest(read(SHIPPED))
+    assert digest(read_text(TEXT.replace("margin: 200.0", "margin: 200 # less would be noise"))) == digest(read(SHIPPED))
 
 
 NAMES = [column.name for column in read(SHIPPED).spec.monitoring.columns if column.name not in ("probability", "distance")]
