@@ -10,8 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -26,25 +25,12 @@ from perennial.settings import Settings
 MODEL = "flight-delay"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """When the demo trains."""
-
-    first: datetime
-    """Time of the first training: the labels of the days before the last one have matured."""
-    later: datetime
-    """Time of the worse challenger: its evaluation block begins after the champion's training ended."""
-    short: bool = False
-    """Whether the spec is cut to one candidate."""
-
-    @property
-    def evaluation_start(self) -> datetime:
-        """Begin of the later training's evaluation block: the labels of its requests stay as they are."""
-        return self.later - timedelta(days=29)
-
-
-FULL = Plan(datetime(2013, 4, 2, tzinfo=UTC), datetime(2013, 5, 2, tzinfo=UTC))
-SHORT = Plan(datetime(2013, 3, 2, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC), short=True)
+FIRST = datetime(2013, 4, 2, tzinfo=UTC)
+"""Time of the first training: the labels of January to March have matured."""
+LATER = datetime(2013, 5, 2, tzinfo=UTC)
+"""Time of the worse challenger: April is a whole block that the champion has not seen."""
+EVALUATION_START = datetime(2013, 4, 3, tzinfo=UTC)
+"""Begin of the later training's evaluation block: the labels of its requests stay as they are."""
 
 console = Console(width=None if sys.stdout.isatty() else 130)
 
@@ -108,12 +94,10 @@ def shuffle_labels(sources: Path, target: Path, evaluation_start: datetime, seed
 def main() -> None:
     """Play the demo."""
     parser = argparse.ArgumentParser(prog="python -m examples.flights.demo", description=__doc__)
-    parser.add_argument(
-        "--short", action="store_true", help="one candidate, one trial, fewer days: to see that it runs"
-    )
-    plan = SHORT if parser.parse_args().short else FULL
+    parser.add_argument("--short", action="store_true", help="one candidate with one trial: to see that it runs")
+    short = parser.parse_args().short
     settings, clock = Settings.from_environment(), Clock()
-    if plan.short:
+    if short:
         os.environ.update(short_project(settings).to_environment())
 
     console.rule("Sources: a year of flights, as a company would have them")
@@ -126,18 +110,18 @@ def main() -> None:
     clock.lap("validate the spec")
     perennial("features", "apply")
     clock.lap("apply the features")
-    perennial("features", "materialize", "--start", "2012-12-01T00:00:00Z", "--end", plan.first.isoformat())
+    perennial("features", "materialize", "--start", "2012-12-01T00:00:00Z", "--end", FIRST.isoformat())
     clock.lap("materialise the newest values")
 
-    console.rule(f"Training on January to {plan.first - timedelta(days=2):%B}")
-    perennial("train", MODEL, "--now", plan.first.isoformat())
+    console.rule("Training on January to March")
+    perennial("train", MODEL, "--now", FIRST.isoformat())
     clock.lap("train, judge, register")
 
     console.rule("A worse challenger: the same recipe, its training labels shuffled")
     broken = settings.state / "sources-shuffled"
-    count = shuffle_labels(settings.sources, broken, plan.evaluation_start, seed=2013)
-    console.print(f"  {count:,} labels before {plan.evaluation_start:%d %B} shuffled; the later ones left alone", highlight=False)
-    perennial("train", MODEL, "--now", plan.later.isoformat(), expect=3, PERENNIAL_SOURCES=str(broken))
+    count = shuffle_labels(settings.sources, broken, EVALUATION_START, seed=2013)
+    console.print(f"  {count:,} labels before {EVALUATION_START:%d %B} shuffled; the later ones left alone", highlight=False)
+    perennial("train", MODEL, "--now", LATER.isoformat(), expect=3, PERENNIAL_SOURCES=str(broken))
     clock.lap("train and stop the challenger")
 
     console.rule("What there is now")
