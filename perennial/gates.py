@@ -62,6 +62,10 @@ class Judged(Protocol):
         """Why there is no comparison."""
 
     @property
+    def champion(self) -> str:
+        """Digest of the champion's version; empty when there is none."""
+
+    @property
     def analysis(self) -> ErrorAnalysis:
         """Where the candidate is worst."""
 
@@ -96,7 +100,7 @@ def judge(spec: Specification, judged: Judged, data: GateResult) -> tuple[GateRe
         *(criterion_gate(criteria[name], evaluation) for name in gates.criteria),
         calibration_gate(gates.calibration, evaluation),
         segments_gate(gates.segments, judged.analysis, spec.objective.segments, confidence, evaluation.invalid),
-        *champion_gates(gates.non_inferiority, judged.comparison, judged.no_comparison, judged.recipe_changed, confidence),
+        *champion_gates(gates.non_inferiority, judged, confidence),
     )
 
 
@@ -117,23 +121,22 @@ def calibration_gate(gate: CalibrationGate, evaluation: BlockEvaluation) -> Gate
     return result.model_copy(update={"numbers": result.numbers | {"power": either_side}})
 
 
-def champion_gates(
-    gate: NonInferiority, comparison: Comparison | None, no_comparison: str, recipe_changed: bool, confidence: float
-) -> tuple[GateResult, ...]:
+def champion_gates(gate: NonInferiority, judged: Judged, confidence: float) -> tuple[GateResult, ...]:
     """Whether the challenger is shown to be no worse than the champion, earned more, and, with a new recipe, is better.
 
     Power: of a challenger that is equal to the champion; for superiority, of one that is better by the margin.
 
     Args:
         gate: margins and fewest days.
-        comparison: challenger less champion; none where there is no comparison.
-        no_comparison: why there is none.
-        recipe_changed: whether superiority is asked for.
+        judged: the comparison, or why there is none; a champion that cannot be scored leaves every gate undecided.
         confidence: one-sided, of the comparison's bounds.
     """
     names = ("non-inferiority:log-loss", "non-inferiority:auc", "utility", "superiority")
+    comparison = judged.comparison
+    if comparison is None and judged.champion:
+        return tuple(_unknown(name, f"Nothing is shown against the champion: {judged.no_comparison}.", 0) for name in names)
     if comparison is None:
-        return tuple(_not_applicable(name, f"Not compared with a champion: {no_comparison}.") for name in names)
+        return tuple(_not_applicable(name, f"Not compared with a champion: {judged.no_comparison}.") for name in names)
     if comparison.invalid:
         return tuple(_invalid(name, comparison.invalid) for name in names)
     if comparison.days < gate.min_days:
@@ -142,7 +145,7 @@ def champion_gates(
     no_worse, better = Limit(margin, at_least=False, margin=margin), Limit(0.0, at_least=False, margin=margin, strict=True)
     ranks = Limit(-gate.auc_margin, at_least=True, margin=gate.auc_margin)
     superiority = _not_applicable(names[3], "The recipe is the champion's: it need not be better, only no worse.")
-    if recipe_changed:
+    if judged.recipe_changed:
         what = "The log loss of the changed recipe, relative to the champion's,"
         superiority = _decided(names[3], what, ratio, better, confidence, days, style="share")
     return (

@@ -111,8 +111,17 @@ def criterion(
     return Criterion(name=name, metric=metric, at_least=at_least, at_most=at_most, margin=margin, why="A reason.")
 
 
-def against_champion(comparison: Comparison | None, changed: bool = False) -> dict[str, GateResult]:
-    results = champion_gates(MARGINS, comparison, "there is no champion yet", changed, 0.95)
+def against_champion(comparison: Comparison | None, changed: bool = False, champion: str = "") -> dict[str, GateResult]:
+    results = champion_gates(
+        MARGINS,
+        cast(
+            "Judged",
+            SimpleNamespace(
+                comparison=comparison, champion=champion, no_comparison="there is no champion yet", recipe_changed=changed
+            ),
+        ),
+        0.95,
+    )
     assert tuple(result.name for result in results) == NAMES
     return {result.name: result for result in results}
 
@@ -172,6 +181,12 @@ def test_without_a_champion_nothing_is_compared_and_the_reason_is_said() -> None
     for result in against_champion(None, changed=True).values():
         assert result.verdict == "not applicable"
         assert result.sentence == "Not compared with a champion: there is no champion yet."
+
+
+def test_a_champion_that_cannot_be_scored_leaves_the_run_undecided() -> None:
+    for result in against_champion(None, champion="c0ffee").values():
+        assert result.verdict == "undecided"
+        assert "Nothing is shown against the champion" in result.sentence
 
 
 def test_a_better_challenger_passes_every_gate_against_a_worse_champion(block: Block) -> None:
@@ -359,6 +374,7 @@ def test_all_gates_speak_in_a_fixed_order_and_data_is_passed_through(block: Bloc
         evaluation=block.evaluate(challenger),
         comparison=block.compare(challenger, champion),
         no_comparison="",
+        champion="c0ffee",
         analysis=analysed(block, challenger, champion),
         recipe_changed=True,
     )
