@@ -1,0 +1,1 @@
+"""Where versions run: today a local process (`local`). What the process does with a version belongs to `serving.runtime`."""

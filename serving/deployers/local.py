@@ -1,0 +1,44 @@
+"""The local deployer: the version that a process on this machine serves is named in a file, replaced as a whole.
+
+The process looks at the file twice a second, loads the version beside the one it serves, and swaps between two requests.
+"""
+
+import os
+from pathlib import Path
+
+from perennial.errors import PlatformError
+from serving.runtime.current import Current
+
+
+def deploy(file: Path, folder: Path, number: int | None) -> Current:
+    """The server that reads `file` will serve the version in `folder`; a reader sees the old or the new content, never a part.
+
+    Args:
+        file: the server's `current` file; made when absent.
+        folder: the version's folder, named by its digest.
+        number: number of the version in the ledger.
+
+    Raises:
+        PlatformError: the file cannot be written.
+    """
+    current = Current(path=str(folder.absolute()), digest=folder.name, number=number)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("w", encoding="utf-8") as stream:
+            stream.write(current.to_json())
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    except OSError as error:
+        raise PlatformError(f"{file}: cannot be written: {error.strerror}; the server goes on with what it has") from error
+    return current
+
+
+def deployed(file: Path) -> Current | None:
+    """What the server that reads `file` should serve; None when nothing was deployed.
+
+    Raises:
+        DataError: the file is not what a deployer writes.
+    """
+    return Current.read(file) if file.exists() else None

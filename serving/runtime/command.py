@@ -1,0 +1,49 @@
+"""The arguments of the serving process. Arguments only, no settings: the command line and manifests know where things are."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from perennial.errors import PerennialError
+from serving.runtime.process import Options, run
+
+LARGEST_BODY = 10 * 2**20
+
+
+def main() -> int:
+    """Serve until told to end; returns the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m serving.runtime", description="Serve one model by V1 and V2 over REST.")
+    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--current", required=True, type=Path, help="file that says which version is wanted")
+    parser.add_argument("--online", required=True, type=Path, help="file of the packed online store")
+    parser.add_argument("--log", type=Path, help="folder of the prediction log; none is kept without it")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one (default %(default)s)")
+    parser.add_argument("--largest-body", type=int, default=LARGEST_BODY, help="most bytes of a request (default %(default)s)")
+    parser.add_argument(
+        "--drain-seconds",
+        type=float,
+        default=2.0,
+        help="how long it says 'not ready' before it stops to listen (default %(default)s)",
+    )
+    parser.add_argument("--replay", action="store_true", help="let requests say their time in the header Perennial-Time")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    options = Options(
+        model=given.model,
+        current=given.current,
+        online=given.online,
+        log=given.log,
+        host=given.host,
+        port=given.port,
+        largest_body=given.largest_body,
+        drain_seconds=given.drain_seconds,
+        is_replay=given.replay,
+    )
+    try:
+        run(options)
+    except PerennialError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0

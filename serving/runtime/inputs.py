@@ -1,0 +1,170 @@
+"""What a request must bring for one version: join keys and request-time fields, each with its type. One rule for V1 and V2."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from feature_repo.layout import Value
+from perennial.errors import DataError
+from perennial.matrix import LARGEST
+from perennial.plan import ReadPlan
+from serving.runtime.failure import Failure, mistake
+from serving.runtime.json_text import shown
+
+INT32, INT64 = 2**31, 2**63
+EXACT = 2**53
+"""Up to here a float holds every whole number."""
+DATATYPES = {"string": "BYTES", "int": "INT64", "int32": "INT64", "int64": "INT64", "float": "FP64", "bool": "BOOL"}
+"""Type of the V2 tensor that carries a value of ours."""
+ACCEPTED = {
+    "string": ("BYTES",),
+    "int": ("INT64", "INT32", "FP64", "FP32"),
+    "int32": ("INT64", "INT32"),
+    "int64": ("INT64", "INT32"),
+    "float": ("FP64", "FP32", "INT64", "INT32"),
+    "bool": ("BOOL",),
+}
+"""Types of V2 tensors that may carry it."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One row of a request, checked."""
+
+    keys: tuple[str | int, ...]
+    """A value for each key of the plan, in its order."""
+    fields: tuple[Value, ...]
+    """A value for each request-time field of the plan, in its order; None where the caller said null."""
+    time: float
+    """Time of the request, Unix seconds UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One named value of a request."""
+
+    name: str
+    kind: str
+    """`string`, `int`, `int32`, `int64`, `float` or `bool`."""
+    nullable: bool
+    """Whether null is allowed: a field may be missing, a key never."""
+    check: Callable[[object], Value]
+    """The value as the version reads it; a `ValueError` says what is allowed."""
+
+
+class Inputs:
+    """Everything that a request must bring, in one order: keys first, then fields that are no keys."""
+
+    def __init__(self, plan: ReadPlan) -> None:
+        """The plan's inputs.
+
+        Raises:
+            DataError: a key is also a request-time field, of another type.
+        """
+        keys = {key.name: key.kind for key in plan.keys}
+        for field in plan.fields:
+            if field.name in keys and (field.dtype == "string") != (keys[field.name] == "string"):
+                raise DataError(
+                    f"{field.name!r} is a join key of type {keys[field.name]} and a request-time field of {field.dtype}"
+                )
+        self.all = (
+            *(Input(name, kind, False, CHECKS[kind]) for name, kind in keys.items()),
+            *(
+                Input(field.name, field.dtype, True, _or_null(CHECKS[field.dtype]))
+                for field in plan.fields
+                if field.name not in keys
+            ),
+        )
+        self.names = tuple(given.name for given in self.all)
+        self._checks = tuple((given.name, given.check) for given in self.all)
+        self._keys = len(keys)
+        places = {name: place for place, name in enumerate(self.names)}
+        self._fields = tuple(places[field.name] for field in plan.fields)
+
+    def row(self, values: Sequence[Value], time: float) -> Row:
+        """A row of checked values in the order of `all`."""
+        keys = cast(tuple[str | int, ...], tuple(values[: self._keys]))  # their checks let nothing else through
+        return Row(keys, tuple([values[place] for place in self._fields]), time)
+
+    def read(self, instance: object, place: int, time: float) -> Row:
+        """The row in one object of a V1 request.
+
+        Raises:
+            Failure: it is no object, or a name is missing, unknown or has a wrong value.
+        """
+        if isinstance(instance, dict):
+            try:
+                values = [check(instance[name]) for name, check in self._checks]
+            except (KeyError, ValueError):
+                pass
+            else:
+                if len(instance) == len(values):
+                    return self.row(values, time)
+        raise self._what_is_wrong(instance, f"instances[{place}]")
+
+    def _what_is_wrong(self, instance: object, place: str) -> Failure:
+        if not isinstance(instance, Mapping):
+            return mistake(place, shown(instance), f"an object with {', '.join(self.names)}")
+        for name in instance:
+            if name not in self.names:
+                return Failure(400, f"{place}: unknown name {shown(name)}; allowed: {', '.join(self.names)}")
+        for given in self.all:
+            if given.name not in instance:
+                hint = " (null where it is not known)" if given.nullable else ""
+                return Failure(400, f"{place}.{given.name}: missing; required{hint}: {', '.join(self.names)}")
+            try:
+                given.check(instance[given.name])
+            except ValueError as error:
+                return mistake(f"{place}.{given.name}", shown(instance[given.name]), str(error))
+        return Failure(400, f"{place}: not understood")
+
+
+def _string(value: object) -> Value:
+    if type(value) is str:
+        return value
+    raise ValueError("a string")
+
+
+def _whole(bound: int) -> Callable[[object], Value]:
+    def check(value: object) -> Value:
+        if type(value) is int and -bound <= value < bound:
+            return value
+        if type(value) is float and value.is_integer() and abs(value) <= min(bound - 1, EXACT):
+            return int(value)
+        raise ValueError(f"a whole number from {-bound} to {bound - 1}")
+
+    return check
+
+
+def _number(value: object) -> Value:
+    if (type(value) is float or type(value) is int) and -LARGEST <= value <= LARGEST:
+        return float(value)
+    raise ValueError(f"a number from {-LARGEST:g} to {LARGEST:g}")
+
+
+def _truth(value: object) -> Value:
+    if type(value) is bool:
+        return value
+    raise ValueError("true or false")
+
+
+def _or_null(check: Callable[[object], Value]) -> Callable[[object], Value]:
+    def check_or_null(value: object) -> Value:
+        if value is None:
+            return None
+        try:
+            return check(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or null") from None
+
+    return check_or_null
+
+
+CHECKS: dict[str, Callable[[object], Value]] = {
+    "string": _string,
+    "int": _whole(INT64),
+    "int32": _whole(INT32),
+    "int64": _whole(INT64),
+    "float": _number,
+    "bool": _truth,
+}
