@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from perennial.columns import Column
 from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.plan import ReadPlan
 from perennial.record import Record
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class DatasetInfo(Record):
     """Requests left out because a view with `on_stale: reject` was stale."""
     views: tuple[ViewCounts, ...]
     """What the join found, by view."""
+    plan: ReadPlan | None = None
+    """How the service is looked up online, resolved from the same definitions; null in a dataset that was built without one."""
 
 
 def values_digest(frame: "pd.DataFrame") -> str:

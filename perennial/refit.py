@@ -78,6 +78,8 @@ def refit_candidate(
         trained_from=info.start,
         trained_until=info.end,
         seed=spec.training.seed,
+        plan=info.plan,
+        log_required=spec.serving.log_required,
     )
     chosen = np.random.default_rng(spec.training.seed).permutation(len(rows))[:REFERENCE_ROWS]
     sample = rows.take(np.sort(chosen))
