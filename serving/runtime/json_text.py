@@ -21,7 +21,9 @@ def read_object(body: bytes) -> dict[str, object]:
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        reason = "it is nested too deeply" if "allocate memory" in error.msg or "recursion" in error.msg else str(error)
+        # orjson has no type for it, and two sentences: one where its limit is reached, one where its memory for nesting ends.
+        is_deep = "depth limit" in error.msg or "allocate memory" in error.msg
+        reason = "it is nested too deeply" if is_deep else str(error)
         raise Failure(400, f"the body is not valid JSON: {reason}") from error
     if found.__class__ is not dict:
         raise mistake("the body", shown(found), "a JSON object")

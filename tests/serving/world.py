@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,7 @@ NAME = "chargeback"
 NOW = 1_700_000_000.0
 """Time of requests, and of every observation unless a test says otherwise."""
 ISO_NOW = "2023-11-14T22:13:20Z"
+Policy = Literal["reject", "default", "last_known"]
 CUSTOMER, SHOP = Field(name="customer", kind="int64"), Field(name="shop", kind="string")
 
 
@@ -52,7 +53,7 @@ LAYOUTS = {
     "sky": layout("sky", [SHOP], {"sky_rain": "float32"}),
 }
 DTYPES = {"int64": "int", "int32": "int", "bool": "bool", "string": "string", "float64": "float", "float32": "float"}
-LIMITS = {"pair": (2.0, "last_known"), "sky": (3.0, "default")}
+LIMITS: dict[str, tuple[float, Policy]] = {"pair": (2.0, "last_known"), "sky": (3.0, "default")}
 FIELDS = (
     Column(name="amount", dtype="float", view=None),
     Column(name="hour", dtype="int", view=None),
@@ -63,10 +64,10 @@ FIELDS = (
 """The model does not see the last one; it is asked for and logged all the same."""
 
 
-def plan(sky_policy: str = "default") -> ReadPlan:
+def plan(sky_policy: Policy = "default") -> ReadPlan:
     views = []
     for name, packed in LAYOUTS.items():
-        hours, policy = LIMITS.get(name, (None, "default"))
+        hours, policy = LIMITS.get(name) or (None, "default")
         views.append(
             PlanView(
                 view=name,
