@@ -29,6 +29,8 @@ def path(name: str) -> str:
         if Path("feature_store.yaml").is_file():
             environment.setdefault("PERENNIAL_PROJECT", str(Path.cwd().parent))
         settings = Settings.from_environment(environment)
+        # Feast opens its registry next, and SQLite makes no folders: `feast plan` would fail in a fresh clone.
+        settings.online_store.parent.mkdir(parents=True, exist_ok=True)
     return str(source_path(settings, name))
 
 
