@@ -20,7 +20,7 @@ LOG = logging.getLogger("serving.runtime")
 LOOK_SECONDS = 0.5
 """Between two looks at the file and the store: a rollout takes no longer to begin, and it costs nothing."""
 RETRY_LOOKS = 20
-"""Looks until a refused version is tried again: what refused it may be mended, as by `perennial features apply`."""
+"""Looks until a refused version is tried again, unless it is deployed again: what refused it may have been mended."""
 
 
 @dataclass(slots=True)
@@ -52,6 +52,8 @@ class Watcher:
         """Whether the process is about to end: it still answers, but wants no new traffic."""
         self._probe: PlanReader | None = None
         self._looks_until_retry = 0
+        self._tried: tuple[Current, int] | None = None
+        """What was tried last, and when its file was written."""
         self._file_failure = ""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -98,7 +100,7 @@ class Watcher:
 
     def _look_at_file(self) -> None:
         try:
-            wanted = Current.read(self._file)
+            wanted, written = Current.read(self._file), self._file.stat().st_mtime_ns
         except (NotFoundError, DataError, OSError) as error:
             if str(error) != self._file_failure:
                 LOG.warning("%s", error)
@@ -108,9 +110,10 @@ class Watcher:
         if self.serving is not None and wanted.digest == self.serving.digest:
             self._refuse(None)
             return
-        if self.refused is not None and self.refused.digest == wanted.digest and self._looks_until_retry > 0:
+        if self.refused is not None and self._tried == (wanted, written) and self._looks_until_retry > 0:
             self._looks_until_retry -= 1
             return
+        self._tried = (wanted, written)
         try:
             loaded = load(wanted, self._name, self._online)
         except PerennialError as error:

@@ -246,11 +246,15 @@ class Connection:
         self.http = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self.http.connect()
         self.local_port: int = self.http.sock.getsockname()[1]
+        self.time: str | None = ISO_NOW
+        """Time of its requests; None leaves it to the server."""
 
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """The answer; `body` is JSON unless it is bytes."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        given = {"Perennial-Time": ISO_NOW, "Content-Type": "application/json"} if method == "POST" else {}
+        given = {"Content-Type": "application/json"} if method == "POST" else {}
+        if self.time is not None:
+            given["Perennial-Time"] = self.time
         self.http.request(method, path, data, {**given, **(headers or {})})
         response = self.http.getresponse()
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
