@@ -1,4 +1,4 @@
-"""The bootstrap over days: how sure a number is when the requests of one day share their weather, staff and luck.
+"""The bootstrap over days: how sure a number is when the requests of one day share their season, staff and luck.
 
 Days are drawn with replacement, never rows: rows of one day are alike, and an interval that takes them for independent is 2 to 8
 times too short. Every metric is written as a function of sums by day, so that a resample costs a product of matrices and no pass

@@ -94,7 +94,7 @@ class SegmentResult(Record):
     """One group of the block."""
 
     name: str
-    """The group in words: `carrier = MQ`, `temp ≥ 28.4`."""
+    """The group in words: `colour = red`, `size ≥ 28.4`."""
     column: str
     """Column that defines it."""
     rows: int

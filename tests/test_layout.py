@@ -30,7 +30,7 @@ def test_untyped_libraries_are_a_fixed_list() -> None:
     assert overrides[0]["module"] == ["kfp.*", "evidently.*", "sklearn.*", "skops.*", "pyarrow.*", "threadpoolctl.*"]
 
 
-GENERIC = {"hour", "distance", "weekday", "origin", "requests", "labels", "plane", "route"}
+GENERIC = {"hour", "distance", "weekday", "origin", "requests", "labels", "plane", "route", "probability"}
 """Names of the example that are also ordinary words of ours."""
 
 

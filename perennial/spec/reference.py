@@ -19,7 +19,7 @@ HEAD = """# The model spec
 Made from the models in `perennial/spec/` by `python -m perennial.spec.reference`: change the documentation there.
 
 A model is one file, `models/<name>.yaml`, where `<name>` is its `metadata.name`. Nothing else configures a model; it holds no
-URI, secret or environment (those are settings). `models/flight-delay.yaml` is a whole one. `perennial validate` reports every
+URI, secret or environment (those are settings). The files in `models/` are whole ones. `perennial validate` reports every
 mistake with file, line, field, what was found and what is allowed. Editors complete and check a spec whose first line is
 `# yaml-language-server: $schema=model.schema.json`.
 
