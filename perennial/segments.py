@@ -149,7 +149,7 @@ def split(column: str, values: Values, least: int = 1) -> list[Group]:
     """The groups of a column: its values, the quarters of a number with many, and the rows in which it is missing.
 
     >>> [group.name for group in split("colour", np.array(["red", "blue", None, "red"], dtype=object))]
-    ['colour = red', 'colour = blue', 'colour is missing']
+    ['colour = blue', 'colour = red', 'colour is missing']
     >>> [group.name for group in split("temp", np.arange(101.0))]
     ['temp < 25', '25 ≤ temp < 50', '50 ≤ temp < 75', 'temp ≥ 75']
     >>> [group.name for group in split("colour", np.array(["red", "blue", "red"]), least=2)]
