@@ -108,8 +108,8 @@ def treat(
         limit = policy.get(view.name)
         stale = np.zeros(len(frame), dtype=bool) if limit is None else found & (age > limit.max_age_hours)
         if limit is not None and limit.on_stale == "default" and stale.any():
-            names = [feature.name for feature in view.features]
-            frame[names] = frame[names].mask(stale)
+            for feature in view.features:
+                frame[feature.name] = frame[feature.name].mask(stale, None if feature.kind == "string" else np.nan)
         if limit is not None and limit.on_stale == "reject":
             kept &= ~stale
         counts.append(

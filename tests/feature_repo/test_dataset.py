@@ -1,0 +1,231 @@
+"""Datasets: every request once, with what could be read then and the labels known by now."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from feature_repo.dataset import build
+from perennial.dataset import DatasetInfo, load, store, values_digest
+from perennial.errors import DataError, PlatformError
+from perennial.settings import Settings
+from perennial.spec import Freshness, Model, Sliding
+from perennial.spec.read import read
+from tests.second_project import FIRST_DAY, NOW, write_project
+
+pytestmark = [
+    # Feast's dependencies warn about each other in use.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+WALL_CLOCK = NOW + timedelta(days=400)
+Built = tuple[pd.DataFrame, DatasetInfo]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.from_environment({"PERENNIAL_PROJECT": str(write_project(tmp_path_factory.mktemp("set") / "p", per_day=12))})
+
+
+@pytest.fixture(scope="module")
+def model(settings: Settings) -> Model:
+    return read(settings.models / "chargeback.yaml")
+
+
+@pytest.fixture(scope="module")
+def built(settings: Settings, model: Model) -> Built:
+    return build(settings, model, NOW, WALL_CLOCK)
+
+
+def changed(model: Model, **parts: object) -> Model:
+    """The model with other parts of its specification."""
+    return model.model_copy(update={"spec": model.spec.model_copy(update=parts)})
+
+
+def source(settings: Settings, name: str) -> pd.DataFrame:
+    return pd.read_parquet(settings.sources / f"{name}.parquet")
+
+
+def test_every_request_of_the_matured_days_is_in_it_once(settings: Settings, built: Built) -> None:
+    frame, info = built
+    payments = source(settings, "payments")
+    assert (info.start, info.end) == ("2024-01-01T00:00:00+00:00", "2024-04-10T00:00:00+00:00")
+    assert info.evaluation_start == "2024-03-13T00:00:00+00:00"
+    inside = payments[payments["event_timestamp"] < pd.Timestamp(info.end)]
+    assert frame["payment_id"].tolist() == sorted(inside["payment_id"])
+    assert info.rows == len(frame) == len(inside) and info.rejected == 0
+
+
+def test_its_columns_have_the_promised_order_and_types(built: Built) -> None:
+    frame, info = built
+    features = ["account_days", "account_vip", "account_country", "pair_orders", "pair_spend", "amount", "method"]
+    assert frame.columns.tolist() == [
+        *("payment_id", "event_timestamp", "customer_id", "shop_code"),
+        *(*features, "account_observed_at", "pair_observed_at", "label", "label_known_at"),
+    ]
+    assert [column.name for column in info.columns] == features
+    assert {str(frame[name].dtype) for name in ("account_days", "account_vip", "pair_orders", "pair_spend", "amount")} == {
+        "float64"
+    }
+    assert str(frame["label"].dtype) == "boolean"
+    assert {str(frame[name].dtype) for name in frame if str(name).endswith(("_at", "_timestamp"))} == {"datetime64[us, UTC]"}
+    assert {type(value) for value in frame["account_country"]} == {str, type(None)}
+
+
+def test_features_are_those_of_the_newest_row_before_the_request(settings: Settings, built: Built) -> None:
+    frame, _ = built
+    pair = source(settings, "pair")
+    for row in frame.sample(60, random_state=1).to_dict("records"):
+        mine = pair[(pair["customer_id"] == row["customer_id"]) & (pair["shop_code"] == row["shop_code"])]
+        past = mine[mine["event_timestamp"] <= row["event_timestamp"]].sort_values("event_timestamp").tail(1)
+        if past.empty:
+            assert np.isnan(row["pair_orders"]) and row["pair_observed_at"] is pd.NaT
+        else:
+            assert row["pair_orders"] == past["pair_orders"].iloc[0]
+            assert row["pair_spend"] == past["pair_spend"].iloc[0]
+            assert row["pair_observed_at"] == past["pair_observed_at"].iloc[0]
+
+
+def test_request_fields_and_labels_belong_to_their_request(settings: Settings, built: Built) -> None:
+    frame, info = built
+    payments = source(settings, "payments").set_index("payment_id").loc[frame["payment_id"]]
+    assert frame["amount"].tolist() == payments["amount"].tolist()
+    assert frame["method"].tolist() == payments["method"].tolist()
+    outcomes = source(settings, "outcomes").set_index("payment_id")
+    known = frame["label"].notna()
+    assert info.labelled == int(known.sum())
+    assert frame.loc[known, "label"].tolist() == outcomes.loc[frame.loc[known, "payment_id"], "charged_back"].tolist()
+    assert frame.loc[known, "label_known_at"].tolist() == outcomes.loc[frame.loc[known, "payment_id"], "event_timestamp"].tolist()
+    assert frame.loc[~known, "label_known_at"].isna().all()
+
+
+def test_nothing_known_after_now_is_in_it(settings: Settings, model: Model) -> None:
+    now = FIRST_DAY + timedelta(days=60, hours=7)
+    frame, info = build(settings, model, now, WALL_CLOCK)
+    assert info.end == "2024-02-27T00:00:00+00:00"
+    assert frame["label_known_at"].max() <= now
+    assert frame["event_timestamp"].max() < pd.Timestamp(info.end)
+    assert (frame["pair_observed_at"].dropna() <= frame["event_timestamp"][frame["pair_observed_at"].notna()]).all()
+
+
+def test_labels_that_come_after_now_are_not_known(settings: Settings, model: Model, built: Built) -> None:
+    # Labels take up to 70 hours; a maturity of an hour lets the newest requests in before their labels.
+    early = changed(model, label=model.spec.label.model_copy(update={"maturity_hours": 1.0}))
+    now = FIRST_DAY + timedelta(days=80)
+    frame, _ = build(settings, early, now, WALL_CLOCK)
+    later = built[0].set_index("payment_id").loc[frame["payment_id"]]
+    pending = (later["label_known_at"] > now).to_numpy()
+    assert pending.sum() >= 2
+    assert (frame["label"].isna().to_numpy() == (pending | later["label"].isna().to_numpy())).all()
+
+
+def test_the_future_of_a_source_changes_nothing(settings: Settings, model: Model, tmp_path: Path) -> None:
+    now = FIRST_DAY + timedelta(days=60)
+    before = build(settings, model, now, WALL_CLOCK)[1]
+    other = Settings(project=settings.project, state=settings.state, sources=tmp_path, name="perennial", threads=2)
+    for name in ("payments", "outcomes", "account", "pair"):
+        frame = source(settings, name)
+        frame[frame["event_timestamp"] <= now].to_parquet(tmp_path / f"{name}.parquet", index=False, coerce_timestamps="us")
+    assert build(other, model, now, WALL_CLOCK)[1] == before
+
+
+def test_built_again_it_has_the_same_digest_and_comes_back_from_disk(
+    settings: Settings, model: Model, built: Built, tmp_path: Path
+) -> None:
+    frame, info = build(settings, model, NOW, WALL_CLOCK)
+    assert info == built[1]
+    assert info.digest == values_digest(frame)
+    found, said = load(store(frame, info, tmp_path))
+    pd.testing.assert_frame_equal(found, frame)
+    assert said == info
+
+
+def test_what_was_lost_and_stale_is_counted(settings: Settings, built: Built) -> None:
+    frame, info = built
+    account, pair = info.views
+    assert (account.view, account.lost, account.stale) == ("account", 0, 0)
+    assert pair.view == "pair" and pair.lost == int(frame["pair_observed_at"].isna().sum()) > 0
+    age = (frame["event_timestamp"] - frame["pair_observed_at"]).dt.total_seconds() / 3600
+    assert pair.stale == int((age > 720).sum()) > 0
+    assert pair.median_age_hours == pytest.approx(age.median(), abs=1e-6)
+    # The limit says last_known: the old values are still there.
+    assert frame.loc[age > 720, "pair_orders"].notna().all()
+
+
+@pytest.mark.parametrize("on_stale", ["default", "reject"])
+def test_the_freshness_policy_is_applied_in_training(settings: Settings, model: Model, built: Built, on_stale: str) -> None:
+    limit = Freshness.model_validate({"view": "pair", "max_age_hours": 720.0, "on_stale": on_stale})
+    policy = changed(model, features=model.spec.features.model_copy(update={"freshness": (limit,)}))
+    frame, info = build(settings, policy, NOW, WALL_CLOCK)
+    before = built[0]
+    stale = ((before["event_timestamp"] - before["pair_observed_at"]) > pd.Timedelta(hours=720)).to_numpy()
+    assert info.views == built[1].views
+    if on_stale == "reject":
+        assert info.rejected == stale.sum() and frame["payment_id"].tolist() == before["payment_id"][~stale].tolist()
+        assert info.labelled == int(before["label"][~stale].notna().sum())
+    else:
+        assert info.rejected == 0
+        assert frame.loc[stale, ["pair_orders", "pair_spend"]].isna().all(axis=None)
+        assert frame.loc[~stale, "pair_orders"].isna().sum() == info.views[1].lost
+
+
+def test_a_sliding_window_takes_the_newest_days(settings: Settings, model: Model) -> None:
+    window = Sliding(kind="sliding", days=50)
+    sliding = changed(model, training=model.spec.training.model_copy(update={"window": window}))
+    frame, info = build(settings, sliding, NOW, WALL_CLOCK)
+    assert (info.start, info.end) == ("2024-02-20T00:00:00+00:00", "2024-04-10T00:00:00+00:00")
+    assert frame["event_timestamp"].min() >= pd.Timestamp(info.start)
+
+
+def test_too_short_a_history_is_said_in_numbers(settings: Settings, model: Model) -> None:
+    with pytest.raises(
+        DataError, match=r"requests begin at 2024-01-01.*28 days, of which the evaluation takes 28; it needs at least 29"
+    ):
+        build(settings, model, FIRST_DAY + timedelta(days=31), WALL_CLOCK)
+    with pytest.raises(DataError, match="no requests before 2023-12-29"):
+        build(settings, model, FIRST_DAY, WALL_CLOCK)
+
+
+def test_a_dataset_of_the_future_is_refused(settings: Settings, model: Model) -> None:
+    with pytest.raises(PlatformError, match="a dataset of the future cannot be built"):
+        build(settings, model, NOW, NOW - timedelta(days=1))
+
+
+def test_labels_of_other_ids_are_no_labels(settings: Settings, model: Model, tmp_path: Path) -> None:
+    shutil.copytree(settings.sources, tmp_path, dirs_exist_ok=True)
+    outcomes = source(settings, "outcomes")
+    outcomes.assign(payment_id=outcomes["payment_id"] + 10**6).to_parquet(tmp_path / "outcomes.parquet", coerce_timestamps="us")
+    other = Settings(project=settings.project, state=settings.state, sources=tmp_path, name="perennial", threads=1)
+    with pytest.raises(DataError, match=r"none of the 1,200 requests .* do the ids of payments and outcomes match"):
+        build(other, model, NOW, WALL_CLOCK)
+
+
+def test_a_feature_that_does_not_exist_is_named(settings: Settings, model: Model) -> None:
+    with pytest.raises(DataError, match="no feature service 'chargebak'; defined: chargeback"):
+        features = model.spec.features.model_copy(update={"service": "chargebak"})
+        build(settings, changed(model, features=features), NOW, WALL_CLOCK)
+
+
+def test_a_request_field_with_the_name_of_a_feature_is_named(settings: Settings, model: Model) -> None:
+    field = model.spec.requests.fields[0].model_copy(update={"name": "pair_spend"})
+    requests = model.spec.requests.model_copy(update={"fields": (field,)})
+    with pytest.raises(DataError, match="the column 'pair_spend' of the request is also a column of 'pair'; rename one"):
+        build(settings, changed(model, requests=requests), NOW, WALL_CLOCK)
+
+
+def test_the_flights_of_a_quarter_are_a_dataset(flights_sources: Path, tmp_path: Path) -> None:
+    here = Path(__file__).parents[2]
+    settings = Settings(project=here, state=tmp_path, sources=flights_sources, name="perennial", threads=1)
+    flights = read(here / "models" / "flight-delay.yaml")
+    frame, info = build(settings, flights, datetime(2013, 4, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC))
+    assert (info.start, info.end) == ("2013-01-01T00:00:00+00:00", "2013-04-01T00:00:00+00:00")
+    assert (info.rows, info.labelled) == (80_776, 77_898)
+    assert {view.view: view.lost for view in info.views} == {"weather": 0, "plane": 13_403, "carrier": 0, "route": 0}
+    # A row is published hourly: no trailing rate is older than an hour, no weather younger than one.
+    for view, least, most in (("carrier", 0, 1), ("route", 0, 1), ("weather", 1, 7)):
+        age = (frame["event_timestamp"] - frame[f"{view}_observed_at"]).dt.total_seconds() / 3600
+        assert age.between(least, most).all(), view

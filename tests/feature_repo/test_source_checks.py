@@ -1,0 +1,233 @@
+"""Each fault of a source is said with file, column, rows and remedy; sources without fault pass in silence."""
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from feature_repo.project import load
+from feature_repo.source_checks import check
+from perennial.errors import DataError
+from perennial.settings import Settings
+from perennial.spec.read import read
+from tests.second_project import NOW, write_project
+
+pytestmark = [
+    # Feast's dependencies warn about each other in use.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+WALL_CLOCK = NOW + timedelta(days=400)
+LATER = datetime(2026, 1, 1, tzinfo=UTC)
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_project(tmp_path_factory.mktemp("checks") / "project", per_day=5)
+
+
+@pytest.fixture
+def settings(original: Path, tmp_path: Path) -> Settings:
+    shutil.copytree(original, tmp_path / "project")
+    return Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path / "project")})
+
+
+def run(settings: Settings, now: datetime = NOW) -> None:
+    model = read(settings.models / "chargeback.yaml")
+    check(settings, model, load(settings).service("chargeback"), now, WALL_CLOCK)
+
+
+def rewrite(settings: Settings, source: str, change: Change) -> None:
+    path = settings.sources / f"{source}.parquet"
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+
+def put(column: str, value: object, rows: int = 1) -> Change:
+    """A change that sets `column` of the first rows."""
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        found = frame[column].astype(object)
+        found.iloc[:rows] = [value] * rows
+        kept = found if value is None and frame[column].dtype == object else found.astype(frame[column].dtype)
+        return frame.assign(**{column: kept})
+
+    return change
+
+
+def null(column: str) -> Change:
+    """A change that makes the first value of `column` missing."""
+    return lambda frame: frame.assign(**{column: frame[column].convert_dtypes().mask(frame.index == 0)})
+
+
+def again(**changes: bool | int | pd.Timestamp) -> Change:
+    """A change that repeats the first row, changed."""
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        row = frame.head(1).assign(**changes).astype(frame.dtypes.to_dict())
+        return pd.concat([frame, row], ignore_index=True)
+
+    return change
+
+
+def test_sources_without_fault_pass(settings: Settings) -> None:
+    run(settings)
+
+
+@pytest.mark.parametrize("source", ["payments", "outcomes", "account", "pair"])
+def test_a_missing_file_is_named(settings: Settings, source: str) -> None:
+    (settings.sources / f"{source}.parquet").unlink()
+    with pytest.raises(DataError, match=rf"{source}\.parquet: no such file; write the source there, or set PERENNIAL_SOURCES"):
+        run(settings)
+
+
+@pytest.mark.parametrize("source", ["payments", "outcomes", "account", "pair"])
+def test_an_empty_source_is_named(settings: Settings, source: str) -> None:
+    rewrite(settings, source, lambda frame: frame.head(0))
+    with pytest.raises(DataError, match=rf"{source}\.parquet: the file has no rows"):
+        run(settings)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing else"])
+def test_a_file_that_is_no_parquet_is_named(settings: Settings, content: bytes) -> None:
+    (settings.sources / "pair.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"pair\.parquet: not a Parquet file"):
+        run(settings)
+
+
+@pytest.mark.parametrize(
+    ("source", "column"),
+    [
+        ("payments", "payment_id"),
+        ("payments", "event_timestamp"),
+        ("payments", "shop_code"),
+        ("payments", "amount"),
+        ("outcomes", "payment_id"),
+        ("outcomes", "charged_back"),
+        ("account", "customer_id"),
+        ("account", "account_vip"),
+        ("pair", "pair_observed_at"),
+        ("pair", "event_timestamp"),
+    ],
+)
+def test_a_missing_column_is_named(settings: Settings, source: str, column: str) -> None:
+    rewrite(settings, source, lambda frame: frame.drop(columns=column))
+    with pytest.raises(DataError, match=rf"{source}\.parquet: no column '{column}'; it has "):
+        run(settings)
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "dtype", "found"),
+    [
+        ("payments", "amount", "string", "string, expected float64"),
+        ("payments", "payment_id", "float64", "double, expected int64"),
+        ("payments", "method", "category-of-numbers", "int64, expected string"),
+        ("outcomes", "charged_back", "int64", "int64, expected bool"),
+        ("account", "account_days", "float64", "double, expected int64"),
+        ("account", "account_vip", "int64", "int64, expected bool"),
+        ("pair", "customer_id", "string", "string, expected int64"),
+        ("pair", "pair_observed_at", "int64", "int64, expected timestamp; write it as timestamp in microseconds, UTC"),
+        ("pair", "event_timestamp", "datetime64[us]", r"timestamp\[us\], expected timestamp; write it as"),
+        ("pair", "event_timestamp", "datetime64[ns, UTC]", r"timestamp\[ns, tz=UTC\], expected timestamp; write it as"),
+        ("pair", "event_timestamp", "datetime64[us, Europe/Berlin]", r"tz=Europe/Berlin\], expected timestamp; write it as"),
+    ],
+)
+def test_a_retyped_column_is_named(settings: Settings, source: str, column: str, dtype: str, found: str) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        values = frame[column]
+        if dtype == "category-of-numbers":
+            return frame.assign(**{column: range(len(frame))})
+        if dtype == "datetime64[us]":
+            return frame.assign(**{column: values.dt.tz_localize(None)})
+        return frame.astype({column: dtype})
+
+    rewrite(settings, source, change)
+    with pytest.raises(DataError, match=rf"{source}\.parquet: column '{column}' is .*{found}"):
+        run(settings)
+
+
+def test_whole_numbers_may_stand_for_floats_and_nulls_for_anything(settings: Settings) -> None:
+    rewrite(settings, "payments", lambda frame: frame.assign(amount=frame["amount"].astype("int64")))
+    rewrite(settings, "account", lambda frame: frame.assign(account_country=None, account_days=None))
+    run(settings)
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "message"),
+    [
+        pytest.param(
+            "payments", again(), "duplicate keys payment_id: .payment_id=1000, rows=2.; a request is asked", id="request twice"
+        ),
+        pytest.param(
+            "payments",
+            again(event_timestamp=pd.Timestamp("2024-02-01T00:00Z")),
+            "duplicate keys payment_id: .payment_id=1000",
+            id="request at two times",
+        ),
+        pytest.param(
+            "account",
+            again(account_days=7),
+            "duplicate keys customer_id, event_timestamp: .customer_id=1, event_time",
+            id="state twice",
+        ),
+        pytest.param(
+            "pair",
+            again(pair_orders=7),
+            "duplicate keys customer_id, shop_code, event_timestamp: .customer_id=.*keep one",
+            id="pair twice",
+        ),
+        pytest.param(
+            "payments", null("shop_code"), "column 'shop_code' is null; .*; 1 rows, as .payment_id=1000", id="null key of request"
+        ),
+        pytest.param(
+            "pair", null("shop_code"), "column 'shop_code' is null; leave such rows out, or give them a value", id="null key"
+        ),
+        pytest.param("payments", null("payment_id"), "column 'payment_id' is null", id="null id"),
+        pytest.param("outcomes", null("charged_back"), "column 'charged_back' is null", id="null label"),
+        pytest.param("pair", null("pair_observed_at"), "column 'pair_observed_at' is null", id="null observation time"),
+        pytest.param("pair", null("event_timestamp"), "event_timestamp is null; every row needs the time", id="null time"),
+        pytest.param(
+            "pair",
+            put("pair_observed_at", pd.Timestamp("2024-05-01T00:00Z")),
+            "pair_observed_at is later than event_timestamp: a value cannot be read before it was observed.*1 rows, as ",
+            id="read before observed",
+        ),
+        *(
+            pytest.param(
+                source,
+                put("event_timestamp", pd.Timestamp(LATER), 2),
+                r"event_timestamp lies in the future \(it is 2025-.*2 rows, as .*2026-01-01",
+                id=f"future {source}",
+            )
+            for source in ("payments", "outcomes", "account", "pair")
+        ),
+        pytest.param(
+            "outcomes",
+            lambda frame: again(charged_back=not frame["charged_back"].iloc[0])(frame),
+            r"conflicting labels: \(payment_id=1000, charged_back=\[.*\]\); a label is final",
+            id="two labels",
+        ),
+        pytest.param(
+            "outcomes",
+            put("event_timestamp", pd.Timestamp("2023-12-01T00:00Z")),
+            r"labels before their request: \(payment_id=1000, event_timestamp of the label=2023-12-01.*of the request=2024-01-01",
+            id="label too early",
+        ),
+    ],
+)
+def test_wrong_rows_are_shown(settings: Settings, source: str, change: Change, message: str) -> None:
+    rewrite(settings, source, change)
+    with pytest.raises(DataError, match=rf"{source}\.parquet: {message}"):
+        run(settings)
+
+
+def test_rows_after_now_are_not_looked_at(settings: Settings) -> None:
+    # A replayed year lies in the future of its own now; what is wrong there is found when now has come to it.
+    last = pd.read_parquet(settings.sources / "pair.parquet")["event_timestamp"].max()
+    rewrite(settings, "pair", lambda frame: pd.concat([frame, frame[frame["event_timestamp"] == last]]))
+    run(settings, now=last.to_pydatetime() - timedelta(seconds=1))
+    with pytest.raises(DataError, match="duplicate keys"):
+        run(settings, now=last.to_pydatetime())

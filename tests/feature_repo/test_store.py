@@ -1,0 +1,217 @@
+"""Registry and online store: applied definitions, materialised values, the same bytes by Feast's way and by ours."""
+
+import shutil
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from feature_repo import store
+from feature_repo.database import Row, open_database
+from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.settings import Settings
+from tests.second_project import write_project
+
+pytestmark = [
+    # Feast's dependencies warn about each other in use.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+BEGIN, END = datetime(2023, 12, 30, tzinfo=UTC), datetime(2024, 1, 20, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_project(tmp_path_factory.mktemp("store") / "project", per_day=5)
+
+
+@pytest.fixture
+def settings(original: Path, tmp_path: Path) -> Settings:
+    """A project of its own, whose folders carry our names, not applied yet."""
+    folder = tmp_path / "project"
+    shutil.copytree(original, folder)
+    return Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
+
+
+def stored(settings: Settings, view: str) -> list[Row]:
+    with open_database(settings.online_store, write=False) as database:
+        return list(database.rows(view))
+
+
+def newest(settings: Settings, view: str, keys: list[str], start: datetime, end: datetime) -> pd.DataFrame:
+    frame = pd.read_parquet(settings.sources / f"{view}.parquet")
+    inside = frame[(frame["event_timestamp"] > start) & (frame["event_timestamp"] <= end)]
+    return inside.sort_values("event_timestamp").drop_duplicates(keys, keep="last")
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def test_definitions_are_applied_and_applied_again(settings: Settings) -> None:
+    first = store.apply(settings)
+    assert first == store.Applied(("customer_id", "shop_code"), ("account", "pair"), ("chargeback",))
+    assert store.apply(settings) == first
+    assert [view.name for view in store.open(settings).list_feature_views()] == ["account", "pair"]
+
+
+def test_what_is_no_longer_defined_is_gone(settings: Settings) -> None:
+    store.apply(settings)
+    store.materialize(settings, BEGIN, END, silent)
+    assert stored(settings, "account")
+    file = settings.definitions / "payments.py"
+    text = file.read_text()
+    file.write_text(
+        text.replace("features=[account, pair]", "features=[pair]").replace("account = Feature", "_ = lambda: Feature")
+    )
+    assert store.apply(settings).views == ("pair",)
+    assert [view.name for view in store.open(settings).list_feature_views()] == ["pair"]
+    assert not stored(settings, "account")
+    assert stored(settings, "pair")
+
+
+def test_materialised_and_written_values_are_the_same_row_by_row(settings: Settings, original: Path, tmp_path: Path) -> None:
+    other = Settings.from_environment(
+        {
+            "PERENNIAL_PROJECT": str(settings.project),
+            "PERENNIAL_STATE": str(tmp_path / "other"),
+            "PERENNIAL_SOURCES": str(settings.sources),
+        }
+    )
+    for each in (settings, other):
+        store.apply(each)
+    keys = {"account": ["customer_id"], "pair": ["shop_code", "customer_id"]}
+    edges = [BEGIN, BEGIN + timedelta(days=5), BEGIN + timedelta(days=9, hours=3), END]
+    for start, end in pairwise(edges):
+        counts = store.materialize(settings, start, end, silent)
+        for view, names in keys.items():
+            frame = newest(other, view, names, start, end)
+            assert counts[view] == store.write_online(other, view, frame) == len(frame)
+        for view in keys:
+            assert stored(settings, view) == stored(other, view)
+    assert len(stored(settings, "account")) == 300
+
+
+def test_an_interval_excludes_its_begin_and_includes_its_end(settings: Settings) -> None:
+    store.apply(settings)
+    pair = pd.read_parquet(settings.sources / "pair.parquet")
+    first = pair["event_timestamp"].min().to_pydatetime()
+    assert store.materialize(settings, first, first + timedelta(hours=1), silent)["pair"] == 0
+    count = store.materialize(settings, first - timedelta(hours=1), first, silent)["pair"]
+    assert count == int((pair["event_timestamp"] == first).sum()) > 0
+
+
+def test_an_older_interval_leaves_newer_values_alone(settings: Settings) -> None:
+    store.apply(settings)
+    store.materialize(settings, BEGIN, END, silent)
+    before = stored(settings, "pair")
+    store.materialize(settings, BEGIN, BEGIN + timedelta(days=4), silent)
+    frame = newest(settings, "pair", ["shop_code", "customer_id"], BEGIN, BEGIN + timedelta(days=4))
+    store.write_online(settings, "pair", frame)
+    assert stored(settings, "pair") == before
+
+
+def test_more_rows_than_one_batch_are_all_written(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BATCH_ROWS", 7)
+    store.apply(settings)
+    store.materialize(settings, BEGIN, END, silent)
+    assert len(stored(settings, "account")) == 300
+
+
+def test_feast_reads_what_was_written(settings: Settings) -> None:
+    store.apply(settings)
+    store.materialize(settings, BEGIN, END, silent)
+    frame = pd.read_parquet(settings.sources / "account.parquet")
+    account = frame[frame["customer_id"] == 3].to_dict("records")[0]
+    feast = store.open(settings)
+    rows = [{"customer_id": 3, "shop_code": "S01"}, {"customer_id": 9_999, "shop_code": "S01"}]
+    service = feast.get_feature_service("chargeback")
+    found = feast.get_online_features(features=service, entity_rows=rows).to_dict(include_event_timestamps=True)
+    assert found["account_days"] == [account["account_days"], None]
+    assert found["account_vip"] == [account["account_vip"], None]
+    assert found["account_observed_at"][0] == account["account_observed_at"]
+    assert found["account_days__ts"][0] == int(account["event_timestamp"].timestamp())
+
+
+def test_values_pushed_through_feast_are_stored_alike(settings: Settings) -> None:
+    store.apply(settings)
+    frame = pd.read_parquet(settings.sources / "account.parquet").head(20)
+    store.open(settings).write_to_online_store("account", frame)
+    pushed = stored(settings, "account")
+    store.write_online(settings, "account", frame)
+    assert stored(settings, "account") == pushed and len(pushed) == 20
+
+
+def test_a_changed_layout_drops_the_values_that_nobody_could_read(settings: Settings) -> None:
+    store.apply(settings)
+    store.materialize(settings, BEGIN, END, silent)
+    file = settings.definitions / "payments.py"
+    file.write_text(
+        file.read_text().replace('Field(name="pair_orders", dtype=Int64)', 'Field(name="pair_orders", dtype=Float64)')
+    )
+    store.apply(settings)
+    assert not stored(settings, "pair") and len(stored(settings, "account")) == 300
+    assert store.materialize(settings, BEGIN, END, silent)["pair"] > 0
+
+
+def test_nothing_is_materialised_before_anything_is_applied(settings: Settings) -> None:
+    with pytest.raises(DataError, match="no feature views; `perennial features apply` first"):
+        store.materialize(settings, BEGIN, END, silent)
+    with pytest.raises(NotFoundError, match="no view 'pair'; it has none"):
+        store.write_online(settings, "pair", pd.DataFrame())
+
+
+def test_an_empty_interval_is_refused(settings: Settings) -> None:
+    with pytest.raises(DataError, match="start must be before end"):
+        store.materialize(settings, END, END, silent)
+
+
+def test_a_frame_without_a_column_is_refused(settings: Settings) -> None:
+    store.apply(settings)
+    frame = pd.read_parquet(settings.sources / "pair.parquet").drop(columns="pair_spend")
+    with pytest.raises(DataError, match="the frame has no column pair_spend"):
+        store.write_online(settings, "pair", frame)
+
+
+def test_a_source_that_is_gone_is_named(settings: Settings) -> None:
+    store.apply(settings)
+    (settings.sources / "account.parquet").unlink()
+    with pytest.raises(DataError, match=r"materialising 'account': .*account\.parquet"):
+        store.materialize(settings, BEGIN, END, silent)
+
+
+def test_a_locked_online_store_says_so_and_loses_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feature_repo.database.WAIT_SECONDS", 0.1)
+    store.apply(settings)
+    frame = pd.read_parquet(settings.sources / "account.parquet")
+    blocker = sqlite3.connect(settings.online_store, isolation_level=None)
+    blocker.execute("begin immediate")
+    with pytest.raises(PlatformError, match=r"online\.db: database is locked; another process may be writing: try again"):
+        store.write_online(settings, "account", frame)
+    blocker.execute("rollback")
+    blocker.close()
+    assert store.write_online(settings, "account", frame) == 300
+
+
+def test_a_locked_registry_says_so(settings: Settings) -> None:
+    store.apply(settings)
+    path = settings.feature_registry.removeprefix("sqlite:///")
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("begin exclusive")
+    try:
+        with pytest.raises(PlatformError, match=r"registry\.db: .*database is locked.*try again"):
+            store.apply(settings)
+    finally:
+        blocker.execute("rollback")
+        blocker.close()
+
+
+def test_a_state_folder_that_is_a_file_says_so(settings: Settings) -> None:
+    settings.online_store.parent.write_text("in the way")
+    with pytest.raises(PlatformError, match="the state's folder must be writable"):
+        store.apply(settings)
