@@ -1,4 +1,4 @@
-"""Check: does the refitted model, read back from its file, rank as the judged one did and answer as it did in memory?"""
+"""Check: does the refitted model rank as the judged one did, and answer as it did in memory, from its file and from a server?"""
 
 from kfp import dsl
 
@@ -8,6 +8,7 @@ from components.step import step
 @step
 def check(
     spec: str,
+    run_key: str,
     dataset: dsl.Input[dsl.Dataset],
     candidate: dsl.Input[dsl.Model],
     version: dsl.Input[dsl.Model],
@@ -18,6 +19,7 @@ def check(
 
     Args:
         spec: model spec as JSON.
+        run_key: key of the training.
         dataset: folder with `data.parquet` and `dataset.json`.
         candidate: folder of the judged candidate.
         version: folder of the refitted model.
@@ -31,8 +33,10 @@ def check(
     from perennial.findings import GateResults
     from perennial.refit import check_refit
     from perennial.spec.read import read_text
+    from serving.check import check_serving
 
     frame, info = load(Path(dataset.path))
-    trained = TrainedCandidate.read(Path(candidate.path))
-    results = check_refit(frame, info, read_text(spec), trained, Path(version.path))
-    GateResults.read(Path(gates.path)).and_then(results).write(Path(checked.path))
+    model, files = read_text(spec), Path(version.path)
+    refit = check_refit(frame, info, model, TrainedCandidate.read(Path(candidate.path)), files)
+    served = check_serving(files, model=model.name, run_key=run_key, p95_ms=model.spec.serving.p95_ms)
+    GateResults.read(Path(gates.path)).and_then((*refit, served)).write(Path(checked.path))

@@ -9,7 +9,7 @@ from perennial.spec.model import Model
 from perennial.spec.read import digest
 from perennial.version import environment
 
-PACKAGES = ("perennial", "feature_repo", "monitoring", "components", "pipelines")
+PACKAGES = ("perennial", "feature_repo", "monitoring", "serving", "components", "pipelines")
 """Our packages whose code can change a result."""
 
 

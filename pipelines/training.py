@@ -38,7 +38,12 @@ def training(spec: str, run_id: str, now: str, wall_clock: str, recipe: str, cha
         with dsl.If(gated.outputs["Output"] == "pass"):
             version = refit(spec=spec, run_key=run["run_key"], dataset=dataset, candidate=candidate).outputs["version"]
             checked = check(
-                spec=spec, dataset=dataset, candidate=candidate, version=version, gates=gated.outputs["gates"]
+                spec=spec,
+                run_key=run["run_key"],
+                dataset=dataset,
+                candidate=candidate,
+                version=version,
+                gates=gated.outputs["gates"],
             ).outputs["checked"]
             record(**run, candidate=candidate, judgement=judgement, gates=checked, version=version)
         with dsl.Else():

@@ -100,7 +100,7 @@ pair = FeatureView(
 chargeback = FeatureService(name="chargeback", features=[account, pair])
 '''
 
-SAME_NAMES = ("perennial", "feature_repo", "components", "pipelines", "console", "monitoring")
+SAME_NAMES = ("perennial", "feature_repo", "components", "pipelines", "console", "monitoring", "serving")
 
 
 def write_project(folder: Path, seed: int = 7, per_day: int = 130) -> Path:

@@ -36,7 +36,7 @@ def test_a_candidate_that_passes_becomes_a_version_with_its_contract_and_card(tr
         run = ledger.run(version.run_id)
         gates = {result.name: result.verdict for result in ledger.gates(version.run_id)}
     assert (run.state, run.outcome, version.number) == ("succeeded", "registered", 1)
-    assert gates["data"] == gates["criterion:ranks-well"] == gates["model-file"] == "pass"
+    assert gates["data"] == gates["criterion:ranks-well"] == gates["model-file"] == gates["serving"] == "pass"
     assert gates["non-inferiority:auc"] == "not applicable"
     folder = open_version(trained.settings.versions / NAME / version.digest)
     contract = Contract.read(folder.file("contract"))
