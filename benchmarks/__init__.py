@@ -1,0 +1,1 @@
+"""Each performance claim as one command that prints a ratio."""
