@@ -2,8 +2,8 @@
 
     python -m benchmarks.join [--rows 1000000] [--five-million] [--repeats 5] [--feast-repeats 1]
 
-Three views with 20 features: `a` 50,000 users x 30 rows, `b` 50,000 users x 10, `c` 5,000 merchants x 100; entity rows uniform over
-30 days. Each engine runs in a process of its own, from a pandas frame and Parquet files to an Arrow table in the frame's order;
+Three views with 20 features: `a` 50,000 users x 30 rows, `b` 50,000 users x 10, `c` 5,000 merchants x 100; entity rows uniform
+over 30 days. Each engine runs in a process of its own, from a pandas frame and Parquet files to an Arrow table in the frame's order;
 what it found is compared by a digest over the row ids and all 20 columns. Feast's own DuckDB store needs the package `ibis`:
 
     uv run --with 'ibis-framework[duckdb]' python -m benchmarks.join
@@ -196,9 +196,8 @@ def compare(folder: Path, rows: int, ttl: bool, repeats: dict[str, int], limit_s
         seconds = [float(value) for value in found["seconds"]] if isinstance(found["seconds"], list) else []
         medians[engine], digests[engine] = statistics.median(seconds), found["digest"]
         print(f"  {title:18} {medians[engine]:7.2f} s (median of {len(seconds)})   peak {found['peak_gb']:.2f} GB")
-    print(
-        f"  values: {'identical' if len(set(digests.values())) == 1 else 'DIFFERENT'} ({', '.join(ENGINES[name] for name in digests)})"
-    )
+    verdict = "identical" if len(set(digests.values())) == 1 else "DIFFERENT"
+    print(f"  values: {verdict} ({', '.join(ENGINES[name] for name in digests)})")
     for engine in ("feast", "polars"):
         if engine in medians and "ours" in medians:
             times = medians[engine] / medians["ours"]

@@ -173,7 +173,7 @@ def materialize(settings: Settings, start: datetime, end: datetime, progress: Ca
 def write_online(settings: Settings, view: str, frame: pd.DataFrame) -> int:
     """The online store holds the rows of `frame`, as `materialize` would have written them; returns their number.
 
-    For replays: thirty times faster than Feast's way, with the same bytes.
+    For replays: the same bytes, without a protobuf value for every field.
 
     Args:
         settings: where things are.
