@@ -1,4 +1,4 @@
-"""The ledger: the durable record of runs, versions and gate results. The only home of SQLAlchemy and Alembic.
+"""The ledger: the durable record of runs, versions, gate results and rollouts. The only home of SQLAlchemy and Alembic.
 
 It says what happened; nothing else is asked. Written for SQLite (embedded) and PostgreSQL (cluster) by the same statements.
 Callers get frozen records, never rows of the library, and give the time: nothing here reads the clock.

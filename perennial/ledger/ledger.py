@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from perennial.errors import NotFoundError
+from perennial.errors import DataError, NotFoundError
 from perennial.ledger.database import WAIT_SECONDS, connect, name_of, translated
 from perennial.ledger.records import Mode, Run, Version
-from perennial.ledger.tables import gate_results, runs, versions
+from perennial.ledger.tables import gate_results, rollouts, runs, versions
 from perennial.ledger.upgrade import upgrade
 from perennial.recipe import Recipe
+from perennial.rollout import Observation, Rollout, request, step
 
 if TYPE_CHECKING:
     from perennial.gates import GateResult
@@ -24,7 +25,7 @@ ATTEMPTS = 5
 
 
 class Ledger:
-    """The durable record of runs, versions and gate results. Each call is one transaction."""
+    """The durable record of runs, versions, gate results and rollouts. Each call is one transaction."""
 
     def __init__(self, engine: Engine, where: str, wait_seconds: float) -> None:
         self._engine = engine
@@ -223,9 +224,78 @@ class Ledger:
         raise NotFoundError(f"ledger {self._where}: {model} has no version {number}; it has 1 to {found[0].number}")
 
     def champion(self, model: str) -> Version | None:
-        """The version that has the traffic. Until there are rollouts, this is the newest one."""
-        found = self.versions(model)
+        """The version that has the traffic: that of the newest rollout in state *champion*; nobody when there is none.
+
+        A model for which traffic was never asked has its newest version as champion: a challenger must have something to beat.
+        """
+        with self._read() as connection:
+            number = _champion(connection, model)
+            asked = connection.scalar(select(rollouts.c.number).where(rollouts.c.model == model).limit(1)) is not None
+        if number is not None:
+            return self.version(model, number)
+        found = () if asked else self.versions(model)
         return found[0] if found else None
+
+    def request_rollout(self, *, model: str, number: int, now: datetime, reason: str, attempt: int = 1) -> Rollout:
+        """Traffic is asked for this version; asked again with the same attempt, the first request and its state stay.
+
+        Args:
+            model: name of the model.
+            number: number of the version.
+            now: aware.
+            reason: one sentence.
+            attempt: 1; one more for a version whose last request was refused or rolled back, when a person asks again.
+
+        Raises:
+            NotFoundError: there is no such version.
+            DataError: the version is champion already, or its last request is not over.
+        """
+        digest = self.version(model, number).digest
+        with suppress(IntegrityError), self._write() as connection:
+            before = {found.attempt: found for found in _rollouts(connection, model) if found.number == number}
+            if attempt in before:
+                return before[attempt]
+            last = before.get(attempt - 1)
+            if attempt > 1 and (last is None or not last.is_over):
+                where = "was never made" if last is None else f"is {last.state}"
+                raise DataError(
+                    f"{model}: request {attempt} for version {number} cannot be made: request {attempt - 1} {where}; "
+                    "allowed once it is refused or rolled back"
+                )
+            previous = _champion(connection, model)
+            wanted = request(
+                model=model, number=number, digest=digest, previous=previous, now=now, reason=reason, attempt=attempt
+            )
+            connection.execute(insert(rollouts).values(**dict(wanted)))
+        return next(found for found in self.rollouts(model) if (found.number, found.attempt) == (number, attempt))
+
+    def move_rollout(self, before: Rollout, observation: Observation) -> Rollout:
+        """The rollout as it stands after what was observed. `rollout.step` decides, and only from the state that was read.
+
+        Where another writer moved it since `before` was read, nothing is done: what is returned is where it is now.
+
+        Args:
+            before: the rollout as it was read.
+            observation: what was seen of it.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+        """
+        after = step(before, observation)
+        same = (rollouts.c.model == before.model) & (rollouts.c.number == before.number) & (rollouts.c.attempt == before.attempt)
+        with self._write() as connection:
+            if after != before:
+                changed = {"state": after.state, "moved": after.moved, "reason": after.reason}
+                connection.execute(update(rollouts).where(same & (rollouts.c.state == before.state)).values(**changed))
+            row = connection.execute(select(rollouts).where(same)).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"ledger {self._where}: no rollout {before.attempt} of {before.model} version {before.number}")
+        return Rollout.model_validate(dict(row))
+
+    def rollouts(self, model: str) -> tuple[Rollout, ...]:
+        """Every request for traffic of a model's versions, newest first."""
+        with self._read() as connection:
+            return _rollouts(connection, model)
 
     def models(self) -> tuple[str, ...]:
         """Names of the models that were ever trained, sorted."""
@@ -259,6 +329,19 @@ class Ledger:
         with self._read() as connection:
             query = select(*wanted).where(gate_results.c.run_id == _full_id(connection, run_id)).order_by(gate_results.c.position)
             return tuple(GateResult.model_validate(dict(row)) for row in connection.execute(query).mappings())
+
+
+def _rollouts(connection: Connection, model: str) -> tuple[Rollout, ...]:
+    newest = (rollouts.c.requested.desc(), rollouts.c.number.desc(), rollouts.c.attempt.desc())
+    query = select(rollouts).where(rollouts.c.model == model).order_by(*newest)
+    return tuple(Rollout.model_validate(dict(row)) for row in connection.execute(query).mappings())
+
+
+def _champion(connection: Connection, model: str) -> int | None:
+    newest = (rollouts.c.moved.desc(), rollouts.c.number.desc(), rollouts.c.attempt.desc())
+    query = select(rollouts.c.number).where((rollouts.c.model == model) & (rollouts.c.state == "champion"))
+    number = connection.scalar(query.order_by(*newest).limit(1))
+    return None if number is None else int(number)
 
 
 def _run(connection: Connection, run_id: str) -> Run:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """Revision that these tables have. Here, so that opening a ledger needs Alembic only when it must be upgraded."""
 
 VERSION_TABLE = "ledger_revision"
@@ -108,4 +109,22 @@ gate_results = Table(
     Column("numbers", JSON, nullable=False),
     PrimaryKeyConstraint("run_id", "position"),
     UniqueConstraint("run_id", "name"),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("model", String(63), nullable=False),
+    Column("number", Integer, nullable=False, autoincrement=False),
+    Column("attempt", Integer, nullable=False, autoincrement=False),
+    Column("digest", String(64), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("previous", Integer),
+    Column("requested", UtcTime, nullable=False),
+    Column("moved", UtcTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    PrimaryKeyConstraint("model", "number", "attempt"),
+    ForeignKeyConstraint(["model", "number"], ["versions.model", "versions.number"]),
+    CheckConstraint("state in ('requested', 'checked', 'champion', 'refused', 'rolled back')", name="state"),
+    Index(None, "model", "state", "moved"),
 )

@@ -116,7 +116,7 @@ def test_versions_count_by_model_and_a_run_key_is_registered_once(ledger: Ledger
     assert ledger.version("delay").recipe == RECIPE
 
 
-def test_the_champion_is_the_newest_version_or_nobody(ledger: Ledger) -> None:
+def test_the_champion_is_the_newest_version_or_nobody_before_traffic_was_ever_asked_for(ledger: Ledger) -> None:
     assert ledger.champion("delay") is None
     start(ledger, "r1")
     add(ledger, "r1", "a")
