@@ -130,11 +130,12 @@ def plan(settings: Settings, model: Model) -> ReadPlan:
     return resolve(settings, model)
 
 
-def test_a_plan_names_keys_fields_and_limits_in_their_order(plan: ReadPlan) -> None:
+def test_a_plan_names_keys_fields_and_limits_in_their_order(plan: ReadPlan, model: Model) -> None:
+    (limit,) = model.spec.features.freshness
     assert [(key.name, key.kind) for key in plan.keys] == [("customer_id", "int64"), ("lane", "int32"), ("shop_code", "string")]
     assert [(field.name, field.dtype) for field in plan.fields] == [("amount", "float"), ("method", "string")]
     assert [(view.view, view.max_age_hours, view.on_stale) for view in plan.views] == [
-        ("pair", 48.0, "last_known"),
+        ("pair", limit.max_age_hours, limit.on_stale),
         ("types", None, "default"),
     ]
     assert [feature.name for feature in plan.views[1].features][:3] == ["a_bool", "a_string", "an_int64"]
