@@ -56,7 +56,7 @@ class Options:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn with another end: not ready first, then no new connections, then what is in flight, then exit code 0."""
+    """Uvicorn with another end: not ready first, then no new connections, then what is under way, then exit code 0."""
 
     def __init__(self, config: uvicorn.Config, watcher: Watcher, drain_seconds: float) -> None:
         super().__init__(config)

@@ -10,6 +10,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 REFUSED = (
+    "dask",
     "evidently",
     "feast",
     "kfp",
@@ -21,8 +22,10 @@ REFUSED = (
     "mlflow",
     "pandas",
     "pyarrow",
+    "pytest",
 )
-"""Top-level names that the serving process never imports."""
+"""Top-level names that the serving process never imports. dask and pytest come with no serving image, but where they are
+installed scikit-learn imports them, and starts slower."""
 
 
 class Refusal(MetaPathFinder):
