@@ -65,9 +65,7 @@ def make(folder: Path) -> Shop:
     """The project in `folder`, with online values and a version of its model."""
     now, random = pd.Timestamp.now(tz="UTC").floor("s"), np.random.default_rng(1)
     (folder / "models").mkdir(parents=True)
-    spec = SPEC.replace(
-        "      - {view: pair, max_age_hours: 48, on_stale: last_known}", "      - {view: recent, max_age_hours: 48}"
-    )
+    spec = SPEC.replace("{view: pair,", "{view: recent,")
     (folder / "models" / "chargeback.yaml").write_text(spec.replace("segments: [shop_code]", "segments: []"))
     (folder / "feature_repo" / "definitions").mkdir(parents=True)
     (folder / "feature_repo" / "definitions" / "shop.py").write_text(DEFINITIONS)
