@@ -117,6 +117,42 @@ def train(
     raise typer.Exit(0 if registered else GATES_NOT_PASSED)
 
 
+@features.command("parity", epilog="Example: perennial features parity churn")
+def features_parity(model: ModelName, json: Json = False) -> None:
+    """Recompute the features of logged predictions offline and compare them value by value (exit code 3 if a column differs)."""
+    from console.serving import show_parity
+    from perennial.settings import Settings
+
+    raise typer.Exit(0 if show_parity(Settings.from_environment(), model, wall_clock(), json) else GATES_NOT_PASSED)
+
+
+@app.command(epilog="Example: perennial serve churn --port 8080")
+def serve(
+    model: ModelName,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    replay: Annotated[bool, typer.Option("--replay", help="Let requests say their own time: header Perennial-Time.")] = False,
+) -> None:
+    """Serve the champion by the Open Inference Protocol (V2) and V1; a new champion is swapped in without a pause."""
+    from console.serving import serve as become_server
+    from perennial.settings import Settings
+
+    become_server(Settings.from_environment(), model, host, port, replay)
+
+
+@app.command(epilog="Example: perennial rollback churn --reason 'complaints since Monday'")
+def rollback(
+    model: ModelName,
+    reason: Annotated[str, typer.Option(help="Why, in one sentence; it is kept.")] = "a person asked for it",
+    json: Json = False,
+) -> None:
+    """Give the traffic back to the champion before the present one."""
+    from console.serving import roll_back
+    from perennial.settings import Settings
+
+    roll_back(Settings.from_environment(), model, wall_clock(), reason, json)
+
+
 @app.command(epilog="Example: perennial models")
 def models(json: Json = False) -> None:
     """List the models and their registered versions."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from console.output import table
-from perennial.evaluation import Estimate
+from perennial.evaluation import BlockEvaluation, Estimate
 from perennial.findings import CandidateSummary, Findings, Judgement
 from perennial.ledger import Run
 from perennial.settings import Settings
@@ -29,7 +29,8 @@ def show_findings(out: Console, settings: Settings, run: Run, findings: Findings
     if findings.candidate:
         show_candidates(out, findings.candidate)
     if findings.judgement:
-        show_metrics(out, findings.judgement)
+        show_metrics(out, findings.judgement.evaluation)
+        show_comparison(out, findings.judgement)
     show_gates(out, findings)
     if findings.judgement:
         show_segments(out, findings.judgement)
@@ -78,9 +79,8 @@ def interval(estimate: Estimate, digits: int = 4) -> str:
     return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
-def show_metrics(out: Console, judgement: Judgement) -> None:
-    """Print the metrics of the evaluation block, with intervals, and the comparison with the champion."""
-    evaluation = judgement.evaluation
+def show_metrics(out: Console, evaluation: BlockEvaluation, name: str = "Evaluation") -> None:
+    """Print the metrics of a block, with intervals over its days."""
     digits = {"utility": 1, "naive_utility": 1}
     rows = [
         (name, f"{estimate.value:.{digits.get(name, 4)}f}", interval(estimate, digits.get(name, 4)))
@@ -88,10 +88,15 @@ def show_metrics(out: Console, judgement: Judgement) -> None:
     ]
     share = f"{2 * evaluation.confidence - 1:.0%}"
     title = (
-        f"Evaluation: {evaluation.rows:,} labelled requests of {evaluation.days} days, "
+        f"{name}: {evaluation.rows:,} labelled requests of {evaluation.days} days, "
         f"{evaluation.unlabelled:,} without a label; label rate {evaluation.label_rate:.3f}, threshold {evaluation.threshold:.3f}"
     )
     out.print(table(title, ("metric", "value", f"{share} interval over days"), rows, numbers=("value",)))
+
+
+def show_comparison(out: Console, judgement: Judgement) -> None:
+    """Print the comparison with the champion, or why there is none."""
+    share = f"{2 * judgement.evaluation.confidence - 1:.0%}"
     if judgement.comparison is None:
         out.print(f"No comparison with a champion: {judgement.no_comparison}.")
         return

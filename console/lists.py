@@ -10,6 +10,7 @@ def show_models(settings: Settings, json: bool) -> None:
     with Ledger.open(settings.ledger) as ledger:
         names = sorted({path.stem for path in settings.models.glob("*.yaml")} | set(ledger.models()))
         versions = {name: ledger.versions(name) for name in names}
+        champions = {name: champion.number if (champion := ledger.champion(name)) else None for name in names}
     if json:
         print_json({name: [version.model_dump(mode="json") for version in found] for name, found in versions.items()})
         return
@@ -18,7 +19,7 @@ def show_models(settings: Settings, json: bool) -> None:
         if not found:
             rows.append((name, "–", "–", "–", "not trained yet", "–"))
         for version in found:
-            role = "champion" if version == found[0] else ""
+            role = "champion" if version.number == champions[name] else ""
             until = minute(version.trained_until)
             rows.append((name, str(version.number), role, until, version.recipe.kind, version.digest[:16]))
     console().print(

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich.live import Live
 from rich.spinner import Spinner
@@ -12,7 +12,9 @@ from console.output import console, print_json
 from perennial import errors
 from perennial.findings import Findings
 from perennial.ledger import Ledger, Run
+from perennial.rollout import Rollout
 from perennial.settings import Settings
+from perennial.spec.model import Model
 from perennial.spec.read import read
 from pipelines import runs
 from pipelines.log import Step
@@ -57,11 +59,23 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: datetime
     if run.state != "succeeded":
         raise _error_of(run, process.returncode)
     findings = Findings.read(settings.results / run_id)
+    rollout = _roll_out(settings, findings.model) if run.outcome == "registered" else None
     if json:
-        print_json({"run": run.model_dump(mode="json"), "gates": [result.model_dump() for result in findings.results]})
-    else:
-        show_findings(console(), settings, run, findings, steps)
-    return run.outcome == "registered"
+        shown = {"run": run.model_dump(mode="json"), "gates": [result.model_dump() for result in findings.results]}
+        print_json(shown | {"rollout": None if rollout is None else rollout.model_dump(mode="json")})
+        return rollout is not None
+    show_findings(console(), settings, run, findings, steps)
+    if rollout is not None:
+        console().print(f"rollout: version {rollout.number} is {rollout.state}: {rollout.reason}")
+    return rollout is not None
+
+
+def _roll_out(settings: Settings, model: Model) -> Rollout | None:
+    """Carry out what the run asked for. Until there is a controller, whoever trains does it."""
+    from serving.rollouts import carry_out
+
+    with Ledger.open(settings.ledger) as ledger:
+        return carry_out(settings, ledger, model, lambda: datetime.now(UTC))
 
 
 def _shown(steps: Iterator[Step], quiet: bool) -> Iterator[Step]:

@@ -99,8 +99,8 @@ def check_refit(
 ) -> tuple[GateResult, ...]:
     """The gates of the refitted model, read back from its file: rank agreement, and equal answers.
 
-    Agreement is asked for on the rows that both models were fitted on. On the evaluation block the refitted model knows the labels
-    and the judged one does not, so that they differ by right; the figure there is kept beside.
+    Agreement is asked for on the rows that both models were fitted on. On the evaluation block the refitted model knows the
+    labels and the judged one does not, so that they differ by right; the figure there is kept beside.
 
     Args:
         frame: the dataset.

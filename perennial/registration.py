@@ -154,6 +154,7 @@ def _add_version(
         searched_at=searched,
         trained_until=datetime.fromisoformat(findings.info.end),
     )
+    ledger.request_rollout(model=name, number=number, now=finished, reason=f"run {run_id} passed every gate")
     kept = ledger.version(name, number)
     registry.add_version(
         settings,

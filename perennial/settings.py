@@ -85,6 +85,14 @@ class Settings(BaseModel):
         """Folder of local pipeline runs: `<run id>/`."""
         return self.state / "runs"
 
+    def current(self, model: str) -> Path:
+        """File that says which version the local server of a model serves."""
+        return self.state / "serving" / model / "current"
+
+    def prediction_log(self, model: str) -> Path:
+        """Folder of a model's prediction log."""
+        return self.state / "predictions" / model
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Settings of this process.

@@ -19,18 +19,33 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from console.findings import show_metrics
+from examples.flights import traffic
 from examples.flights.prepare import prepare
+from perennial.findings import Findings
+from perennial.ledger import Ledger
 from perennial.settings import Settings
+from perennial.spec.read import read
 
 MODEL = "flight-delay"
 
 
 FIRST = datetime(2013, 4, 2, tzinfo=UTC)
 """Time of the first training: the labels of January to March have matured."""
+SERVED_UNTIL = datetime(2013, 4, 16, tzinfo=UTC)
+"""End of the two weeks of traffic."""
 LATER = datetime(2013, 5, 2, tzinfo=UTC)
 """Time of the worse challenger: April is a whole block that the champion has not seen."""
 EVALUATION_START = datetime(2013, 4, 3, tzinfo=UTC)
 """Begin of the later training's evaluation block: the labels of its requests stay as they are."""
+
+PORT = 18080
+"""Port of the demo's server."""
+CURL = (
+    "curl -s http://127.0.0.1:8080/v1/models/flight-delay:predict -H 'content-type: application/json' -d "
+    """'{"instances": [{"origin": "JFK", "dest": "LAX", "carrier": "DL", "tailnum": "N713TW", "distance": 2475, "weekday": 1, """
+    """"hour": 17, "departure_minute": 1020, "scheduled_minutes": 380}]}'"""
+)
 
 console = Console(width=None if sys.stdout.isatty() else 130)
 
@@ -91,6 +106,27 @@ def shuffle_labels(sources: Path, target: Path, evaluation_start: datetime, seed
     return int(early.sum())
 
 
+def serve_and_compare(settings: Settings) -> None:
+    """Serve the champion to the flights of two weeks and print what it was worth."""
+    model = read(settings.models / f"{MODEL}.yaml")
+    with Ledger.open(settings.ledger) as ledger:
+        champion = ledger.champion(MODEL)
+    assert champion is not None, "the training before registered one"
+    findings = Findings.read(settings.results / champion.run_id)
+    assert findings.candidate is not None
+    with traffic.server(MODEL, PORT) as url:
+        played = traffic.play(settings, model, url, FIRST, SERVED_UNTIL)
+    judged = traffic.judge(settings, model, played, findings.candidate.threshold, findings.candidate.naive, LATER)
+    console.print(
+        f"  {len(played.answers):,} flights in {played.hours} hourly requests (V1), {played.singles} of them again alone (V2): "
+        "every answer equal",
+        highlight=False,
+    )
+    show_metrics(console, judged, "Served from 2 to 15 April, against what came true")
+    console.print("Try it: perennial serve flight-delay, then", highlight=False)
+    console.print(CURL, highlight=False, soft_wrap=True)
+
+
 def main() -> None:
     """Play the demo."""
     parser = argparse.ArgumentParser(prog="python -m examples.flights.demo", description=__doc__)
@@ -98,7 +134,8 @@ def main() -> None:
     short = parser.parse_args().short
     settings, clock = Settings.from_environment(), Clock()
     if short:
-        os.environ.update(short_project(settings).to_environment())
+        settings = short_project(settings)
+        os.environ.update(settings.to_environment())
 
     console.rule("Sources: a year of flights, as a company would have them")
     for source, rows in prepare(settings.sources).items():
@@ -116,6 +153,12 @@ def main() -> None:
     console.rule("Training on January to March")
     perennial("train", MODEL, "--now", FIRST.isoformat())
     clock.lap("train, judge, register")
+
+    console.rule("Serving: two weeks of April, one request a simulated hour")
+    serve_and_compare(settings)
+    clock.lap("serve two weeks, compare with what came true")
+    perennial("features", "parity", MODEL)
+    clock.lap("parity of served and trained features")
 
     console.rule("A worse challenger: the same recipe, its training labels shuffled")
     broken = settings.state / "sources-shuffled"

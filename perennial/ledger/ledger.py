@@ -224,17 +224,10 @@ class Ledger:
         raise NotFoundError(f"ledger {self._where}: {model} has no version {number}; it has 1 to {found[0].number}")
 
     def champion(self, model: str) -> Version | None:
-        """The version that has the traffic: that of the newest rollout in state *champion*; nobody when there is none.
-
-        A model for which traffic was never asked has its newest version as champion: a challenger must have something to beat.
-        """
+        """The version that has the traffic: that of the newest rollout in state *champion*; none when there is no such rollout."""
         with self._read() as connection:
             number = _champion(connection, model)
-            asked = connection.scalar(select(rollouts.c.number).where(rollouts.c.model == model).limit(1)) is not None
-        if number is not None:
-            return self.version(model, number)
-        found = () if asked else self.versions(model)
-        return found[0] if found else None
+        return None if number is None else self.version(model, number)
 
     def request_rollout(self, *, model: str, number: int, now: datetime, reason: str, attempt: int = 1) -> Rollout:
         """Traffic is asked for this version; asked again with the same attempt, the first request and its state stay.

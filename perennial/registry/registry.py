@@ -122,6 +122,26 @@ def add_version(
         return str(created.version)
 
 
+def set_champion(settings: Settings, *, model: str, number: int, wait_seconds: float = WAIT_SECONDS) -> bool:
+    """MLflow's alias `champion` points to the version with that number in our ledger; false where MLflow does not know it.
+
+    Args:
+        settings: where MLflow's database is.
+        model: name of the model.
+        number: the version's number in the ledger.
+        wait_seconds: how long a locked database is waited for.
+
+    Raises:
+        PlatformError: the database is locked or cannot be written.
+    """
+    with _client(settings, wait_seconds) as client:
+        for version in client.search_model_versions(f"name = '{model}'"):
+            if version.tags.get(NUMBER_TAG) == str(number):
+                client.set_registered_model_alias(model, "champion", str(version.version))
+                return True
+        return False
+
+
 def _log(
     client: "MlflowClient",
     logged: str,

@@ -47,6 +47,28 @@ def test_a_candidate_that_passes_becomes_a_version_with_its_contract_and_card(tr
     assert trained.perennial("card", NAME).stdout == folder.file("card").read_text(encoding="utf-8")
 
 
+HEAVY = {"feast", "duckdb", "evidently", "mlflow", "sklearn", "pandas", "pandera", "sqlalchemy", "matplotlib", "skops", "kserve"}
+"""Libraries whose import costs a step seconds or memory."""
+
+IMPORTS = {
+    "build_dataset": {"feast", "duckdb", "pandas", "sqlalchemy"},
+    "validate_data": {"evidently", "pandas", "pandera", "sklearn"},
+    "train": {"pandas", "sklearn", "skops"},
+    "evaluate": {"pandas", "sklearn", "skops", "matplotlib"},
+    "gate": set(),
+    "refit": {"pandas", "sklearn", "skops"},
+    "check": {"pandas", "sklearn", "skops"},
+    "record": {"mlflow", "sqlalchemy", "pandas", "matplotlib"},
+}
+"""What each step has imported of these when it ends."""
+
+
+@pytest.mark.parametrize("step", IMPORTS)
+def test_a_step_imports_only_what_it_needs(step: str, trained: Project) -> None:
+    noted = (trained.folder / "modules" / step).read_text().split()
+    assert HEAVY & set(noted) == IMPORTS[step]
+
+
 def test_status_runs_logs_and_report_speak_of_the_run(trained: Project) -> None:
     assert "version 1" in trained.perennial("status").stdout
     with Ledger.open(trained.settings.ledger) as ledger:

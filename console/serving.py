@@ -1,0 +1,77 @@
+"""`perennial serve`, `rollback` and `features parity`: the local server of a model, its way back, and what it served."""
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+from console.output import console, print_json, table
+from perennial.errors import NotFoundError
+from perennial.ledger import Ledger
+from perennial.settings import Settings
+
+SMALL = "PYTHONSAFEPATH"
+"""Set for the server: a project's folders may carry the names of ours."""
+
+
+def serve(settings: Settings, model: str, host: str, port: int, replay: bool) -> NoReturn:
+    """Become the server of a model: this process is replaced, so that signals reach it.
+
+    Raises:
+        NotFoundError: the model has no champion that was deployed.
+    """
+    current = settings.current(model)
+    if not current.exists():
+        raise NotFoundError(f"{model}: nothing is deployed; `perennial train {model}` registers and rolls out a version")
+    arguments = [sys.executable, "-m", "serving.runtime", "--model", model, "--current", str(current)]
+    arguments += ["--online", str(settings.online_store), "--log", str(settings.prediction_log(model))]
+    arguments += ["--host", host, "--port", str(port), *(["--replay"] if replay else [])]
+    console().print(
+        f"Serving {model} on http://{host}:{port}; ready when this answers:\n  curl http://{host}:{port}/v2/models/{model}/ready",
+        soft_wrap=True,
+    )
+    sys.stdout.flush()
+    os.execve(sys.executable, arguments, {**os.environ, **settings.to_environment(), SMALL: "1"})
+
+
+def roll_back(settings: Settings, model: str, now: datetime, reason: str, json: bool) -> None:
+    """Give the traffic back to the champion before, and say so."""
+    from serving.rollouts import roll_back as carry_back
+
+    with Ledger.open(settings.ledger) as ledger:
+        left, restored = carry_back(settings, ledger, model, now, reason)
+    if json:
+        print_json({"left": left.model_dump(mode="json"), "champion": restored.model_dump(mode="json")})
+    else:
+        console().print(f"{model}: version {left.number} was rolled back; version {restored.number} has the traffic again")
+
+
+def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bool:
+    """Compare what was served with what training would have used, and print the worst columns; returns whether none is flagged.
+
+    Raises:
+        NotFoundError: there is no prediction log.
+    """
+    from feature_repo.parity import compare
+    from monitoring.log import collect, load
+    from perennial.spec.read import read
+
+    spec, log = read(settings.models / f"{model}.yaml"), settings.prediction_log(model)
+    if not log.exists():
+        raise NotFoundError(f"{log}: no prediction log; `perennial serve {model}` writes one")
+    into = Path(f"{log}-parquet")
+    collected = collect(log, into, now)
+    parity = compare(settings, spec, load(into))
+    if json:
+        print_json(parity.model_dump(mode="json"))
+        return not parity.flagged
+    out = console()
+    counted = f"{collected.rows:,} logged predictions in {len(collected.segments)} segments, {collected.lost:,} rows lost"
+    out.print(counted + "".join(f"\n  damaged: {segment.name}: {segment.damage}" for segment in collected.damaged))
+    out.print(parity.sentence)
+    worst = [column for column in parity.columns if column.differing][:10]
+    if worst:
+        rows = [(column.name, f"{column.differing:,}", f"{column.values:,}", "yes" if column.flagged else "") for column in worst]
+        out.print(table("Worst columns", ("column", "differing", "values", "flagged"), rows, numbers=("differing", "values")))
+    return not parity.flagged

@@ -1,0 +1,101 @@
+"""Rollouts carried out: what the ledger wants is checked, promoted, deployed and shown. Every step may be repeated.
+
+The ledger's row is what is wanted, the deployer's `current` file what is, MLflow's alias a projection. The order is always ledger
+first, so that a crash in between is mended by the next call. Until there is a controller, the command line calls this.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from perennial import registry
+from perennial.errors import DataError, NotFoundError
+from perennial.gates import GateResult
+from perennial.ledger import Ledger, Version
+from perennial.rollout import Observation, Rollout
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.version import open_version
+from serving.check import check_serving
+from serving.deployers import local
+
+
+def carry_out(settings: Settings, ledger: Ledger, model: Model, clock: Callable[[], datetime]) -> Rollout | None:
+    """Move the newest request for traffic of a model as far as it goes; returns it, or none when there never was one.
+
+    An older request that is still open is withdrawn: the newest is what is wanted.
+
+    Args:
+        settings: where versions and the deployed state are.
+        ledger: the record of what is wanted.
+        model: the spec; its latency budget is checked.
+        clock: gives the real time.
+    """
+    found = ledger.rollouts(model.name)
+    if not found:
+        return None
+    newest = found[0]
+    for older in found[1:]:
+        if older.state in ("requested", "checked"):
+            ledger.move_rollout(older, _seen("withdrawn", older, clock(), f"version {newest.number} was requested after it"))
+    if newest.state == "requested":
+        result = checked(settings, ledger.version(model.name, newest.number), model.spec.serving.p95_ms)
+        passed = result.verdict == "pass"
+        seen = _seen("checked" if passed else "failed", newest, clock(), result.sentence)
+        newest = ledger.move_rollout(newest, seen.model_copy(update={"loaded": passed, "passed": passed}))
+    if newest.state == "checked":
+        newest = ledger.move_rollout(newest, _seen("promoted", newest, clock(), "no step stands between it and the traffic"))
+    repair(settings, ledger, model.name)
+    return newest
+
+
+def checked(settings: Settings, version: Version, p95_ms: float) -> GateResult:
+    """The serving check on a registered version's own files, their digests verified."""
+    try:
+        opened = open_version(settings.versions / version.model / version.digest)
+    except (DataError, NotFoundError) as error:
+        return GateResult(name="serving", verdict="fail", sentence=f"The version cannot be opened: {error}", numbers={})
+    with tempfile.TemporaryDirectory(prefix="perennial-") as folder:
+        for role in ("model", "contract", "reference"):
+            file = opened.file(role)
+            shutil.copyfile(file, Path(folder) / f"{role}{file.suffix}")
+        return check_serving(Path(folder), model=version.model, run_key=version.run_key, p95_ms=p95_ms)
+
+
+def roll_back(settings: Settings, ledger: Ledger, model: str, now: datetime, reason: str) -> tuple[Version, Version]:
+    """Give the traffic back to the champion before; returns the version that lost it and the one that has it now.
+
+    Raises:
+        NotFoundError: the model has no champion, or none before it.
+    """
+    champions = [rollout for rollout in ledger.rollouts(model) if rollout.state == "champion"]
+    current = ledger.champion(model)
+    if current is None:
+        raise NotFoundError(f"{model} has no champion; `perennial train {model}` makes one")
+    if len(champions) < 2:
+        raise NotFoundError(f"{model}: no champion before version {current.number} to go back to")
+    leaving = next(rollout for rollout in champions if rollout.number == current.number)
+    ledger.move_rollout(leaving, _seen("rolled back", leaving, now, reason))
+    repair(settings, ledger, model)
+    restored = ledger.champion(model)
+    assert restored is not None  # one of the others
+    return current, restored
+
+
+def repair(settings: Settings, ledger: Ledger, model: str) -> Version | None:
+    """Make the deployed state and MLflow's alias what the ledger says; returns the champion."""
+    champion = ledger.champion(model)
+    if champion is None:
+        return None
+    folder, file = settings.versions / model / champion.digest, settings.current(model)
+    deployed = local.deployed(file)
+    if deployed is None or deployed.digest != champion.digest:
+        local.deploy(file, folder, champion.number)
+    registry.set_champion(settings, model=model, number=champion.number)
+    return champion
+
+
+def _seen(seen: str, rollout: Rollout, time: datetime, reason: str) -> Observation:
+    return Observation.model_validate({"seen": seen, "digest": rollout.digest, "time": time, "reason": reason})
