@@ -81,7 +81,7 @@ def test_an_empty_project_is_told_what_to_do(tmp_path: Path) -> None:
         (("logs", "nothing"), 4, "no run 'nothing'"),
         (("report", "nothing"), 4, "no run 'nothing'"),
         (("train", "nothing", "--now", "yesterday"), 2, "ISO 8601"),
-        (("features", "apply"), 2, "definitions"),
+        (("features", "apply"), 4, "definitions"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
