@@ -21,11 +21,11 @@ def stock(project: Path, model_path: Path, port: int) -> None:
     import kserve
     import numpy as np
 
-    from feature_repo import store
+    from benchmarks.shop import feast_alone
     from perennial import model_file
     from perennial.settings import Settings
 
-    opened = store.open(Settings.from_environment({"PERENNIAL_PROJECT": str(project)}))
+    opened = feast_alone(Settings.from_environment({"PERENNIAL_PROJECT": str(project)}))
     service = opened.get_feature_service("chargeback")
     model = model_file.load(model_path)
     names = [feature.name for view in service.feature_view_projections for feature in view.features]

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from feast import FeatureStore
+from feast.repo_config import RepoConfig
 from numpy.typing import NDArray
 
 from feature_repo import store
 from feature_repo.plan import resolve
+from feature_repo.project import load
 from perennial import model_file
 from perennial.calibration import Calibrator
 from perennial.contract import Contract
@@ -62,7 +65,7 @@ class Shop:
 
 
 def make(folder: Path) -> Shop:
-    """The project in `folder`, with online values and a version of its model."""
+    """The project in `folder`, with the same online values in both stores and a version of its model."""
     now, random = pd.Timestamp.now(tz="UTC").floor("s"), np.random.default_rng(1)
     (folder / "models").mkdir(parents=True)
     spec = SPEC.replace("{view: pair,", "{view: recent,")
@@ -77,8 +80,33 @@ def make(folder: Path) -> Shop:
     store.apply(settings)
     for view, frame in frames.items():
         store.write_online(settings, view, frame)
+    rival = feast_alone(settings)
+    project = load(settings)
+    rival.apply([*project.entities.values(), *project.views.values(), *project.services.values()])
+    for view, frame in frames.items():
+        rival.write_to_online_store(view, frame)
     values = np.concatenate([frames[view].filter(regex=r"_\d+$").to_numpy() for view in VIEWS], axis=1)
     return _register(settings, folder, values, random)
+
+
+def feast_alone(settings: Settings) -> FeatureStore:
+    """Feast with its own SQLite online store: through its SDK it answers a row in a third of the time that our packed one takes.
+
+    Ours is made to be read without Feast. A registry of its own, because a view belongs to one online store.
+    """
+    folder = settings.state / "feast-alone"
+    folder.mkdir(exist_ok=True)
+    return FeatureStore(
+        config=RepoConfig(
+            project=settings.name,
+            provider="local",
+            registry={"registry_type": "sql", "path": f"sqlite:///{folder / 'registry.db'}"},
+            offline_store={"type": "feature_repo.asof.AsofOfflineStore"},
+            online_store={"type": "sqlite", "path": str(folder / "online.db")},
+            entity_key_serialization_version=3,
+            repo_path=settings.definitions.parent,
+        )
+    )
 
 
 def _frame(view: str, now: pd.Timestamp, random: np.random.Generator) -> pd.DataFrame:
