@@ -3,8 +3,9 @@
     python -m benchmarks.join [--rows 1000000] [--five-million] [--repeats 5] [--feast-repeats 1]
 
 Three views with 20 features: `a` 50,000 users x 30 rows, `b` 50,000 users x 10, `c` 5,000 merchants x 100; entity rows uniform
-over 30 days. Each engine runs in a process of its own, from a pandas frame and Parquet files to an Arrow table in the frame's order;
-what it found is compared by a digest over the row ids and all 20 columns. Feast's own DuckDB store needs the package `ibis`:
+over 30 days. Each engine runs in a process of its own, from a pandas frame and Parquet files to an Arrow table in the frame's
+order; what it found is compared by a digest over the row ids and all 20 columns. Feast's own DuckDB store needs the package
+`ibis`:
 
     uv run --with 'ibis-framework[duckdb]' python -m benchmarks.join
 """

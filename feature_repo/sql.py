@@ -49,12 +49,3 @@ def literal(time: datetime) -> str:
     """
     aware = time if time.tzinfo else time.replace(tzinfo=UTC)
     return f"{text(aware.astimezone(UTC).isoformat(timespec='microseconds'))}::timestamptz"
-
-
-def interval(length: timedelta) -> str:
-    """A length of time in SQL.
-
-    >>> interval(timedelta(days=2))
-    "'172800000000 microseconds'::interval"
-    """
-    return f"'{length // MICROSECOND} microseconds'::interval"
