@@ -224,7 +224,7 @@ class Ledger:
         raise NotFoundError(f"ledger {self._where}: {model} has no version {number}; it has 1 to {found[0].number}")
 
     def champion(self, model: str) -> Version | None:
-        """The version that has the traffic: that of the newest rollout in state *champion*; none when there is no such rollout."""
+        """The version that has the traffic: that of the newest rollout in state *champion*; none when there is none."""
         with self._read() as connection:
             number = _champion(connection, model)
         return None if number is None else self.version(model, number)
