@@ -32,6 +32,7 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
         soft_wrap=True,
     )
     sys.stdout.flush()
+    settings.server_address(model).write_text(f"{host}:{port}\n", encoding="utf-8")
     os.execve(sys.executable, arguments, {**os.environ, **settings.to_environment(), SMALL: "1"})
 
 

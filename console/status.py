@@ -1,5 +1,7 @@
 """Status: for each model what is true, why, and what comes next. Reads specs and ledger only."""
 
+import http.client
+import re
 from datetime import timedelta
 
 from console.output import console, minute, print_json, table
@@ -10,6 +12,41 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from pipelines.lock import is_executing
+
+ANSWER_SECONDS = 0.5
+"""How long a local server may take to say how it is."""
+
+
+class ServerStatus(Record):
+    """How the local server of a model is."""
+
+    address: str
+    """Host and port."""
+    is_ready: bool
+    """Whether model and online store answer."""
+    lost_rows: int
+    """Answers that could not be written to the prediction log since it started."""
+
+
+def server_of(settings: Settings, model: str) -> ServerStatus | None:
+    """How the local server of a model says it is; none when none answers."""
+    path = settings.server_address(model)
+    if not path.exists():
+        return None
+    address = path.read_text(encoding="utf-8").strip()
+    connection = http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", f"/v2/models/{model}/ready")
+        response = connection.getresponse()
+        response.read()
+        connection.request("GET", "/metrics")
+        metrics = connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    lost = re.search(r"^perennial_log_lost_rows_total\{[^}]*\} (\S+)$", metrics, re.MULTILINE)
+    return ServerStatus(address=address, is_ready=response.status == 200, lost_rows=int(float(lost[1])) if lost else 0)
 
 
 class ModelStatus(Record):
@@ -23,6 +60,20 @@ class ModelStatus(Record):
     """One sentence: what that is concluded from."""
     next: str
     """What comes next, and who does it."""
+    server: ServerStatus | None = None
+    """How its local server is; null when none answers."""
+
+    @property
+    def served(self) -> str:
+        """How its local server is, in words."""
+        if self.server is None:
+            return "no local server answers"
+        if self.server.lost_rows:
+            return (
+                f"{self.server.address}: {self.server.lost_rows:,} answers were not logged, the disk is full or read-only: "
+                "the platform frees it"
+            )
+        return f"{self.server.address}: {'ready' if self.server.is_ready else 'not ready; its readiness answer says why'}"
 
 
 def status_of(
@@ -87,7 +138,8 @@ def read_status(settings: Settings) -> list[ModelStatus]:
                     spec = error
             newest = next(iter(ledger.runs(name, limit=1)), None)
             executing = newest is not None and newest.state == "running" and is_executing(settings, newest.run_id)
-            found.append(status_of(name, spec, ledger.champion(name), newest, executing))
+            status = status_of(name, spec, ledger.champion(name), newest, executing)
+            found.append(status.model_copy(update={"server": server_of(settings, name)}))
     return found
 
 
@@ -97,7 +149,7 @@ def show_status(settings: Settings, json: bool) -> None:
     if json:
         print_json([status.model_dump() for status in found])
     elif found:
-        rows = [(status.model, status.state, status.why, status.next) for status in found]
-        console().print(table("Status", ("model", "state", "why", "next"), rows))
+        rows = [(status.model, status.state, status.why, status.served, status.next) for status in found]
+        console().print(table("Status", ("model", "state", "why", "server", "next"), rows))
     else:
         console().print(f"No model: {settings.models} has no spec. Write one; docs/spec.md says what it holds.")

@@ -89,6 +89,10 @@ class Settings(BaseModel):
         """File that says which version the local server of a model serves."""
         return self.state / "serving" / model / "current"
 
+    def server_address(self, model: str) -> Path:
+        """File in which `perennial serve` notes where the local server of a model listens."""
+        return self.state / "serving" / model / "address"
+
     def prediction_log(self, model: str) -> Path:
         """Folder of a model's prediction log."""
         return self.state / "predictions" / model
