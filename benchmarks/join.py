@@ -4,10 +4,8 @@
 
 Three views with 20 features: `a` 50,000 users x 30 rows, `b` 50,000 users x 10, `c` 5,000 merchants x 100; entity rows uniform
 over 30 days. Each engine runs in a process of its own, from a pandas frame and Parquet files to an Arrow table in the frame's
-order; what it found is compared by a digest over the row ids and all 20 columns. Feast's own DuckDB store needs the package
-`ibis`:
-
-    uv run --with 'ibis-framework[duckdb]' python -m benchmarks.join
+order; what it found is compared by a digest over the row ids and all 20 columns. Feast's own store is run once unless asked
+otherwise: it takes minutes.
 """
 
 import argparse
@@ -163,7 +161,7 @@ def digest(table: pa.Table) -> str:
 def run(engine: str, folder: Path, ttl: bool, repeats: int, limit_seconds: int) -> dict[str, object] | str:
     """The engine's measurement in a process of its own, or the reason why there is none."""
     if engine == "feast" and importlib.util.find_spec("ibis") is None:
-        return "not measured: ibis is not installed"
+        return "not measured: ibis is not installed; `make setup` installs it"
     command = [sys.executable, "-m", "benchmarks.join", "--engine", engine, "--folder", str(folder), "--repeats", str(repeats)]
     environment = {**os.environ, "POLARS_MAX_THREADS": str(THREADS)}
     try:
