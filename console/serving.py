@@ -11,9 +11,6 @@ from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 
-SMALL = "PYTHONSAFEPATH"
-"""Set for the server: a project's folders may carry the names of ours."""
-
 
 def serve(settings: Settings, model: str, host: str, port: int, replay: bool) -> NoReturn:
     """Become the server of a model: this process is replaced, so that signals reach it.
@@ -24,7 +21,8 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
     current = settings.current(model)
     if not current.exists():
         raise NotFoundError(f"{model}: nothing is deployed; `perennial train {model}` registers and rolls out a version")
-    arguments = [sys.executable, "-m", "serving.runtime", "--model", model, "--current", str(current)]
+    # -P: a project's folders may carry the names of ours.
+    arguments = [sys.executable, "-P", "-m", "serving.runtime", "--model", model, "--current", str(current)]
     arguments += ["--online", str(settings.online_store), "--log", str(settings.prediction_log(model))]
     arguments += ["--host", host, "--port", str(port), *(["--replay"] if replay else [])]
     console().print(
@@ -33,7 +31,7 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
     )
     sys.stdout.flush()
     settings.server_address(model).write_text(f"{host}:{port}\n", encoding="utf-8")
-    os.execve(sys.executable, arguments, {**os.environ, **settings.to_environment(), SMALL: "1"})
+    os.execve(sys.executable, arguments, {**os.environ, **settings.to_environment()})
 
 
 def roll_back(settings: Settings, model: str, now: datetime, reason: str, json: bool) -> None:

@@ -59,7 +59,7 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: datetime
     if run.state != "succeeded":
         raise _error_of(run, process.returncode)
     findings = Findings.read(settings.results / run_id)
-    rollout = _roll_out(settings, findings.model) if run.outcome == "registered" else None
+    rollout = _roll_out(settings, findings.model) if findings.registered else None
     if json:
         shown = {"run": run.model_dump(mode="json"), "gates": [result.model_dump() for result in findings.results]}
         print_json(shown | {"rollout": None if rollout is None else rollout.model_dump(mode="json")})

@@ -14,7 +14,7 @@ import pyarrow.parquet
 from feature_repo import source_checks
 from feature_repo.asof import AsofRetrievalJob, Joined
 from feature_repo.checks import check_conservation, treat
-from feature_repo.plan import resolve
+from feature_repo.plan import plan_of
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
 from feature_repo.sources import TIME, source_path
@@ -93,7 +93,7 @@ def build(settings: Settings, model: Model, now: datetime, wall_clock: datetime)
         labelled=int(frame[LABEL].notna().sum()),
         rejected=int((~treated.kept).sum()),
         views=treated.counts,
-        plan=resolve(settings, model),
+        plan=plan_of(project, model),
     )
     if info.labelled == 0:
         raise DataError(

@@ -17,7 +17,16 @@ def resolve(settings: Settings, model: Model) -> ReadPlan:
         NotFoundError: there are no definitions.
         DataError: there is no such service, or a definition is wrong.
     """
-    project, spec = load(settings), model.spec
+    return plan_of(load(settings), model)
+
+
+def plan_of(project: Project, model: Model) -> ReadPlan:
+    """The read plan of a model, from a project whose definitions are loaded.
+
+    Raises:
+        DataError: there is no such service, or a definition is wrong.
+    """
+    spec = model.spec
     service = project.service(spec.features.service)
     limits = {limit.view: limit for limit in spec.features.freshness}
     keys = {key.name: PlanKey.model_validate(key.model_dump()) for view in service.sources for key in view.join_keys}

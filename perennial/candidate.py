@@ -16,7 +16,7 @@ from perennial.dataset import DatasetInfo
 from perennial.evaluation import naive_rule
 from perennial.findings import CandidateSummary
 from perennial.recipe import Recipe
-from perennial.rows import Rows, from_frame
+from perennial.rows import Rows, from_frame, moment
 from perennial.spec.model import Model
 from perennial.splits import time_folds
 from perennial.training import fit, out_of_fold, predict, refit_result, search
@@ -67,8 +67,7 @@ def matured_before(rows: Rows, start: str, maturity_hours: float) -> tuple[Rows,
         maturity_hours: of the label.
     """
     end = (datetime.fromisoformat(start) - timedelta(hours=maturity_hours)).replace(hour=0, minute=0, second=0, microsecond=0)
-    limit, known = (np.datetime64(time.replace(tzinfo=None), "us") for time in (end, datetime.fromisoformat(start)))
-    return rows.take((rows.time < limit) & (rows.known_at < known)), end
+    return rows.take((rows.time < moment(end.isoformat())) & (rows.known_at < moment(start))), end
 
 
 def train_candidate(

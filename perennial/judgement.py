@@ -15,7 +15,7 @@ from perennial.contract import Contract
 from perennial.dataset import DatasetInfo
 from perennial.evaluation import Comparison, compare, evaluate
 from perennial.findings import Judgement
-from perennial.rows import Rows, from_frame
+from perennial.rows import Rows, evaluation_rows, from_frame, moment
 from perennial.segments import analyse
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -38,7 +38,7 @@ def judge_candidate(
         champion: digest of the champion's version folder; empty when there is none.
     """
     spec, everything = model.spec, from_frame(frame, info)
-    block = everything.take(everything.time >= moment(info.evaluation_start))
+    block = evaluation_rows(everything, info)
     probability = trained.probability(block, info)
     evaluation = evaluate(
         probability,
@@ -166,11 +166,6 @@ def compare_with(
         tested.time,
         basis=basis,
     )
-
-
-def moment(text: str) -> np.datetime64:
-    """An ISO 8601 UTC time as numpy's microseconds."""
-    return np.datetime64(datetime.fromisoformat(text).replace(tzinfo=None), "us")
 
 
 def unlabelled_by_day(frame: pd.DataFrame, info: DatasetInfo) -> dict[str, tuple[int, int]]:

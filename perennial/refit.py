@@ -1,7 +1,6 @@
 """The refit: the judged recipe fitted on everything, with its contract; and the gates that only the refitted model can pass."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,10 @@ from perennial.candidate import TrainedCandidate, matured_before
 from perennial.contract import Contract
 from perennial.dataset import DatasetInfo
 from perennial.gates import GateResult, rank_agreement
-from perennial.rows import Rows, from_frame
+from perennial.rows import evaluation_rows, from_frame
 from perennial.spec.model import Model
 from perennial.training import fit, predict
-
-REFERENCE_ROWS = 5_000
-"""Most rows of the reference sample: what Evidently compares in seconds."""
+from perennial.version import REFERENCE_ROWS
 
 
 @dataclass(frozen=True)
@@ -86,12 +83,6 @@ def refit_candidate(
     reference = frame.set_index(info.id_column).loc[sample.ids].reset_index()
     reference["probability"] = calibrator.apply(predict(fitted, sample.matrix, info.columns, trained.recipe))
     return Refitted(fitted, contract, reference)
-
-
-def evaluation_rows(rows: Rows, info: DatasetInfo) -> Rows:
-    """The labelled rows of the evaluation block, which the judged candidate has not seen."""
-    start = datetime.fromisoformat(info.evaluation_start).replace(tzinfo=None)
-    return rows.take(rows.time >= np.datetime64(start, "us"))
 
 
 def check_refit(

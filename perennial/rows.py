@@ -6,6 +6,7 @@ Here: the rows and how they come out of a dataset's frame. Not here: which rows 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,3 +88,17 @@ def _times(frame: pd.DataFrame, name: str, info: DatasetInfo) -> NDArray[np.date
     if times.isna().any():
         raise DataError(f"dataset {info.digest[:12]}: {int(times.isna().sum())} labelled rows have no {name}")
     return np.asarray(times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), dtype="datetime64[us]")
+
+
+def moment(text: str) -> np.datetime64:
+    """An ISO 8601 UTC time in microseconds, to be compared with the times of rows.
+
+    >>> moment("2024-01-02T00:00:00+00:00")
+    np.datetime64('2024-01-02T00:00:00.000000')
+    """
+    return np.datetime64(datetime.fromisoformat(text).replace(tzinfo=None), "us")
+
+
+def evaluation_rows(rows: Rows, info: DatasetInfo) -> Rows:
+    """The labelled rows of the evaluation block, which the judged candidate has not seen."""
+    return rows.take(rows.time >= moment(info.evaluation_start))

@@ -9,8 +9,12 @@ import pandas as pd
 import pytest
 from kfp import compiler
 
+from perennial import model_file
 from perennial.contract import Contract
+from perennial.dataset import DatasetInfo
 from perennial.ledger import Ledger
+from perennial.refit import same_answers
+from perennial.rows import from_frame
 from perennial.version import open_version
 from pipelines.training import training
 from tests.pipelines.conftest import Project
@@ -80,6 +84,17 @@ def test_status_runs_logs_and_report_speak_of_the_run(trained: Project) -> None:
     missing = trained.perennial("logs", run, "trian")
     assert missing.returncode == 4
     assert "build-dataset" in missing.stderr
+
+
+def test_the_gate_on_the_model_file_fires_on_another_answer_and_is_silent_on_the_same(trained: Project) -> None:
+    with Ledger.open(trained.settings.ledger) as ledger:
+        version = open_version(trained.settings.versions / NAME / ledger.version(NAME).digest)
+    model, contract = model_file.load(version.file("model")), Contract.read(version.file("contract"))
+    info, sample = DatasetInfo.read(version.file("dataset")), pd.read_parquet(version.file("reference"))
+    matrix = from_frame(sample, info).matrix
+    assert same_answers(model, contract, sample, matrix, info).verdict == "pass"
+    other = sample.assign(probability=sample["probability"].where(sample.index != 0, sample["probability"] + 1e-6))
+    assert same_answers(model, contract, other, matrix, info).verdict == "fail"
 
 
 def test_the_same_run_key_gives_the_same_predictions_and_no_second_version(copied: Project) -> None:
