@@ -169,6 +169,15 @@ def key_encoder(join_keys: Sequence[Field]) -> Callable[[Sequence[Value]], bytes
     return encode
 
 
+def struct_code(kind: Kind) -> str:
+    """How a value that is no string is packed, in the language of `struct`.
+
+    >>> struct_code("float64"), struct_code("timestamp")
+    ('d', 'q')
+    """
+    return _CODES[kind]
+
+
 def is_kind(name: str) -> bool:
     """Whether `name` is a type that the store can hold.
 

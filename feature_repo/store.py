@@ -20,7 +20,7 @@ from feast.repo_config import RepoConfig
 from numpy.typing import NDArray
 
 from feature_repo.database import open_database
-from feature_repo.layout import Field, Kind, Value, key_encoder
+from feature_repo.layout import Field, Kind, Layout, Value, key_encoder
 from feature_repo.packed import to_microseconds
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
@@ -186,17 +186,26 @@ def write_online(settings: Settings, view: str, frame: pd.DataFrame) -> int:
     """
     with open_database(settings.online_store) as database:
         layout = database.layout(view)
-        missing = [name for name in (*(field.name for field in (*layout.join_keys, *layout.fields)), TIME) if name not in frame]
-        if missing:
-            raise DataError(
-                f"view {view!r}: the frame has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
-            )
+        check_columns(layout, frame)
         key, keys = key_encoder(layout.join_keys), [plain(frame[field.name], field) for field in layout.join_keys]
         values = [plain(frame[field.name], field) for field in layout.fields]
         times = microseconds(frame[TIME]).tolist()
         encoded = (layout.encode(row) for row in zip(*values, strict=True))
         database.write(layout, zip(map(key, zip(*keys, strict=True)), times, encoded, strict=True))
     return len(times)
+
+
+def check_columns(layout: Layout, frame: pd.DataFrame) -> None:
+    """Nothing, where a frame has every column of a view.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    missing = [name for name in (*(field.name for field in (*layout.join_keys, *layout.fields)), TIME) if name not in frame]
+    if missing:
+        raise DataError(
+            f"view {layout.view!r}: the frame has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
+        )
 
 
 CONVERT: dict[Kind, Callable[[Any], Value]] = {
