@@ -1,10 +1,12 @@
-"""Feast's offline store on DuckDB's ASOF join; plugged in through `offline_store.type` of Feast's configuration.
+"""Feast's offline store on DuckDB, joining as of a time; plugged in through `offline_store.type` of Feast's configuration.
 
-Feast's own embedded stores join by inequality or on the key alone: slow, and one of them drops rows. This one keeps every entity
-row, in its order, and looks at a source's rows once. Parquet files only; SQL entities and created-timestamp cuts are refused.
+Feast's own embedded stores join by inequality or on the key alone: slow, and one of them drops rows. Here DuckDB reads a source
+once, and a binary search (`matches`) finds the row for each entity row, whose order stays. Parquet files only; SQL entities and
+created-timestamp cuts are refused.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,10 +29,11 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 from pydantic import StrictInt
 
+from feature_repo.matches import NONE, Integers, newest
 from feature_repo.sql import MICROSECOND, connect, literal, parquet, quoted
 from perennial.errors import DataError
 
-ROW, TIME = "__row", "__time"
+TIME = "__time"
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):
@@ -246,58 +249,58 @@ def wanted(config: RepoConfig, view: FeatureView, feature_refs: list[str], full_
 
 
 def join(entities: pd.DataFrame, times: "pd.Series[pd.Timestamp]", views: list[Wanted], threads: int) -> Joined:
-    """Every entity row once, in its order, with the features of each view at its time.
-
-    One view after the other, on keys and time only: the widest thing in memory is the result.
-    """
+    """Every entity row once, in its order, with the features of each view at its time. As many views at once as threads."""
     table = pa.Table.from_pandas(entities, preserve_index=False).replace_schema_metadata(None)
     moments = pa.array(times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[us]"), pa.timestamp("us", "UTC"))
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(lambda view: look_up(table, moments, view), views))
     matched: dict[str, pa.Array] = {}
-    with connect(threads) as database:
-        for view in views:
-            narrow = pa.table({ROW: np.arange(len(entities), dtype=np.int64), TIME: moments})
-            for place, (key, _) in enumerate(view.keys):
-                narrow = narrow.append_column(f"k{place}", table.column(key))
-            database.register("entities", narrow)
-            found = database.execute(join_query(view, moments)).to_arrow_table()
-            database.unregister("entities")
-            rows = found.column(ROW).to_numpy()
-            if len(rows) != len(entities):
-                raise DataError(f"view {view.name!r}: the join made {len(rows)} rows of {len(entities)}")
-            order = np.empty(len(rows), dtype=np.int64)
-            order[rows] = np.arange(len(rows), dtype=np.int64)
-            for place, (_, name) in enumerate(view.features):
-                table = table.append_column(name, found.column(f"f{place}").take(pa.array(order)))
-            matched[view.name] = found.column(TIME).take(pa.array(order)).combine_chunks()
-            del found
+    for view, rows in zip(views, found, strict=True):
+        for place, (_, name) in enumerate(view.features):
+            table = table.append_column(name, rows.column(f"f{place}"))
+        matched[view.name] = rows.column(TIME).combine_chunks()
     return Joined(table, matched)
 
 
-def join_query(view: Wanted, moments: pa.Array) -> str:
-    """SQL that joins `entities` with the view's files."""
+def look_up(entities: pa.Table, moments: pa.Array, view: Wanted) -> pa.Table:
+    """For each entity row the view's time and features, null where nothing was found; columns as in `source_query`."""
+    with connect(threads=1) as database:
+        source = database.execute(source_query(view, moments)).to_arrow_table()
+    keys = [f"k{place}" for place in range(len(view.keys))]
+    places = newest(
+        entities.select([key for key, _ in view.keys]),
+        microseconds(moments),
+        source.select(keys),
+        microseconds(source.column(TIME)),
+        None if view.ttl is None else view.ttl // MICROSECOND,
+    )
+    return source.drop_columns(keys).take(pa.array(places, mask=places == NONE))
+
+
+def microseconds(times: pa.Array | pa.ChunkedArray) -> Integers:
+    """Times as numbers; a missing one is older than all others."""
+    numbers: Integers = times.cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
+    return numbers
+
+
+def source_query(view: Wanted, moments: pa.Array) -> str:
+    """SQL that reads what the entity rows can find: keys `k0`..., features `f0`..., and the time."""
     keys = [quoted(source) for _, source in view.keys]
+    time = f"{quoted(view.time)}::timestamptz"
     columns = [f"{key} as k{place}" for place, key in enumerate(keys)]
     columns += [f"{quoted(source)} as f{place}" for place, (source, _) in enumerate(view.features)]
-    time = f"{quoted(view.time)}::timestamptz"
     # Only what can be found is read: nothing later than the last entity row, nothing older than the first one's TTL.
     bounds = pyarrow.compute.min_max(moments).as_py()
-    condition = "false" if bounds["max"] is None else f"{time} <= {literal(bounds['max'])}"
+    conditions = ["false" if bounds["max"] is None else f"{time} <= {literal(bounds['max'])}"]
     if view.ttl is not None and bounds["min"] is not None:
-        condition += f" and {time} >= {literal(bounds['min'] - view.ttl)}"
+        conditions.append(f"{time} >= {literal(bounds['min'] - view.ttl)}")
+    conditions += [f"{key} is not null" for key in keys]
     last_created = (
         f" qualify row_number() over (partition by {', '.join([*keys, time])} order by {quoted(view.created)} desc) = 1"
         if view.created
         else ""
     )
-    source = f"select {', '.join([*columns, f'{time} as t'])} from {view.files} where {condition}{last_created}"
-    on = "".join(f"e.k{place} = f.k{place} and " for place in range(len(keys)))
-    found = {"f.t": TIME, **{f"f.f{place}": f"f{place}" for place in range(len(view.features))}}
-    if view.ttl is not None:
-        # Two integers are compared: comparing intervals took DuckDB several times as long as the whole join.
-        fresh = f"epoch_us(e.{TIME}) - epoch_us(f.t) <= {view.ttl // MICROSECOND}"
-        found = {f"case when {fresh} then {column} end": name for column, name in found.items()}
-    shown = ", ".join([f"e.{ROW}", *(f"{column} as {name}" for column, name in found.items())])
-    return f"select {shown} from entities e asof left join ({source}) f on {on}e.{TIME} >= f.t"
+    return f"select {', '.join([*columns, f'{time} as {TIME}'])} from {view.files} where {' and '.join(conditions)}{last_created}"
 
 
 def _pull(

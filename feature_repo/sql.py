@@ -13,8 +13,6 @@ def connect(threads: int) -> duckdb.DuckDBPyConnection:
     settings: dict[str, str | bool | int | float | list[str]] = {"threads": threads, "preserve_insertion_order": False}
     database = duckdb.connect(config=settings)
     database.execute("set timezone = 'UTC'")
-    # The planner does not know the size of an Arrow table, takes it for tiny and joins in a nested loop: minutes for seconds.
-    database.execute("set asof_loop_join_threshold = 0")
     return database
 
 
