@@ -1,11 +1,11 @@
-"""Traffic of a real fortnight: values published hourly, one request a simulated hour with its flights, and single calls between.
+"""Traffic of a real year: values published hourly, one request a simulated hour with its flights, and single calls between.
 
 What the server answered is compared with what came true. The requests of an hour are sent at its beginning, when the values
 published until then have been written: what the model sees is what it could have seen.
 """
 
 import http.client
-import json
+import math
 import subprocess
 import sys
 import time
@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import orjson
 import pandas as pd
 
-from feature_repo import store
+from feature_repo.publication import Publication
 from perennial.evaluation import BlockEvaluation, NaiveRule, evaluate
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -27,6 +29,11 @@ from perennial.spec.model import Model
 VIEWS = ("weather", "carrier", "route", "plane")
 KEYS = ("origin", "dest", "carrier", "tailnum")
 READY_SECONDS = 60
+PER_MONTH = 5_000
+"""Flights of a month that are sent, at least."""
+SHORTEST_MONTH = 28
+SEED = 2013
+"""Of the choice of flights."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Played:
     hours: int
     """Requests with the flights of an hour."""
     singles: int
-    """Requests with one flight, by V2."""
+    """Requests with one flight, by V2: the first flight of each day again."""
 
 
 class Client:
@@ -58,20 +65,28 @@ class Client:
             return False
         return response.status == 200
 
-    def post(self, path: str, body: dict[str, object], now: datetime) -> dict[str, Any]:
+    def post(self, path: str, body: Mapping[str, object], now: datetime) -> dict[str, Any]:
         """The answer to a request made at `now`.
 
         Raises:
             RuntimeError: the server did not answer 200.
         """
-        headers = {"Content-Type": "application/json", "Perennial-Time": now.isoformat()}
-        self.connection.request("POST", path, json.dumps(body), headers)
-        response = self.connection.getresponse()
-        text = response.read()
-        if response.status != 200:
-            raise RuntimeError(f"{path}: {response.status} {text.decode()}")
-        found: dict[str, Any] = json.loads(text)
+        text, headers = orjson.dumps(body), {"Content-Type": "application/json", "Perennial-Time": now.isoformat()}
+        try:
+            status, answer = self._send(path, text, headers)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # A connection that was idle for some seconds has been closed by the server: nothing was answered on it.
+            self.connection.close()
+            status, answer = self._send(path, text, headers)
+        if status != 200:
+            raise RuntimeError(f"{path}: {status} {answer.decode()}")
+        found: dict[str, Any] = orjson.loads(answer)
         return found
+
+    def _send(self, path: str, text: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        self.connection.request("POST", path, text, headers)
+        response = self.connection.getresponse()
+        return response.status, response.read()
 
 
 @contextmanager
@@ -103,8 +118,46 @@ def read(settings: Settings, source: str, start: datetime, end: datetime) -> pd.
     return pd.read_parquet(settings.sources / f"{source}.parquet", filters=bounds)
 
 
-def play(settings: Settings, model: Model, url: str, start: datetime, end: datetime) -> Played:
+def months(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """The calendar months of [start, end), the first and the last cut to it.
+
+    >>> [f"{begin:%d %b} {stop:%d %b}" for begin, stop in months(datetime(2013, 4, 2), datetime(2013, 6, 1))]
+    ['02 Apr 01 May', '01 May 01 Jun']
+    """
+    begins = [time.to_pydatetime() for time in pd.date_range(start, end, freq="MS", inclusive="neither", normalize=True)]
+    edges = [start, *(begin for begin in begins if start < begin < end), end]
+    return list(pairwise(edges))
+
+
+def choose(requests: pd.DataFrame, per_month: int | None) -> pd.DataFrame:
+    """The requests that are sent: as many of every day, chosen at random with a seed, or all of a day that has fewer.
+
+    A day's choice depends on the day alone, not on where the stretch begins that it is part of.
+
+    Args:
+        requests: with `event_timestamp`.
+        per_month: how many of a month at least, in its order; all when None.
+
+    >>> hours = pd.date_range("2013-04-02", "2013-04-04", freq="h", inclusive="left", tz="UTC")
+    >>> chosen = choose(pd.DataFrame({"event_timestamp": hours}), 140)
+    >>> chosen["event_timestamp"].dt.day.value_counts().to_dict()
+    {2: 5, 3: 5}
+    """
+    if per_month is None:
+        return requests
+    per_day, places = math.ceil(per_month / SHORTEST_MONTH), []
+    days = requests["event_timestamp"].dt.tz_localize(None).to_numpy().astype("datetime64[D]").astype(np.int64)
+    for day in np.unique(days).tolist():
+        found = np.flatnonzero(days == day)
+        places.append(found[np.random.default_rng((SEED, day)).permutation(len(found))[:per_day]])
+    return requests.iloc[np.sort(np.concatenate(places))] if places else requests
+
+
+def play(settings: Settings, model: Model, url: str, start: datetime, end: datetime, per_month: int | None = PER_MONTH) -> Played:
     """Send the flights of [start, end) hour by hour, after writing what was published until each hour.
+
+    It goes on while a champion follows another: two answers are compared where one version gave both. Stretches played one after
+    the other send what one play of the whole would.
 
     Args:
         settings: where sources and online store are.
@@ -112,30 +165,56 @@ def play(settings: Settings, model: Model, url: str, start: datetime, end: datet
         url: the server's address.
         start: begin, a whole hour, UTC; what was published before is in the online store.
         end: end, exclusive.
+        per_month: how many flights of a month are sent at least, spread over its days; all when None.
+
+    Raises:
+        RuntimeError: the server did not answer 200, or V1 and V2 answered differently.
     """
-    fields = [field.name for field in model.spec.requests.fields]
-    requests = read(settings, model.spec.requests.source, start, end)
-    by_hour = dict(list(requests.groupby(requests["event_timestamp"].dt.floor("h"))))
-    published = {view: dict(list(read(settings, view, start, end).groupby("event_timestamp"))) for view in VIEWS}
-    client, answers, singles = Client(url, model.name), list[pd.DataFrame](), 0
-    for hour in pd.date_range(start, end, freq="h", inclusive="left"):
-        for view, values in published.items():
-            if hour in values:
-                store.write_online(settings, view, values[hour])
+    played = [_play_month(settings, model, Client(url, model.name), span, per_month) for span in months(start, end)]
+    answers = pd.concat([part.answers for part in played], ignore_index=True)
+    return Played(answers, sum(part.hours for part in played), sum(part.singles for part in played))
+
+
+def _play_month(
+    settings: Settings, model: Model, client: Client, span: tuple[datetime, datetime], per_month: int | None
+) -> Played:
+    """As `play`. A month's values are packed at once: more would not fit into memory for the fun of it."""
+    identifier = model.spec.requests.id
+    names = [*KEYS, *(field.name for field in model.spec.requests.fields)]
+    requests = choose(read(settings, model.spec.requests.source, *span), per_month)
+    requests = requests.sort_values("event_timestamp", kind="stable", ignore_index=True)
+    rows = requests[names].astype(object).where(requests[names].notna(), None).to_dict("records")
+    hours = requests["event_timestamp"].dt.floor("h")
+    by_hour: dict[pd.Timestamp, list[dict[Any, Any]]] = {}
+    for hour, row in zip(hours, rows, strict=True):
+        by_hour.setdefault(hour, []).append(row)
+    publication = Publication.prepare(settings, {view: read(settings, view, *span) for view in VIEWS})
+    answers, day, singles = list[dict[str, Any]](), None, 0
+    for hour in pd.date_range(*span, freq="h", inclusive="left"):
+        now = hour.to_pydatetime()
+        publication.write_until(now)
         if hour not in by_hour:
             continue
-        flights = by_hour[hour]
-        rows = flights[[*KEYS, *fields]].astype(object).where(flights[[*KEYS, *fields]].notna(), None).to_dict("records")
-        answer = client.post(f"/v1/models/{model.name}:predict", {"instances": rows}, hour.to_pydatetime())
-        found = pd.DataFrame(answer["predictions"])[["probability", "decision"]]
-        answers.append(flights[["flight_id"]].assign(event_timestamp=hour).reset_index(drop=True).join(found))
-        if len(answers) % 4 == 0:
-            single = client.post(f"/v2/models/{model.name}/infer", tensors(rows[0]), hour.to_pydatetime())
-            outputs = {output["name"]: output["data"] for output in single["outputs"]}
-            if abs(outputs["probability"][0] - found["probability"][0]) > 1e-9:
-                raise RuntimeError(f"V2 and V1 answer differently for flight {flights['flight_id'].iloc[0]} at {hour}")
-            singles += 1
-    return Played(pd.concat(answers, ignore_index=True), len(answers), singles)
+        answer = client.post(f"/v1/models/{model.name}:predict", {"instances": by_hour[hour]}, now)
+        answers += answer["predictions"]
+        if now.date() != day:
+            day, singles = now.date(), singles + 1
+            ask_again(client, by_hour[hour][0], answer, now)
+    found = pd.DataFrame(answers, columns=["probability", "decision"])
+    return Played(requests[[identifier]].assign(event_timestamp=hours).join(found), len(by_hour), singles)
+
+
+def ask_again(client: Client, row: Mapping[Any, Any], answer: Mapping[str, Any], now: datetime) -> None:
+    """Ask for the first row of an answer alone, by V2.
+
+    Raises:
+        RuntimeError: the same version answers differently.
+    """
+    single = client.post(f"/v2/models/{client.model}/infer", tensors(row), now)
+    outputs = {output["name"]: output["data"] for output in single["outputs"]}
+    first = answer["predictions"][0]
+    if single["model_version"] == answer["model_version"] and abs(outputs["probability"][0] - first["probability"]) > 1e-9:
+        raise RuntimeError(f"V2 and V1 answer differently at {now.isoformat()}: {outputs['probability'][0]} and {first}")
 
 
 def tensors(row: Mapping[Any, Any]) -> dict[str, object]:
