@@ -47,3 +47,7 @@ class Contract(Record):
     """How its features are looked up online; null in a version that was registered without one, which cannot be served."""
     log_required: bool = False
     """Whether an answer is refused when its row cannot be logged."""
+    id_column: str = ""
+    """Name under which a request may carry its own id, by which its label is found later; empty in versions that know none."""
+    id_kind: Literal["string", "int64"] = "string"
+    """Type of that id."""

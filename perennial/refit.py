@@ -77,6 +77,8 @@ def refit_candidate(
         seed=spec.training.seed,
         plan=info.plan,
         log_required=spec.serving.log_required,
+        id_column=info.id_column,
+        id_kind="int64" if pd.api.types.is_integer_dtype(frame[info.id_column].dtype) else "string",
     )
     chosen = np.random.default_rng(spec.training.seed).permutation(len(rows))[:REFERENCE_ROWS]
     sample = rows.take(np.sort(chosen))

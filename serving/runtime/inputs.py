@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from feature_repo.layout import Value
 from perennial.errors import DataError
@@ -37,6 +37,8 @@ class Row:
     """A value for each request-time field of the plan, in its order; None where the caller said null."""
     time: float
     """Time of the request, Unix seconds UTC."""
+    id: str | int | None = None
+    """The request's own id; None where the caller gave none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,15 @@ class Input:
 
 
 class Inputs:
-    """Everything that a request must bring, in one order: keys first, then fields that are no keys."""
+    """Everything that a request must bring, in one order: keys first, then fields that are no keys. And its id, which it may."""
 
-    def __init__(self, plan: ReadPlan) -> None:
+    def __init__(self, plan: ReadPlan, id_column: str = "", id_kind: Literal["string", "int64"] = "string") -> None:
         """The plan's inputs.
+
+        Args:
+            plan: keys and fields.
+            id_column: name under which a request may carry its own id; empty when it has none.
+            id_kind: type of that id.
 
         Raises:
             DataError: a key is also a request-time field, of another type.
@@ -80,11 +87,23 @@ class Inputs:
         self._keys = len(keys)
         places = {name: place for place, name in enumerate(self.names)}
         self._fields = tuple(places[field.name] for field in plan.fields)
+        self._id_place = places.get(id_column)
+        """Where the id stands when it is one of the keys: then a request always has it."""
+        self.id = None
+        """The id that a request may carry besides; None when there is none."""
+        if id_column and self._id_place is None:
+            self.id = Input(id_column, id_kind, True, _or_null(CHECKS[id_kind]))
 
-    def row(self, values: Sequence[Value], time: float) -> Row:
-        """A row of checked values in the order of `all`."""
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Every name that a request may hold."""
+        return self.names if self.id is None else (*self.names, self.id.name)
+
+    def row(self, values: Sequence[Value], time: float, identifier: Value = None) -> Row:
+        """A row of checked values in the order of `all`, and of the request's own id if it has one."""
         keys = cast(tuple[str | int, ...], tuple(values[: self._keys]))  # their checks let nothing else through
-        return Row(keys, tuple([values[place] for place in self._fields]), time)
+        own = identifier if self._id_place is None else values[self._id_place]
+        return Row(keys, tuple([values[place] for place in self._fields]), time, cast(str | int | None, own))
 
     def read(self, instance: object, place: int, time: float) -> Row:
         """The row in one object of a V1 request.
@@ -100,15 +119,22 @@ class Inputs:
             else:
                 if len(instance) == len(values):
                     return self.row(values, time)
+                if self.id is not None and self.id.name in instance and len(instance) == len(values) + 1:
+                    try:
+                        return self.row(values, time, self.id.check(instance[self.id.name]))
+                    except ValueError:
+                        pass
         raise self._what_is_wrong(instance, f"instances[{place}]")
 
     def _what_is_wrong(self, instance: object, place: str) -> Failure:
         if not isinstance(instance, Mapping):
             return mistake(place, shown(instance), f"an object with {', '.join(self.names)}")
         for name in instance:
-            if name not in self.names:
-                return Failure(400, f"{place}: unknown name {shown(name)}; allowed: {', '.join(self.names)}")
-        for given in self.all:
+            if name not in self.allowed:
+                return Failure(400, f"{place}: unknown name {shown(name)}; allowed: {', '.join(self.allowed)}")
+        for given in (*self.all, *([] if self.id is None else [self.id])):
+            if given is self.id and given.name not in instance:
+                continue
             if given.name not in instance:
                 hint = " (null where it is not known)" if given.nullable else ""
                 return Failure(400, f"{place}.{given.name}: missing; required{hint}: {', '.join(self.names)}")

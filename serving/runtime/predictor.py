@@ -65,7 +65,7 @@ class Predictor:
             DataError: the contract has a column that the plan does not give.
         """
         self.digest, self.number, self.contract, self.plan, self.reader = digest, number, contract, plan, reader
-        self.inputs = Inputs(plan)
+        self.inputs = Inputs(plan, contract.id_column, contract.id_kind)
         self.views = tuple(view.view for view in plan.views)
         self._model = model
         self._key_names = tuple(key.name for key in plan.keys)
@@ -107,12 +107,15 @@ class Predictor:
             answers[place] = answer
         predictions = []
         for row, seen, (values, stale, rejected), probability in zip(rows, found, treated, answers, strict=True):
+            fields = dict(zip(self._field_names, row.fields, strict=True))
+            if row.id is not None:
+                fields[self.contract.id_column] = row.id
             logged = LogRow(
                 prediction_id=ids(),
                 time=row.time,
                 version=self.digest,
                 keys=dict(zip(self._key_names, row.keys, strict=True)),
-                fields=dict(zip(self._field_names, row.fields, strict=True)),
+                fields=fields,
                 features=dict(zip(self._feature_names, values, strict=True)),
                 observed_at=dict(zip(self.views, seen.observed_at, strict=True)),
                 stale=stale,

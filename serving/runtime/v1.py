@@ -36,7 +36,7 @@ def read(body: bytes, inputs: Inputs, time: float) -> list[Row]:
     if not 1 <= len(instances) <= MOST_ROWS:
         raise mistake("instances", f"{len(instances)} rows", f"1 to {MOST_ROWS}")
     rows = [inputs.read(instance, place, time) for place, instance in enumerate(instances)]
-    check_repeats(body, 1 + len(rows) * len(inputs.names))
+    check_repeats(body, 1 + sum(map(len, instances)))
     return rows
 
 

@@ -59,7 +59,7 @@ def read(body: bytes, inputs: Inputs, views: Sequence[str], time: float) -> Call
         found = "missing" if tensors is None else f"found {shown(tensors)}"
         raise Failure(400, f"inputs: {found}; required: a list of tensors named {', '.join(inputs.names)}")
     columns: dict[str, list[Value]] = {}
-    given = {item.name: item for item in inputs.all}
+    given = {item.name: item for item in (*inputs.all, *([] if inputs.id is None else [inputs.id]))}
     for place, tensor in enumerate(tensors):
         where = f"inputs[{place}]"
         if not isinstance(tensor, dict):
@@ -85,7 +85,11 @@ def _rows(columns: dict[str, list[Value]], inputs: Inputs, time: float) -> list[
             raise Failure(400, f"inputs {name!r}: {length} values, but {inputs.names[0]!r} has {rows}; all need as many")
     if not 1 <= rows <= MOST_ROWS:
         raise mistake("inputs", f"{rows} rows", f"1 to {MOST_ROWS}")
-    return [inputs.row(values, time) for values in zip(*[columns[name] for name in inputs.names], strict=True)]
+    values = list(zip(*[columns[name] for name in inputs.names], strict=True))
+    own: list[Value] = [None] * rows
+    if inputs.id is not None:
+        own = columns.get(inputs.id.name, own)
+    return [inputs.row(row, time, identifier) for row, identifier in zip(values, own, strict=True)]
 
 
 def _named(tensor: dict[str, object], where: str, given: dict[str, Input], columns: dict[str, list[Value]]) -> Input:
@@ -231,10 +235,15 @@ def _rejected(predictor: Predictor, place: int, prediction: Prediction) -> Failu
 def metadata(predictor: Predictor) -> dict[str, object]:
     """What a version takes and gives."""
     types = {"probability": "FP64", "decision": "BOOL", "prediction_id": "BYTES", "not_fresh": "BYTES"}
+    inputs: list[dict[str, object]] = [
+        {"name": given.name, "datatype": DATATYPES[given.kind], "shape": [-1]} for given in predictor.inputs.all
+    ]
+    if own := predictor.inputs.id:
+        inputs.append({"name": own.name, "datatype": DATATYPES[own.kind], "shape": [-1], "parameters": {"optional": True}})
     return {
         "name": predictor.contract.model,
         "versions": [predictor.digest],
         "platform": "perennial_scikit-learn",
-        "inputs": [{"name": given.name, "datatype": DATATYPES[given.kind], "shape": [-1]} for given in predictor.inputs.all],
+        "inputs": inputs,
         "outputs": [{"name": name, "datatype": types.get(name, "FP64"), "shape": [-1]} for name in output_names(predictor.views)],
     }

@@ -153,7 +153,15 @@ class Made:
         return float(self.contract.calibrator.apply(self.model.predict_proba(matrix)[:, 1])[0])
 
 
-def make_version(folder: Path, seed: int, read_plan: ReadPlan | None, name: str = NAME, log_required: bool = False) -> Made:
+def make_version(
+    folder: Path,
+    seed: int,
+    read_plan: ReadPlan | None,
+    name: str = NAME,
+    log_required: bool = False,
+    id_column: str = "",
+    id_kind: Literal["string", "int64"] = "string",
+) -> Made:
     """A fitted, published version; another seed gives other answers."""
     columns = (*plan().features, *FIELDS[:-1])[::-1]
     random = np.random.default_rng(seed)
@@ -190,6 +198,8 @@ def make_version(folder: Path, seed: int, read_plan: ReadPlan | None, name: str 
         seed=seed,
         plan=read_plan,
         log_required=log_required,
+        id_column=id_column,
+        id_kind=id_kind,
     )
     folder.mkdir(parents=True, exist_ok=True)
     files = {"model": folder / f"{seed}.skops", "contract": folder / f"{seed}.json"}
