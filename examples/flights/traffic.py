@@ -154,7 +154,7 @@ def choose(requests: pd.DataFrame, per_month: int | None) -> pd.DataFrame:
 
 
 def play(settings: Settings, model: Model, url: str, start: datetime, end: datetime, per_month: int | None = PER_MONTH) -> Played:
-    """Send the flights of [start, end) hour by hour, after writing what was published until each hour.
+    """Send the flights of [start, end) hour by hour, each with its id, after writing what was published until the hour.
 
     It goes on while a champion follows another: two answers are compared where one version gave both. Stretches played one after
     the other send what one play of the whole would.
@@ -180,7 +180,7 @@ def _play_month(
 ) -> Played:
     """As `play`. A month's values are packed at once: more would not fit into memory for the fun of it."""
     identifier = model.spec.requests.id
-    names = [*KEYS, *(field.name for field in model.spec.requests.fields)]
+    names = [identifier, *KEYS, *(field.name for field in model.spec.requests.fields)]
     requests = choose(read(settings, model.spec.requests.source, *span), per_month)
     requests = requests.sort_values("event_timestamp", kind="stable", ignore_index=True)
     rows = requests[names].astype(object).where(requests[names].notna(), None).to_dict("records")
@@ -218,7 +218,7 @@ def ask_again(client: Client, row: Mapping[Any, Any], answer: Mapping[str, Any],
 
 
 def tensors(row: Mapping[Any, Any]) -> dict[str, object]:
-    """A V2 request for one row: one named tensor a key or field that is there."""
+    """A V2 request for one row: one named tensor for the id, and each key or field that is there."""
     kinds = {str: "BYTES", int: "INT64", float: "FP64", bool: "BOOL"}
     present = {name: value for name, value in row.items() if value is not None}
     inputs = [{"name": name, "shape": [1], "datatype": kinds[type(value)], "data": [value]} for name, value in present.items()]
