@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -53,6 +53,10 @@ class Client:
 
     def __init__(self, url: str, model: str) -> None:
         self.model, self.connection = model, http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+        self.connection.close()
 
     def ready(self) -> bool:
         """Whether model and online store answer."""
@@ -100,12 +104,13 @@ def server(model: str, port: int) -> Iterator[str]:
     command = [sys.executable, "-m", "console.cli", "serve", model, "--port", str(port), "--replay"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        client, until = Client(url, model), time.monotonic() + READY_SECONDS
-        while not client.ready():
-            if process.poll() is not None or time.monotonic() > until:
-                process.kill()
-                raise RuntimeError(f"the server did not become ready: {process.communicate()[1]}")
-            time.sleep(0.2)
+        until = time.monotonic() + READY_SECONDS
+        with closing(Client(url, model)) as client:
+            while not client.ready():
+                if process.poll() is not None or time.monotonic() > until:
+                    process.kill()
+                    raise RuntimeError(f"the server did not become ready: {process.communicate()[1]}")
+                time.sleep(0.2)
         yield url
     finally:
         process.terminate()
@@ -136,7 +141,7 @@ def choose(requests: pd.DataFrame, per_month: int | None) -> pd.DataFrame:
 
     Args:
         requests: with `event_timestamp`.
-        per_month: how many of a month at least, in its order; all when None.
+        per_month: how many of a month at least; all when None.
 
     >>> hours = pd.date_range("2013-04-02", "2013-04-04", freq="h", inclusive="left", tz="UTC")
     >>> chosen = choose(pd.DataFrame({"event_timestamp": hours}), 140)
@@ -170,7 +175,8 @@ def play(settings: Settings, model: Model, url: str, start: datetime, end: datet
     Raises:
         RuntimeError: the server did not answer 200, or V1 and V2 answered differently.
     """
-    played = [_play_month(settings, model, Client(url, model.name), span, per_month) for span in months(start, end)]
+    with closing(Client(url, model.name)) as client:
+        played = [_play_month(settings, model, client, span, per_month) for span in months(start, end)]
     answers = pd.concat([part.answers for part in played], ignore_index=True)
     return Played(answers, sum(part.hours for part in played), sum(part.singles for part in played))
 
@@ -178,7 +184,7 @@ def play(settings: Settings, model: Model, url: str, start: datetime, end: datet
 def _play_month(
     settings: Settings, model: Model, client: Client, span: tuple[datetime, datetime], per_month: int | None
 ) -> Played:
-    """As `play`. A month's values are packed at once: more would not fit into memory for the fun of it."""
+    """As `play`. The values of a month are packed at once; those of a year would take half a gigabyte."""
     identifier = model.spec.requests.id
     names = [identifier, *KEYS, *(field.name for field in model.spec.requests.fields)]
     requests = choose(read(settings, model.spec.requests.source, *span), per_month)
