@@ -105,6 +105,17 @@ def test_a_missing_key_finds_nothing(feast: FeatureStore) -> None:
     assert found.isna().tolist() == [True, False]
 
 
+def test_rows_before_every_row_of_the_source_are_kept(feast: FeatureStore) -> None:
+    assert ask(feast, [(1, day(-3)), (3, day(-1))], PLAIN) == [None, None]
+    assert ask(feast, [(1, day(-3)), (3, day(-1))], TTL) == [None, None]
+
+
+def test_a_missing_time_finds_nothing(feast: FeatureStore) -> None:
+    entities = pd.DataFrame({"id": [1, 1], "event_timestamp": [pd.NaT, day(4)]})
+    found = feast.get_historical_features(entity_df=entities, features=[*PLAIN, *TTL]).to_df()
+    assert found["x"].isna().tolist() == [True, False]
+
+
 def test_the_moment_of_each_match_is_known(feast: FeatureStore) -> None:
     entities = table([(1, day(4)), (2, day(7)), (3, day(20))], ["id", "event_timestamp"])
     job = feast.get_historical_features(entity_df=entities, features=[*PLAIN, *TTL])
