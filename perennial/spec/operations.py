@@ -38,6 +38,17 @@ class Monitoring(Part):
     """False alarms that are accepted in a quarter, over all columns together. 1 by default."""
     material_size_sd: float = Field(0.1, ge=0)
     """Smallest step, in standard deviations of the reference, that can alarm. 0.1 by default: less is noise to act on."""
+    block_rows: int = Field(1000, ge=50)
+    """Rows that are sampled of each week, in the training and in each window. 1000 by default: beyond, weeks differ more than rows. A
+    window with fewer is not judged."""
+    max_null_increase: float = Field(0.1, ge=0, le=1)
+    """Largest rise of a column's null share over that of the training, in absolute terms, before it counts as broken. 0.1 by default."""
+    max_new_share: float = Field(0.05, ge=0, le=1)
+    """Largest share of values outside the training's range, or of a category that it never saw. 0.05 by default."""
+    min_volume_share: float = Field(0.5, ge=0, le=1)
+    """Smallest number of requests in a window, as a share of the median of the four before it. 0.5 by default: half of them gone."""
+    clean_windows: int = Field(2, ge=1)
+    """Windows without a failed check, one after the other, that close an incident. 2 by default: one may be luck."""
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> "Monitoring":
