@@ -39,14 +39,14 @@ class Monitoring(Part):
     material_size_sd: float = Field(0.1, ge=0)
     """Smallest step, in standard deviations of the reference, that can alarm. 0.1 by default: less is noise to act on."""
     block_rows: int = Field(1000, ge=50)
-    """Rows that are sampled of each week, in the training and in each window. 1000 by default: beyond, weeks differ more than rows. A
-    window with fewer is not judged."""
+    """Rows that are sampled of each block of the training and of each window; a window with fewer is not judged. 1000 by default:
+    with more, it is the weeks that differ and not the samples."""
     max_null_increase: float = Field(0.1, ge=0, le=1)
-    """Largest rise of a column's null share over that of the training, in absolute terms, before it counts as broken. 0.1 by default."""
+    """Largest null share of a column above its share in the training. 0.1 by default: one request in ten."""
     max_new_share: float = Field(0.05, ge=0, le=1)
     """Largest share of values outside the training's range, or of a category that it never saw. 0.05 by default."""
     min_volume_share: float = Field(0.5, ge=0, le=1)
-    """Smallest number of requests in a window, as a share of the median of the four before it. 0.5 by default: half of them gone."""
+    """Fewest requests in a window, as a share of the median of the four before it. 0.5 by default: half of them gone."""
     clean_windows: int = Field(2, ge=1)
     """Windows without a failed check, one after the other, that close an incident. 2 by default: one may be luck."""
 
