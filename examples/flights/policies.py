@@ -6,7 +6,7 @@ There are no gates here: every training is promoted. Nothing is tuned; whatever 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -41,6 +41,8 @@ class Score:
 
     rows: int
     """Flights that were sent, answered, and have a label."""
+    label_rate: float
+    """Share of them that were late."""
     auc: float
     """Area under the ROC curve; NaN where the flights carry one label only."""
     log_loss: float
@@ -321,7 +323,7 @@ def scored(
             by_month.append((begin, score(probability[inside], rows.label[inside], model)))
     aucs = [found.auc for _, found in by_month if not np.isnan(found.auc)]
     whole = score(probability, rows.label, model)
-    year = Score(whole.rows, float(np.mean(aucs)) if aucs else float("nan"), whole.log_loss, whole.utility)
+    year = replace(whole, auc=float(np.mean(aucs)) if aucs else float("nan"))
     return PolicyResult(name, retrains, tuple(by_month), year)
 
 
@@ -332,6 +334,7 @@ def score(probability: Floats, label: Bools, model: Model) -> Score:
     one_sided = bool(label.all() or not label.any())
     return Score(
         rows=len(label),
+        label_rate=float(label.mean()),
         auc=float("nan") if one_sided else area_under_curve(probability, label),
         log_loss=float(row_log_loss(probability, label).mean()),
         utility=float(PER_REQUESTS * earned.mean()),
@@ -347,4 +350,29 @@ def table(results: Sequence[PolicyResult]) -> Table:
     for result in results:
         year = result.year
         made.add_row(result.name, str(result.retrains), f"{year.auc:.4f}", f"{year.log_loss:.4f}", f"{year.utility:.1f}")
+    return made
+
+
+def table_by_month(results: Sequence[PolicyResult], names: Sequence[str] = (LOOP, NEVER)) -> Table:
+    """Some policies month by month: by default what was served, beside the first model left alone.
+
+    Args:
+        results: of `compare`.
+        names: which policies, in this order.
+    """
+    shown = [next(result for result in results if result.name == name) for name in names]
+    made = Table(title="Month by month")
+    made.add_column("month")
+    for name in ("labelled", "late", *(f"{measure}: {name}" for measure in ("AUC", "log loss", "utility") for name in names)):
+        made.add_column(name, justify="right")
+    for place, (begin, first) in enumerate(shown[0].months):
+        scores = [result.months[place][1] for result in shown]
+        made.add_row(
+            f"{begin:%B}",
+            f"{first.rows:,}",
+            f"{first.label_rate:.1%}",
+            *(f"{found.auc:.4f}" for found in scores),
+            *(f"{found.log_loss:.4f}" for found in scores),
+            *(f"{found.utility:.1f}" for found in scores),
+        )
     return made

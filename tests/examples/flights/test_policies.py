@@ -102,6 +102,10 @@ def test_only_flights_that_were_sent_and_have_a_label_are_scored(rows: Rows) -> 
 
 
 def test_the_policies_stand_in_a_table(rows: Rows, model: Model) -> None:
-    table = policies.table(list(played(rows, model).values()))
-    assert table.row_count == 4
+    results = list(played(rows, model).values())
+    table = policies.table(results)
     assert list(table.columns[0].cells) == [LOOP, NEVER, MONTHLY, DRIFT]
+    by_month = policies.table_by_month(results)
+    assert list(by_month.columns[0].cells) == ["April", "May", "June", "July"]
+    assert [str(column.header) for column in by_month.columns[3:5]] == ["AUC: the loop", "AUC: never"]
+    assert list(by_month.columns[3].cells) == ["0.5000"] * 4
