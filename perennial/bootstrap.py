@@ -14,24 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perennial.errors import DataError
-from perennial.record import Record
+from perennial.estimate import Estimate as Estimate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Times = NDArray[np.datetime64]
-
-
-class Estimate(Record):
-    """A number with its uncertainty."""
-
-    value: float
-    """Point estimate."""
-    low: float
-    """Lower end of the two-sided interval."""
-    high: float
-    """Upper end of the two-sided interval."""
-    standard_error: float
-    """Standard deviation of the bootstrap over days, times √(D / (D - 1)) for D days."""
 
 
 def quantile(confidence: float, units: int) -> float:

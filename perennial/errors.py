@@ -6,6 +6,7 @@ PerennialError
 ├── DataError        a source, definition or dataset is wrong; fix the data       exit 2
 ├── NotFoundError    no such model, version, run or file                          exit 4
 └── PlatformError    a registry, store or cluster failed; may be tried again      exit 75
+    └── FencedError  another process took over the work: this one must stop       exit 75
 ```
 
 A message says where, what was found and what is allowed. Foreign exceptions are translated in the one module that
@@ -41,6 +42,10 @@ class PlatformError(PerennialError):
     """A registry, store, ledger or cluster failed or is locked: the same call may work later."""
 
     exit_code = 75
+
+
+class FencedError(PlatformError):
+    """The claim or lease under which this process acts was taken by another one since: nothing of it may be written any more."""
 
 
 GATES_NOT_PASSED = 3

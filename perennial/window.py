@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from perennial.bootstrap import Estimate
+from perennial.estimate import Estimate
 from perennial.record import Record
 
 GRID = datetime(1970, 1, 5, tzinfo=UTC)

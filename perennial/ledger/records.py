@@ -6,19 +6,19 @@ from typing import Literal
 from perennial.recipe import Recipe
 from perennial.record import Record
 
-Mode = Literal["search", "refit"]
+Mode = Literal["search", "refit", "monitor"]
 State = Literal["running", "succeeded", "failed"]
 
 
 class Run(Record):
-    """One run of the training pipeline."""
+    """One run of a pipeline."""
 
     run_id: str
     """Identifies the run."""
     model: str
     """Name of the model."""
     mode: Mode
-    """`search`: candidates are compared; `refit`: the champion's recipe is taken."""
+    """`search`: candidates are compared; `refit`: the champion's recipe is taken; `monitor`: nothing is trained."""
     started: datetime
     """When it began, UTC."""
     finished: datetime | None
@@ -26,9 +26,9 @@ class Run(Record):
     state: State
     """`succeeded` says that the run came to its end, whatever it found; `failed` that it broke."""
     outcome: str | None
-    """What it found: `registered`, `refused`, `invalid data`, …; null unless it succeeded."""
+    """What it found: `registered`, `stopped`, `invalid data`, a decision's kind, `superseded`; null unless it succeeded."""
     run_key: str | None
-    """Digests of spec, definitions, dataset, code and seed, hashed together; null before the dataset is built."""
+    """Digests of spec, definitions, dataset, code and seed, hashed together; null before there is a dataset."""
     dataset: str | None
     """Digest of the dataset; null before it is built."""
     spec: str
@@ -41,6 +41,10 @@ class Run(Record):
     """Folder of the run's steps and logs."""
     mlflow_run_id: str | None
     """Its run in MLflow; null before it is logged."""
+    claim: str | None = None
+    """Key of the claim that it carries out; null in a run from before there were claims."""
+    decision: int | None = None
+    """Number of the decision that it carries out; null when it monitors."""
 
 
 class Version(Record):
@@ -64,3 +68,29 @@ class Version(Record):
     """When its recipe was found by a search, UTC; handed on by refits."""
     trained_until: datetime
     """End of its training rows, exclusive, UTC."""
+
+
+class Lease(Record):
+    """Who acts as the controller, and until when unless it says so again. By the real clock."""
+
+    name: str
+    """What is leased."""
+    holder: str
+    """Who has it: host and process."""
+    token: int
+    """Fencing token: counts up whenever it is taken anew."""
+    expires: datetime
+    """Until when, UTC, real time."""
+    ticked: datetime | None
+    """The newest time for which its holders ticked, UTC; may be a simulated one. Null before the first tick."""
+
+
+class Fence(Record):
+    """Under which claim or lease a writer acts."""
+
+    kind: Literal["claim", "lease"]
+    """Which of the two."""
+    key: str
+    """Key of the claim, or name of the lease."""
+    token: int
+    """The token that the writer was given."""

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """Revision that these tables have. Here, so that opening a ledger needs Alembic only when it must be upgraded."""
 
 VERSION_TABLE = "ledger_revision"
@@ -77,6 +77,8 @@ runs = Table(
     Column("reason", Text, nullable=False),
     Column("folder", Text, nullable=False),
     Column("mlflow_run_id", String(64)),
+    Column("claim", String(200)),
+    Column("decision", Integer),
     CheckConstraint("state in ('running', 'succeeded', 'failed')", name="state"),
     CheckConstraint("(outcome is not null) = (state = 'succeeded')", name="outcome"),
     Index(None, "model", "started"),
@@ -127,4 +129,84 @@ rollouts = Table(
     ForeignKeyConstraint(["model", "number"], ["versions.model", "versions.number"]),
     CheckConstraint("state in ('requested', 'checked', 'champion', 'refused', 'rolled back')", name="state"),
     Index(None, "model", "state", "moved"),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("model", String(63), nullable=False),
+    Column("start", UtcTime, nullable=False),
+    Column("end", UtcTime, nullable=False),
+    Column("measured_at", UtcTime, nullable=False),
+    Column("measurement", JSON, nullable=False),
+    Column("performance", JSON(none_as_null=True)),
+    PrimaryKeyConstraint("model", "start"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("model", String(63), nullable=False),
+    Column("number", Integer, nullable=False, autoincrement=False),
+    Column("cause", String(200), nullable=False),
+    Column("made", UtcTime, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("reason", String(20)),
+    Column("sentence", Text, nullable=False),
+    Column("otherwise", Text, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("windows", JSON, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("outcome", Text, nullable=False),
+    PrimaryKeyConstraint("model", "number"),
+    UniqueConstraint("model", "cause"),
+    CheckConstraint("kind in ('leave', 'retrain', 'fix data')", name="kind"),
+    CheckConstraint("state in ('open', 'waits for a person', 'acting', 'done', 'failed')", name="state"),
+    CheckConstraint("(reason is not null) = (kind = 'retrain')", name="reason"),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("model", String(63), nullable=False),
+    Column("number", Integer, nullable=False, autoincrement=False),
+    Column("decision", Integer, nullable=False),
+    Column("opened", UtcTime, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("seen", Text, nullable=False),
+    Column("subjects", JSON, nullable=False),
+    Column("barred_from", UtcTime, nullable=False),
+    Column("barred_until", UtcTime, nullable=False),
+    Column("needed", Integer, nullable=False),
+    Column("clean", Integer, nullable=False),
+    Column("closed", UtcTime),
+    Column("closing", Text, nullable=False),
+    PrimaryKeyConstraint("model", "number"),
+    UniqueConstraint("model", "decision"),
+    ForeignKeyConstraint(["model", "decision"], ["decisions.model", "decisions.number"]),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("model", String(63), nullable=False),
+    Column("owner", String(200), nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("starts", Integer, nullable=False),
+    Column("decision", Integer),
+    Column("moved", UtcTime, nullable=False),
+    CheckConstraint("state in ('intended', 'submitted', 'seen', 'done', 'failed')", name="state"),
+    Index(None, "model", "state"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("holder", String(200), nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("expires", UtcTime, nullable=False),
+    Column("ticked", UtcTime),
 )

@@ -1,0 +1,157 @@
+"""Claims and leases: who may act. Each take counts a fencing token up; a fenced ledger refuses an older one."""
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from perennial.decision import Claim
+from perennial.errors import NotFoundError
+from perennial.ledger.records import Lease
+from perennial.ledger.tables import claims, leases
+from perennial.ledger.transactions import Transactions
+
+OVER = ("done", "failed")
+"""States in which nobody can take a claim any more."""
+
+
+class Claims(Transactions):
+    """What is kept of claims and leases."""
+
+    def intend(self, key: str, *, model: str, owner: str, decision: int | None, now: datetime) -> Claim:
+        """The claim exists, before anything is done about it. Intended again, the first owner stays.
+
+        Args:
+            key: what is claimed.
+            model: name of the model.
+            owner: id of the run that may take it.
+            decision: number of the decision that it carries out; none for a monitoring run.
+            now: UTC.
+        """
+        values = {"key": key, "model": model, "owner": owner, "decision": decision, "moved": now}
+        with suppress(IntegrityError), self._write() as connection:
+            connection.execute(insert(claims).values(**values, token=0, state="intended", starts=0))
+        return self.claim(key)
+
+    def reown(self, claim: Claim, owner: str, now: datetime) -> Claim:
+        """Another run may take the claim, and the one before may not any more; unchanged if it moved since it was read.
+
+        Args:
+            claim: as it was read.
+            owner: id of the other run.
+            now: UTC.
+        """
+        same = (claims.c.key == claim.key) & (claims.c.token == claim.token) & (claims.c.owner == claim.owner)
+        with self._write() as connection:
+            changed = {"owner": owner, "token": claim.token + 1, "state": "intended", "moved": now}
+            connection.execute(update(claims).where(same & claims.c.state.not_in(OVER)).values(**changed))
+            return _claim(connection, claim.key)
+
+    def submitted(self, claim: Claim, now: datetime) -> Claim:
+        """A run of the claim's owner was started: counted, and *submitted* unless the run has taken it already.
+
+        Raises:
+            NotFoundError: there is no such claim.
+        """
+        same = (claims.c.key == claim.key) & (claims.c.owner == claim.owner)
+        with self._write() as connection:
+            connection.execute(update(claims).where(same).values(starts=claims.c.starts + 1))
+            moved = {"state": "submitted", "moved": now}
+            connection.execute(update(claims).where(same & (claims.c.state == "intended")).values(**moved))
+            return _claim(connection, claim.key)
+
+    def take(self, key: str, owner: str, now: datetime) -> Claim | None:
+        """The claim is this owner's, with a token that no one had before; none if it is another's, or over.
+
+        The same owner may take it again: a run that was killed and started again. What its first start still does is fenced off.
+
+        Raises:
+            NotFoundError: there is no such claim.
+        """
+        same = (claims.c.key == key) & (claims.c.owner == owner) & claims.c.state.not_in(OVER)
+        with self._write() as connection:
+            taken = {"token": claims.c.token + 1, "state": "seen", "moved": now}
+            count = connection.execute(update(claims).where(same).values(**taken)).rowcount
+            found = _claim(connection, key)
+            return found if count else None
+
+    def end_claim(self, key: str, *, state: Literal["done", "failed"], now: datetime) -> Claim:
+        """The claim is over; over already, it stays as it is.
+
+        Raises:
+            NotFoundError: there is no such claim.
+        """
+        with self._write() as connection:
+            same = (claims.c.key == key) & claims.c.state.not_in(OVER)
+            connection.execute(update(claims).where(same).values(state=state, moved=now))
+            return _claim(connection, key)
+
+    def claim(self, key: str) -> Claim:
+        """The claim with this key.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self._read() as connection:
+            return _claim(connection, key)
+
+    def open_claims(self, model: str) -> tuple[Claim, ...]:
+        """The claims of a model that are not over, oldest first."""
+        query = select(claims).where((claims.c.model == model) & claims.c.state.not_in(OVER)).order_by(claims.c.moved)
+        with self._read() as connection:
+            return tuple(Claim.model_validate(dict(row)) for row in connection.execute(query).mappings())
+
+    def take_lease(self, name: str, holder: str, *, now: datetime, seconds: float) -> Lease | None:
+        """The lease is this holder's until `now` and so many seconds more; none while another's has not run out.
+
+        Taken while it is held by the same holder, it is renewed with its token, also after it has run out, if nobody took it.
+
+        Args:
+            name: what is leased.
+            holder: host and process.
+            now: UTC, real time.
+            seconds: how long.
+        """
+        expires = now + timedelta(seconds=seconds)
+        with self._write() as connection:
+            found = _lease(connection, name)
+            if found is None:
+                connection.execute(insert(leases).values(name=name, holder=holder, token=1, expires=expires))
+            elif found.holder == holder:
+                connection.execute(update(leases).where(leases.c.name == name).values(expires=expires))
+            elif found.expires <= now:
+                values = {"holder": holder, "token": found.token + 1, "expires": expires}
+                connection.execute(update(leases).where(leases.c.name == name).values(**values))
+            else:
+                return None
+            return _lease(connection, name)
+
+    def release_lease(self, lease: Lease, now: datetime) -> None:
+        """The lease has run out, if it is still this one: another holder need not wait."""
+        same = (leases.c.name == lease.name) & (leases.c.token == lease.token) & (leases.c.holder == lease.holder)
+        with self._write() as connection:
+            connection.execute(update(leases).where(same).values(expires=now))
+
+    def note_tick(self, name: str, ticked: datetime) -> None:
+        """The holder of the lease has ticked for this time."""
+        with self._write() as connection:
+            connection.execute(update(leases).where(leases.c.name == name).values(ticked=ticked))
+
+    def lease(self, name: str) -> Lease | None:
+        """The lease as it stands; none when nobody ever took it."""
+        with self._read() as connection:
+            return _lease(connection, name)
+
+
+def _claim(connection: Connection, key: str) -> Claim:
+    row = connection.execute(select(claims).where(claims.c.key == key)).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError(f"ledger: no claim {key!r}: a run's claim is made before the run is started")
+    return Claim.model_validate(dict(row))
+
+
+def _lease(connection: Connection, name: str) -> Lease | None:
+    row = connection.execute(select(leases).where(leases.c.name == name)).mappings().one_or_none()
+    return None if row is None else Lease.model_validate(dict(row))

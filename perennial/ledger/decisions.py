@@ -1,0 +1,189 @@
+"""Decisions and incidents."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, update
+
+from perennial.decision import Decision, DecisionDraft, DecisionState, Incident
+from perennial.errors import NotFoundError
+from perennial.ledger.tables import decisions, incidents
+from perennial.ledger.transactions import Transactions
+
+
+class Decisions(Transactions):
+    """What is kept of decisions, and of the incidents that some of them opened."""
+
+    def add_decision(
+        self,
+        model: str,
+        *,
+        cause: str,
+        now: datetime,
+        draft: DecisionDraft,
+        windows: Sequence[datetime] = (),
+        state: DecisionState = "open",
+    ) -> tuple[Decision, bool]:
+        """The decision is kept, and whether it is new. It is unique on its cause: added again, the first stays.
+
+        Args:
+            model: name of the model.
+            cause: key of the monitoring run, or of a person's request.
+            now: UTC.
+            draft: what was concluded.
+            windows: begins of the windows that were new to it.
+            state: `open` where the controller is to act.
+        """
+        same = (decisions.c.model == model) & (decisions.c.cause == cause)
+        with self._write() as connection:
+            found = connection.scalar(select(decisions.c.number).where(same))
+            if found is not None:
+                return _decision(connection, model, int(found)), False
+            number = _next(connection, decisions, model)
+            values = {"model": model, "number": number, "cause": cause, "made": now, "state": state, "outcome": ""}
+            kept = {**draft.model_dump(mode="json"), "windows": [start.isoformat() for start in windows]}
+            connection.execute(insert(decisions).values(**values, **kept))
+            return _decision(connection, model, number), True
+
+    def move_decision(
+        self, model: str, number: int, *, before: DecisionState, after: DecisionState, outcome: str = ""
+    ) -> Decision:
+        """The decision as it stands; moved only if it was in the state `before`.
+
+        Raises:
+            NotFoundError: there is no such decision.
+        """
+        same = (decisions.c.model == model) & (decisions.c.number == number)
+        with self._write() as connection:
+            connection.execute(update(decisions).where(same & (decisions.c.state == before)).values(state=after, outcome=outcome))
+            return _decision(connection, model, number)
+
+    def decisions(self, model: str, limit: int | None = None) -> tuple[Decision, ...]:
+        """The decisions about a model, newest first."""
+        query = select(decisions).where(decisions.c.model == model).order_by(decisions.c.number.desc()).limit(limit)
+        with self._read() as connection:
+            return tuple(Decision.model_validate(dict(row)) for row in connection.execute(query).mappings())
+
+    def decision(self, model: str, number: int) -> Decision:
+        """One decision.
+
+        Raises:
+            NotFoundError: there is no such decision.
+        """
+        with self._read() as connection:
+            return _decision(connection, model, number)
+
+    def open_decisions(self, model: str) -> tuple[Decision, ...]:
+        """Decisions on which the controller acts next, or acts, oldest first."""
+        wanted = (decisions.c.model == model) & decisions.c.state.in_(("open", "acting"))
+        with self._read() as connection:
+            found = connection.execute(select(decisions).where(wanted).order_by(decisions.c.number)).mappings()
+            return tuple(Decision.model_validate(dict(row)) for row in found)
+
+    def open_incident(
+        self,
+        model: str,
+        *,
+        decision: int,
+        now: datetime,
+        owner: str,
+        seen: str,
+        subjects: Sequence[str],
+        barred_from: datetime,
+        barred_until: datetime,
+        needed: int,
+    ) -> Incident:
+        """An incident is open; a decision opens one, so opened again by the same decision, the first stays.
+
+        Args:
+            model: name of the model.
+            decision: number of the decision that opens it.
+            now: UTC.
+            owner: who must act.
+            seen: one sentence.
+            subjects: columns or views that were broken.
+            barred_from: requests from here never train …
+            barred_until: … up to here, exclusive.
+            needed: clean windows after which it closes by itself.
+        """
+        same = (incidents.c.model == model) & (incidents.c.decision == decision)
+        with self._write() as connection:
+            _decision(connection, model, decision)
+            found = connection.scalar(select(incidents.c.number).where(same))
+            if found is not None:
+                return _incident(connection, model, int(found))
+            number = _next(connection, incidents, model)
+            values = {"model": model, "number": number, "decision": decision, "opened": now, "owner": owner, "seen": seen}
+            values |= {"subjects": list(subjects), "barred_from": barred_from, "barred_until": barred_until, "needed": needed}
+            connection.execute(insert(incidents).values(**values, clean=0, closed=None, closing=""))
+            return _incident(connection, model, number)
+
+    def extend_incident(self, model: str, number: int, *, barred_until: datetime, seen: str, subjects: Sequence[str]) -> Incident:
+        """A further window was broken: the open incident reaches further, and no window is clean since. A closed one stays.
+
+        Raises:
+            NotFoundError: there is no such incident.
+        """
+        with self._write() as connection:
+            before = _incident(connection, model, number)
+            values = {
+                "barred_until": max(barred_until, before.barred_until),
+                "seen": seen,
+                "subjects": sorted({*before.subjects, *subjects}),
+                "clean": 0,
+            }
+            connection.execute(update(incidents).where(_open(model, number)).values(**values))
+            return _incident(connection, model, number)
+
+    def count_clean(self, model: str, number: int, clean: int) -> Incident:
+        """So many windows were clean since the last broken one. A closed incident stays.
+
+        Raises:
+            NotFoundError: there is no such incident.
+        """
+        with self._write() as connection:
+            connection.execute(update(incidents).where(_open(model, number)).values(clean=clean))
+            return _incident(connection, model, number)
+
+    def close_incident(self, model: str, number: int, *, now: datetime, closing: str) -> Incident:
+        """The incident is closed; closed again, the first closing stays.
+
+        Raises:
+            NotFoundError: there is no such incident.
+        """
+        with self._write() as connection:
+            connection.execute(update(incidents).where(_open(model, number)).values(closed=now, closing=closing))
+            return _incident(connection, model, number)
+
+    def incidents(self, model: str, only_open: bool = False) -> tuple[Incident, ...]:
+        """The incidents of a model, newest first."""
+        query = select(incidents).where(incidents.c.model == model).order_by(incidents.c.number.desc())
+        if only_open:
+            query = query.where(incidents.c.closed.is_(None))
+        with self._read() as connection:
+            return tuple(Incident.model_validate(dict(row)) for row in connection.execute(query).mappings())
+
+
+def _open(model: str, number: int) -> ColumnElement[bool]:
+    return (incidents.c.model == model) & (incidents.c.number == number) & incidents.c.closed.is_(None)
+
+
+def _next(connection: Connection, table: Table, model: str) -> int:
+    newest = connection.scalar(select(func.coalesce(func.max(table.c.number), 0)).where(table.c.model == model))
+    return int(newest or 0) + 1
+
+
+def _decision(connection: Connection, model: str, number: int) -> Decision:
+    same = (decisions.c.model == model) & (decisions.c.number == number)
+    row = connection.execute(select(decisions).where(same)).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError(f"ledger: {model} has no decision {number}; `perennial decisions {model}` lists them")
+    return Decision.model_validate(dict(row))
+
+
+def _incident(connection: Connection, model: str, number: int) -> Incident:
+    same = (incidents.c.model == model) & (incidents.c.number == number)
+    row = connection.execute(select(incidents).where(same)).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError(f"ledger: {model} has no incident {number}; `perennial decisions {model}` lists them")
+    return Incident.model_validate(dict(row))

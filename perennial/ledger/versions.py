@@ -1,0 +1,170 @@
+"""Versions and their rollouts."""
+
+from contextlib import suppress
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from perennial.errors import DataError, NotFoundError
+from perennial.ledger.records import Version
+from perennial.ledger.runs import run_of
+from perennial.ledger.tables import rollouts, versions
+from perennial.ledger.transactions import Transactions
+from perennial.recipe import Recipe
+from perennial.rollout import Observation, Rollout, request, step
+
+ATTEMPTS = 5
+"""How often a version's number is drawn when another writer took it. SQLite's writers queue; PostgreSQL's do not."""
+
+
+class Versions(Transactions):
+    """What is kept of versions, and of who asked traffic for them."""
+
+    def add_version(
+        self,
+        *,
+        model: str,
+        run_key: str,
+        digest: str,
+        created: datetime,
+        run_id: str,
+        recipe: Recipe,
+        searched_at: datetime,
+        trained_until: datetime,
+    ) -> tuple[int, bool]:
+        """The version is registered: its number, and whether it is new.
+
+        A version is unique on its run key: called again, the first entry and its digest stay.
+
+        Args:
+            model: name of the model.
+            run_key: key of the training.
+            digest: digest of the version folder.
+            created: when it is registered, aware.
+            run_id: the run that made it.
+            recipe: how it was fitted.
+            searched_at: when its recipe was found, aware.
+            trained_until: end of its training rows, aware.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        values = {"model": model, "run_key": run_key, "digest": digest, "created": created, "run_id": run_id}
+        values |= {"recipe": recipe.model_dump(mode="json"), "searched_at": searched_at, "trained_until": trained_until}
+        same = (versions.c.model == model) & (versions.c.run_key == run_key)
+        newest = select(func.coalesce(func.max(versions.c.number), 0)).where(versions.c.model == model)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._write() as connection:
+                    run_of(connection, run_id)
+                    found = connection.scalar(select(versions.c.number).where(same))
+                    if found is not None:
+                        return int(found), False
+                    number = int(connection.scalar(newest) or 0) + 1
+                    connection.execute(insert(versions).values(**values, number=number))
+                    return number, True
+            except IntegrityError:
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def versions(self, model: str) -> tuple[Version, ...]:
+        """The versions of a model, newest first; empty when it has none."""
+        query = select(versions).where(versions.c.model == model).order_by(versions.c.number.desc())
+        with self._read() as connection:
+            return tuple(Version.model_validate(dict(row)) for row in connection.execute(query).mappings())
+
+    def version(self, model: str, number: int | None = None) -> Version:
+        """The version of a model with this number, else its newest.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found = self.versions(model)
+        for version in found:
+            if number in (None, version.number):
+                return version
+        if not found:
+            raise NotFoundError(f"ledger {self._where}: {model} has no version; `perennial train {model}` makes the first")
+        raise NotFoundError(f"ledger {self._where}: {model} has no version {number}; it has 1 to {found[0].number}")
+
+    def champion(self, model: str) -> Version | None:
+        """The version that has the traffic: that of the newest rollout in state *champion*; none when there is none."""
+        with self._read() as connection:
+            number = _champion(connection, model)
+        return None if number is None else self.version(model, number)
+
+    def request_rollout(self, *, model: str, number: int, now: datetime, reason: str, attempt: int = 1) -> Rollout:
+        """Traffic is asked for this version; asked again with the same attempt, the first request and its state stay.
+
+        Args:
+            model: name of the model.
+            number: number of the version.
+            now: aware.
+            reason: one sentence.
+            attempt: 1; one more for a version whose last request was refused or rolled back, when a person asks again.
+
+        Raises:
+            NotFoundError: there is no such version.
+            DataError: the version is champion already, or its last request is not over.
+        """
+        digest = self.version(model, number).digest
+        with suppress(IntegrityError), self._write() as connection:
+            before = {found.attempt: found for found in _rollouts(connection, model) if found.number == number}
+            if attempt in before:
+                return before[attempt]
+            last = before.get(attempt - 1)
+            if attempt > 1 and (last is None or not last.is_over):
+                where = "was never made" if last is None else f"is {last.state}"
+                raise DataError(
+                    f"{model}: request {attempt} for version {number} cannot be made: request {attempt - 1} {where}; "
+                    "allowed once it is refused or rolled back"
+                )
+            previous = _champion(connection, model)
+            wanted = request(
+                model=model, number=number, digest=digest, previous=previous, now=now, reason=reason, attempt=attempt
+            )
+            connection.execute(insert(rollouts).values(**dict(wanted)))
+        return next(found for found in self.rollouts(model) if (found.number, found.attempt) == (number, attempt))
+
+    def move_rollout(self, before: Rollout, observation: Observation) -> Rollout:
+        """The rollout as it stands after what was observed. `rollout.step` decides, and only from the state that was read.
+
+        Where another writer moved it since `before` was read, nothing is done: what is returned is where it is now.
+
+        Args:
+            before: the rollout as it was read.
+            observation: what was seen of it.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+        """
+        after = step(before, observation)
+        same = (rollouts.c.model == before.model) & (rollouts.c.number == before.number) & (rollouts.c.attempt == before.attempt)
+        with self._write() as connection:
+            if after != before:
+                changed = {"state": after.state, "moved": after.moved, "reason": after.reason}
+                connection.execute(update(rollouts).where(same & (rollouts.c.state == before.state)).values(**changed))
+            row = connection.execute(select(rollouts).where(same)).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"ledger {self._where}: no rollout {before.attempt} of {before.model} version {before.number}")
+        return Rollout.model_validate(dict(row))
+
+    def rollouts(self, model: str) -> tuple[Rollout, ...]:
+        """Every request for traffic of a model's versions, newest first."""
+        with self._read() as connection:
+            return _rollouts(connection, model)
+
+
+def _rollouts(connection: Connection, model: str) -> tuple[Rollout, ...]:
+    newest = (rollouts.c.requested.desc(), rollouts.c.number.desc(), rollouts.c.attempt.desc())
+    query = select(rollouts).where(rollouts.c.model == model).order_by(*newest)
+    return tuple(Rollout.model_validate(dict(row)) for row in connection.execute(query).mappings())
+
+
+def _champion(connection: Connection, model: str) -> int | None:
+    newest = (rollouts.c.moved.desc(), rollouts.c.number.desc(), rollouts.c.attempt.desc())
+    query = select(rollouts.c.number).where((rollouts.c.model == model) & (rollouts.c.state == "champion"))
+    number = connection.scalar(query.order_by(*newest).limit(1))
+    return None if number is None else int(number)

@@ -1,0 +1,143 @@
+"""Windows, decisions, incidents, claims, leases and fences: what was kept first stays, and an old token writes nothing."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from perennial.decision import DecisionDraft, Kind, Reason
+from perennial.errors import FencedError, NotFoundError
+from perennial.ledger import Fence, Ledger
+from perennial.window import Labels, Measurement, Performance, Window
+
+NOW = datetime(2024, 5, 1, tzinfo=UTC)
+WEEK = timedelta(days=7)
+WINDOW = Window(start=NOW - WEEK, end=NOW)
+
+
+def measured(rows: int = 10) -> Measurement:
+    return Measurement(
+        rows=rows, versions={"d": rows}, lost=0, damaged=(), repeated=0, champion="d", blocks=9, columns=(), checks=()
+    )
+
+
+def draft(kind: Kind = "leave", reason: Reason | None = None) -> DecisionDraft:
+    return DecisionDraft(kind=kind, reason=reason, sentence="All is quiet.", otherwise="An alarm.", facts=())
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+        yield opened
+
+
+def test_a_window_is_measured_and_judged_once(ledger: Ledger) -> None:
+    performance = Performance(labels=Labels(matured_at=NOW, arrived=9, missing=1), label_rate=0.5)
+    with pytest.raises(NotFoundError, match="never measured"):
+        ledger.record_performance("churn", WINDOW.start, performance)
+    first = ledger.record_window("churn", WINDOW, measured(), now=NOW)
+    assert ledger.record_window("churn", WINDOW, measured(99), now=NOW + WEEK) == first
+    assert first.performance is None
+    judged = ledger.record_performance("churn", WINDOW.start, performance)
+    again = performance.model_copy(update={"label_rate": 0.9})
+    assert ledger.record_performance("churn", WINDOW.start, again) == judged
+    assert judged.performance == performance
+    assert ledger.windows("churn") == (judged,)
+    assert ledger.windows("other") == ()
+
+
+def test_a_decision_is_unique_on_its_cause_and_moves_by_compare_and_set(ledger: Ledger) -> None:
+    first, new = ledger.add_decision("churn", cause="a", now=NOW, draft=draft("retrain", "hurt"), windows=[WINDOW.start])
+    again, twice = ledger.add_decision("churn", cause="a", now=NOW + WEEK, draft=draft())
+    assert (new, twice, again) == (True, False, first)
+    second, _ = ledger.add_decision("churn", cause="b", now=NOW, draft=draft(), state="done")
+    assert (first.number, second.number, first.windows) == (1, 2, (WINDOW.start,))
+    assert ledger.open_decisions("churn") == (first,)
+    assert ledger.move_decision("churn", 1, before="acting", after="done").state == "open"
+    assert ledger.move_decision("churn", 1, before="open", after="acting").state == "acting"
+    with pytest.raises(NotFoundError, match="no decision 7"):
+        ledger.move_decision("churn", 7, before="open", after="done")
+
+
+def test_an_incident_is_opened_once_reaches_on_and_closes_for_good(ledger: Ledger) -> None:
+    decision, _ = ledger.add_decision("churn", cause="a", now=NOW, draft=draft("fix data"))
+    opened = [
+        ledger.open_incident(
+            "churn",
+            decision=decision.number,
+            now=NOW,
+            owner="sales",
+            seen=seen,
+            subjects=["amount"],
+            barred_from=WINDOW.start,
+            barred_until=WINDOW.end,
+            needed=2,
+        )
+        for seen in ("nulls", "again")
+    ]
+    assert opened[0] == opened[1]
+    ledger.count_clean("churn", 1, 1)
+    reached = ledger.extend_incident("churn", 1, barred_until=NOW + WEEK, seen="still", subjects=["channel"])
+    assert (reached.barred_until, reached.clean, reached.subjects) == (NOW + WEEK, 0, ("amount", "channel"))
+    assert ledger.incidents("churn", only_open=True) == (reached,)
+    closed = ledger.close_incident("churn", 1, now=NOW, closing="mended")
+    assert ledger.close_incident("churn", 1, now=NOW + WEEK, closing="again") == closed
+    assert ledger.extend_incident("churn", 1, barred_until=NOW + 2 * WEEK, seen="late", subjects=[]) == closed
+    assert ledger.incidents("churn", only_open=True) == ()
+
+
+def test_a_claim_has_one_owner_and_a_new_token_at_each_take(ledger: Ledger) -> None:
+    claim = ledger.intend("churn/train/1/1", model="churn", owner="run-1", decision=1, now=NOW)
+    assert ledger.intend("churn/train/1/1", model="churn", owner="run-2", decision=1, now=NOW) == claim
+    assert ledger.take(claim.key, "run-2", NOW) is None
+    ledger.submitted(claim, NOW)
+    taken, again = ledger.take(claim.key, "run-1", NOW), ledger.take(claim.key, "run-1", NOW)
+    assert taken is not None
+    assert again is not None
+    assert (taken.token, again.token, again.state, again.starts) == (1, 2, "seen", 1)
+    assert ledger.reown(taken, "run-2", NOW) == again, "it moved since it was read"
+    other = ledger.reown(again, "run-2", NOW)
+    assert (other.owner, other.state) == ("run-2", "intended")
+    assert ledger.take(claim.key, "run-1", NOW) is None
+    assert ledger.open_claims("churn") == (other,)
+    ledger.end_claim(claim.key, state="done", now=NOW)
+    assert ledger.take(claim.key, "run-2", NOW) is None
+    assert ledger.open_claims("churn") == ()
+    with pytest.raises(NotFoundError, match="no claim 'x'"):
+        ledger.take("x", "run-1", NOW)
+
+
+def test_an_effect_under_an_old_token_is_refused_and_writes_nothing(ledger: Ledger) -> None:
+    ledger.intend("k", model="churn", owner="run-1", decision=None, now=NOW)
+    first = ledger.take("k", "run-1", NOW)
+    assert first is not None
+    orphan = ledger.with_fence(Fence(kind="claim", key="k", token=first.token))
+    orphan.record_window("churn", WINDOW, measured(), now=NOW)
+    ledger.take("k", "run-1", NOW)
+    later = Window(start=WINDOW.end, end=WINDOW.end + WEEK)
+    with pytest.raises(FencedError, match="it has token 2, this one holds 1"):
+        orphan.record_window("churn", later, measured(), now=NOW)
+    assert [record.start for record in ledger.windows("churn")] == [WINDOW.start]
+    with pytest.raises(FencedError):
+        orphan.check_fence()
+
+
+def test_a_lease_is_renewed_waited_for_and_stolen(ledger: Ledger) -> None:
+    mine = ledger.take_lease("controller", "a", now=NOW, seconds=60)
+    assert mine is not None
+    assert ledger.take_lease("controller", "b", now=NOW + timedelta(seconds=59), seconds=60) is None
+    renewed = ledger.take_lease("controller", "a", now=NOW + timedelta(seconds=30), seconds=60)
+    assert renewed is not None
+    assert (renewed.token, renewed.expires) == (mine.token, NOW + timedelta(seconds=90))
+    stolen = ledger.take_lease("controller", "b", now=NOW + timedelta(seconds=90), seconds=60)
+    assert stolen is not None
+    assert stolen.token == mine.token + 1
+    paused = ledger.with_fence(Fence(kind="lease", key="controller", token=mine.token))
+    with pytest.raises(FencedError, match="lease 'controller' was taken by another process"):
+        paused.note_tick("controller", NOW)
+    ledger.with_fence(Fence(kind="lease", key="controller", token=stolen.token)).note_tick("controller", NOW)
+    ledger.release_lease(mine, NOW)
+    assert ledger.take_lease("controller", "a", now=NOW + timedelta(seconds=91), seconds=60) is None, "not a's to release"
+    ledger.release_lease(stolen, NOW)
+    assert ledger.take_lease("controller", "a", now=NOW + timedelta(seconds=91), seconds=60) is not None
