@@ -13,7 +13,8 @@ from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.repo_config import RepoConfig
 from feast.types import Float64, Int64
 
-from feature_repo.asof import AsofOfflineStore, AsofRetrievalJob
+from feature_repo.asof import AsofOfflineStore, AsofRetrievalJob, Wanted, join
+from feature_repo.sql import parquet
 from perennial.errors import DataError
 
 pytestmark = [
@@ -103,6 +104,16 @@ def test_a_missing_key_finds_nothing(feast: FeatureStore) -> None:
     entities = pd.DataFrame({"id": pd.array([None, 1], dtype="Int64"), "event_timestamp": [day(4), day(4)]})
     found = feast.get_historical_features(entity_df=entities, features=PLAIN).to_df()["x"]
     assert found.isna().tolist() == [True, False]
+
+
+def test_a_key_with_a_missing_part_is_never_equal_to_another(tmp_path: Path) -> None:
+    path, time = tmp_path / "pairs.parquet", pd.array([day(1)] * 3)
+    table([(1, "a"), (1, None), (None, "a")], ["id", "part"]).assign(t=time, x=[1.0, 2.0, 3.0]).to_parquet(path)
+    entities = table([(1, "a"), (1, None), (None, "a"), (None, None)], ["id", "part"])
+    keys = (("id", "id"), ("part", "part"))
+    view = Wanted("v", parquet(path), keys, time="t", created=None, features=(("x", "x"),), ttl=None)
+    found = join(entities, pd.Series([day(1)] * 4), [view], threads=1)
+    assert found.table.column("x").to_pylist() == [1.0, None, None, None]
 
 
 def test_rows_before_every_row_of_the_source_are_kept(feast: FeatureStore) -> None:
