@@ -4,13 +4,15 @@ The work belongs to the folders below this one; what runs after what belongs to 
 """
 
 from components.check import check
+from components.claim import claim
 from components.dataset import build_dataset
 from components.evaluate import evaluate
 from components.gate import gate
 from components.record import record
 from components.refit import refit
+from components.thresholds import set_thresholds
 from components.train import train
 from components.validate import validate_data
 
-ALL = (build_dataset, validate_data, train, evaluate, gate, refit, check, record)
-"""The catalogue: every component, in the order of the training pipeline."""
+ALL = (claim, build_dataset, validate_data, train, evaluate, gate, refit, set_thresholds, check, record)
+"""The catalogue: every component, in the order of the pipelines."""

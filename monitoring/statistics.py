@@ -128,7 +128,8 @@ def size_in_deviations(current: Values, reference: Values, spread: float | None)
         from scipy.stats import wasserstein_distance
 
         divisor = max(spread or float(np.std(reference)), SMALLEST_SPREAD)
-        return float(wasserstein_distance(current, reference)) / divisor
+        numbers = (np.asarray(sample, dtype=np.float64) for sample in (current, reference))
+        return float(wasserstein_distance(*numbers)) / divisor
     categories = sorted({*map(str, current), *map(str, reference)})
     now, before = (_shares(sample, categories) for sample in (current, reference))
     pooled = (now * len(current) + before * len(reference)) / (len(current) + len(reference))

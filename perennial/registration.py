@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from perennial import plots, registry
+from perennial import claim, plots, registry
 from perennial.card import card
 from perennial.contract import Contract
 from perennial.dataset import DatasetInfo
 from perennial.findings import CandidateSummary, Findings, GateResults, Judgement
-from perennial.ledger import Ledger, Version
+from perennial.ledger import Fence, Ledger, Version
 from perennial.report import report
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -63,7 +63,15 @@ def outcome_of(findings: Findings) -> tuple[str, str]:
 
 
 def register(
-    settings: Settings, findings: Findings, version: Path | None, run_id: str, run_key: str, finished: datetime, page: Path
+    settings: Settings,
+    findings: Findings,
+    version: Path | None,
+    run_id: str,
+    run_key: str,
+    finished: datetime,
+    page: Path,
+    fence: Fence,
+    thresholds: Path | None = None,
 ) -> str:
     """Keep the findings of a run, register its version if it made one; returns what became of the run.
 
@@ -77,10 +85,31 @@ def register(
         run_key: key of the training.
         finished: the real time.
         page: where the run's report is written besides.
+        fence: the run's claim and token: an earlier start of the same run, still alive somewhere, writes nothing.
+        thresholds: folder of the version's alarm thresholds and weekly blocks; a version without them is not judged for drift.
 
     Raises:
+        FencedError: the claim was taken since, by another start of the run or by another run.
         PlatformError: ledger, MLflow or a folder cannot be written; the step may be run again.
     """
+    with Ledger.open(settings.ledger) as unfenced:
+        ledger = unfenced.with_fence(fence)
+        ledger.check_fence()
+        return _register(settings, ledger, findings, version, run_id, run_key, finished, page, thresholds)
+
+
+def _register(
+    settings: Settings,
+    ledger: Ledger,
+    findings: Findings,
+    version: Path | None,
+    run_id: str,
+    run_key: str,
+    finished: datetime,
+    page: Path,
+    thresholds: Path | None,
+) -> str:
+    """As `register`, with the fenced ledger."""
     folder = settings.results / run_id
     findings.write(folder)
     pictures = plots.write(findings, folder / "plots")
@@ -98,31 +127,33 @@ def register(
         artifacts=folder,
         now=finished,
     )
-    with Ledger.open(settings.ledger) as ledger:
-        ledger.write_gates(run_id, findings.results)
-        if findings.registered and version is not None:
-            reason = _add_version(
-                settings, ledger, findings, {**_files(folder, version), **pictures}, run_id, run_key, finished, logged
-            )
-        ledger.finish_run(
-            run_id,
-            finished=finished,
-            outcome=outcome,
-            reason=reason,
-            run_key=run_key,
-            dataset=findings.info.digest,
-            mlflow_run_id=logged,
-        )
+    ledger.write_gates(run_id, findings.results)
+    if findings.registered and version is not None:
+        files = {**_files(folder, version, thresholds), **pictures}
+        reason = _add_version(settings, ledger, findings, files, run_id, run_key, finished, logged)
+    run = ledger.finish_run(
+        run_id,
+        finished=finished,
+        outcome=outcome,
+        reason=reason,
+        run_key=run_key,
+        dataset=findings.info.digest,
+        mlflow_run_id=logged,
+    )
+    claim.end(ledger, run, finished)
     return outcome
 
 
-def _files(folder: Path, version: Path) -> dict[str, Path]:
+def _files(folder: Path, version: Path, thresholds: Path | None) -> dict[str, Path]:
     """Files of a version by role, but for card, summary and pictures."""
     environment().write(folder / "environment.json")
     stored = ("spec", "dataset", "validation", "candidate", "judgement", "gates", "environment")
     files = {name: folder / f"{name}.json" for name in stored} | {"report": folder / "report.html"}
     refitted = {"model": "model.skops", "contract": "contract.json", "reference": "reference.parquet"}
-    return files | {role: version / name for role, name in refitted.items()}
+    files |= {role: version / name for role, name in refitted.items()}
+    if thresholds is not None:
+        files |= {"thresholds": thresholds / "thresholds.json", "blocks": thresholds / "blocks.parquet"}
+    return files
 
 
 def _add_version(
@@ -143,7 +174,8 @@ def _add_version(
         (folder / f"{role}.md").write_text(text, encoding="utf-8")
     published = publish({**files, **{role: folder / f"{role}.md" for role in texts}}, name, run_key, settings.versions)
     champion = ledger.champion(name)
-    searched = ledger.run(run_id).now if findings.candidate.search.mode == "search" or champion is None else champion.searched_at
+    ran_at = ledger.run(run_id).now
+    searched = ran_at if findings.candidate.search.mode == "search" or champion is None else champion.searched_at
     number, is_new = ledger.add_version(
         model=name,
         run_key=run_key,
@@ -154,7 +186,7 @@ def _add_version(
         searched_at=searched,
         trained_until=datetime.fromisoformat(findings.info.end),
     )
-    ledger.request_rollout(model=name, number=number, now=finished, reason=f"run {run_id} passed every gate")
+    ledger.request_rollout(model=name, number=number, now=ran_at, reason=f"run {run_id} passed every gate")
     kept = ledger.version(name, number)
     registry.add_version(
         settings,

@@ -35,6 +35,8 @@ SUFFIXES = {
     "model": ".skops",
     "contract": ".json",
     "reference": ".parquet",
+    "thresholds": ".json",
+    "blocks": ".parquet",
     "environment": ".json",
     "spec": ".json",
     "dataset": ".json",

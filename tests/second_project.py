@@ -57,6 +57,9 @@ spec:
     criteria: [pays]
     columns:
       - {name: amount, method: wasserstein}
+      - {name: method, method: jensenshannon}
+      - {name: probability, method: wasserstein}
+    block_rows: 500
   retraining: {reasons: [manual], mode: advisory}
 """
 

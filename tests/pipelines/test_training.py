@@ -15,6 +15,7 @@ from perennial.dataset import DatasetInfo
 from perennial.ledger import Ledger
 from perennial.refit import same_answers
 from perennial.rows import from_frame
+from perennial.thresholds import Thresholds
 from perennial.version import open_version
 from pipelines.training import training
 from tests.pipelines.conftest import Project
@@ -47,6 +48,7 @@ def test_a_candidate_that_passes_becomes_a_version_with_its_contract_and_card(tr
     assert contract.join_keys == ("customer_id", "shop_code")
     assert contract.threshold == pytest.approx(4 / 44)
     assert contract.run_key == version.run_key
+    assert Thresholds.read(folder.file("thresholds")).blocks == 14
     assert "payments team" in folder.file("card").read_text(encoding="utf-8")
     assert trained.perennial("card", NAME).stdout == folder.file("card").read_text(encoding="utf-8")
 
@@ -61,6 +63,7 @@ IMPORTS = {
     "evaluate": {"pandas", "sklearn", "skops", "matplotlib"},
     "gate": set(),
     "refit": {"pandas", "sklearn", "skops"},
+    "set_thresholds": {"evidently", "pandas", "sklearn", "skops"},
     "check": {"pandas", "sklearn", "skops"},
     "record": {"mlflow", "sqlalchemy", "pandas", "matplotlib"},
 }
