@@ -4,7 +4,7 @@ Drawn by matplotlib's objects, not by its process-wide state.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,16 +191,33 @@ def _short(name: str) -> str:
 
 def _png(title: str, paint: Callable[[Axes], None], bars: int | None = None, note: str = "") -> bytes:
     size = (6.4, 5.6) if bars is None else (8.0, 1.8 + 0.3 * max(bars, 3))
+
+    def paint_one(axes: Sequence[Axes]) -> None:
+        paint(axes[0])
+        if note:
+            axes[0].set_title(note, color=INK, fontsize=9)
+
+    return png(title, paint_one, size)
+
+
+def png(title: str, paint: Callable[[Sequence[Axes]], None], size: tuple[float, float], panels: int = 1) -> bytes:
+    """A picture of panels one below the other on a common horizontal axis, as PNG.
+
+    Args:
+        title: stands above all.
+        paint: draws on the panels, from the top.
+        size: width and height in inches.
+        panels: how many.
+    """
     figure = Figure(figsize=size, dpi=120, facecolor="white", layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.grid(color="#E3E3E3", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    paint(axes)
+    made = [axes for row in figure.subplots(panels, 1, sharex=True, squeeze=False) for axes in row]
+    for axes in made:
+        axes.grid(color="#E3E3E3", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    paint(made)
     figure.suptitle(title, color=INK, fontsize=11, fontweight="bold")
-    if note:
-        axes.set_title(note, color=INK, fontsize=9)
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()

@@ -1,46 +1,18 @@
 """The page of a run: everything that it found, as one HTML file that needs nothing else, no script and no network."""
 
-import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
 from perennial import plots
 from perennial.card import METRIC_NAMES, metric_value
+from perennial.page import page, picture, table
 from perennial.wording import count, day, figure, interval, kind, last_day, parameters, percent, percent_interval, rival, sentence
 
 if TYPE_CHECKING:
     from perennial.evaluation import BlockEvaluation, Comparison, SegmentResult
     from perennial.findings import CandidateSummary, Findings, Judgement
     from perennial.spec.model import Model
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --page: #ffffff; --line: #c9c9c9; --soft: #f3f4f6; --quiet: #555555; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #ececec; --page: #17191c; --line: #4a4d52; --soft: #23262b; --quiet: #b4b4b4; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); }
-body { margin: 0 auto; padding: 1rem 1.5rem 4rem; max-width: 72rem; }
-h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
-.table { overflow-x: auto; } table { border-collapse: collapse; margin: 0 0 1.5rem; }
-caption { text-align: left; color: var(--quiet); padding-bottom: .3rem; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-thead th { background: var(--soft); } td.number, th.number { text-align: right; }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.verdict { font-weight: 700; white-space: nowrap; }
-.state { padding: .6rem 1rem; background: var(--soft); border-left: .4rem solid; }
-.pass, .registered { color: #0a6b3d; } .fail { color: #b3261e; } .undecided, .stopped { color: #8a5300; }
-.not-applicable { color: var(--quiet); }
-.state span { color: var(--ink); }
-@media (prefers-color-scheme: dark) {
-  .pass, .registered { color: #6fd3a0; } .fail { color: #ff9d94; } .undecided, .stopped { color: #f0bf66; }
-}
-figure { margin: 0; } .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem; }
-img { max-width: 100%; height: auto; background: #ffffff; border-radius: .3rem; } code { overflow-wrap: anywhere; }
-"""
-
-MARKS = {"pass": "✓", "fail": "✗", "undecided": "?", "not applicable": "–"}
-"""Sign before a verdict, for those who do not see its colour."""
 
 ALT = {
     "roc": "Curve of true cases found against false alarms; the numbers stand in the table of metrics.",
@@ -65,7 +37,7 @@ def report(findings: "Findings") -> str:
         parts += ["<h2>Pictures</h2>", _pictures(judgement, candidate)]
     if candidate is not None:
         parts += _search(candidate)
-    return _page(f"{findings.model.name}: what the run found", [*parts, *_digests(findings)])
+    return page(f"{findings.model.name}: what the run found", [*parts, *_digests(findings)])
 
 
 def plots_page(model: "Model", judgement: "Judgement", candidate: "CandidateSummary") -> str:
@@ -77,40 +49,7 @@ def plots_page(model: "Model", judgement: "Judgement", candidate: "CandidateSumm
         candidate: what is stored of the candidate.
     """
     title = f"{model.name}: pictures of the evaluation"
-    return _page(title, [f"<h1>{escape(title)}</h1>", _pictures(judgement, candidate)])
-
-
-def _page(title: str, parts: Sequence[str]) -> str:
-    head = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-    )
-    return head + "\n".join(parts) + "\n</body>\n</html>\n"
-
-
-def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], otherwise: str, numbers: Sequence[str] = ()) -> str:
-    """A table with a caption and header cells, or a sentence where it would be empty; every cell is escaped."""
-    columns = "".join(f'<th scope="col"{" class=number" if name in numbers else ""}>{escape(name)}</th>' for name in head)
-    lines = []
-    for cells in rows:
-        first, *rest = zip(head, cells, strict=True)
-        line = f'<th scope="row">{escape(first[1])}</th>'
-        line += "".join(f"<td{' class=number' if name in numbers else ''}>{_cell(name, cell)}</td>" for name, cell in rest)
-        lines.append(f"<tr>{line}</tr>")
-    if not lines:
-        return f"<p>{escape(otherwise)}</p>"
-    body = "\n".join(lines)
-    return (
-        f'<div class="table"><table><caption>{escape(caption)}</caption>\n<thead><tr>{columns}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
-
-
-def _cell(name: str, text: str) -> str:
-    if name == "verdict" and text in MARKS:
-        return f'<span class="verdict {text.replace(" ", "-")}">{MARKS[text]} {escape(text)}</span>'
-    return escape(text)
+    return page(title, [f"<h1>{escape(title)}</h1>", _pictures(judgement, candidate)])
 
 
 def _head(findings: "Findings") -> list[str]:
@@ -132,7 +71,7 @@ def _head(findings: "Findings") -> list[str]:
 def _gates(findings: "Findings") -> list[str]:
     rows = [[result.name, result.verdict, sentence(result.sentence)] for result in findings.results]
     caption = "What must be passed before a version is registered."
-    return ["<h2>Gates</h2>", _table(caption, ["gate", "verdict", "what was found"], rows, "No gate was reached.")]
+    return ["<h2>Gates</h2>", table(caption, ["gate", "verdict", "what was found"], rows, "No gate was reached.")]
 
 
 def _data(findings: "Findings") -> list[str]:
@@ -148,7 +87,7 @@ def _data(findings: "Findings") -> list[str]:
         f"<p>{count(info.rows)} requests from {day(info.start)} to {last_day(info.end)}, {count(info.labelled)} of them with a "
         f"label; {count(info.rejected)} more were left out because a value they may not do without was too old. Nothing known "
         f"after {day(info.now)} is in it.</p>",
-        _table(caption, head, views, "Nothing is looked up: the request brings all.", head[1:]),
+        table(caption, head, views, "Nothing is looked up: the request brings all.", head[1:]),
     ]
     if findings.validation.findings:
         parts.append(f"<ul>{''.join(f'<li>{escape(found)}</li>' for found in findings.validation.findings)}</ul>")
@@ -169,7 +108,7 @@ def _metrics(block: "BlockEvaluation") -> list[str]:
         f"<p>{escape(METRIC_NAMES.get(name, name))}: {escape(sentence(why))}</p>" for name, why in sorted(block.missing.items())
     ]
     head = ["metric", "value", "naive rule"]
-    return ["<h2>How good it is</h2>", _table(caption, head, rows, "Nothing could be measured.", head[1:]), *missing]
+    return ["<h2>How good it is</h2>", table(caption, head, rows, "Nothing could be measured.", head[1:]), *missing]
 
 
 def _naive(name: str, block: "BlockEvaluation") -> str:
@@ -183,8 +122,8 @@ def _comparison(judgement: "Judgement") -> list[str]:
         return ["<h2>Against the champion</h2>", f"<p>Not compared: {escape(sentence(judgement.no_comparison))}</p>"]
     caption = f"{sentence(comparison.basis)} {count(comparison.rows)} rows on {count(comparison.days)} days, both models on each."
     head = ["challenger less champion", "difference", "how to read it"]
-    table = _table(caption, head, _differences(comparison), "", ["difference"])
-    return ["<h2>Against the champion</h2>", table]
+    differences = table(caption, head, _differences(comparison), "", ["difference"])
+    return ["<h2>Against the champion</h2>", differences]
 
 
 def _differences(comparison: "Comparison") -> list[list[str]]:
@@ -222,14 +161,13 @@ def _group_table(caption: str, groups: Iterable["SegmentResult"], otherwise: str
         ]
         for group in groups
     ]
-    return _table(f"{caption} Above 0 is worse.", head, rows, otherwise, head[1:6])
+    return table(f"{caption} Above 0 is worse.", head, rows, otherwise, head[1:6])
 
 
 def _pictures(judgement: "Judgement", candidate: "CandidateSummary") -> str:
     figures = []
     for name, content in plots.draw(judgement, candidate).items():
-        source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-        figures.append(f'<figure><img src="{source}" alt="{escape(f"{plots.TITLES[name]}. {ALT[name]}")}"></figure>')
+        figures.append(picture(content, f"{plots.TITLES[name]}. {ALT[name]}"))
     return f'<div class="plots">\n{"".join(figures)}\n</div>' if figures else "<p>There is nothing to draw.</p>"
 
 
@@ -256,8 +194,8 @@ def _search(candidate: "CandidateSummary") -> list[str]:
     return [
         "<h2>How it was found</h2>",
         f"<p>Taken: {escape(taken)}. Fitted on {count(candidate.rows)} labelled rows.</p>",
-        _table(caption, head, rows, "Nothing was searched: the champion's recipe was fitted again.", head[2:]),
-        _table(sentence(search.selection_note), names, columns, sentence(search.selection_note), names[1:3]),
+        table(caption, head, rows, "Nothing was searched: the champion's recipe was fitted again.", head[2:]),
+        table(sentence(search.selection_note), names, columns, sentence(search.selection_note), names[1:3]),
     ]
 
 
@@ -267,4 +205,4 @@ def _digests(findings: "Findings") -> list[str]:
     rows.append([f"feature service {info.service}", info.service_digest])
     if findings.contract is not None:
         rows.insert(0, ["run key", findings.contract.run_key])
-    return ["<h2>How to make it again</h2>", _table("What the result depends on.", ["what", "SHA-256"], rows, "")]
+    return ["<h2>How to make it again</h2>", table("What the result depends on.", ["what", "SHA-256"], rows, "")]

@@ -8,7 +8,9 @@ import pytest
 
 from perennial.findings import Findings
 from perennial.gates import GateResult
-from perennial.report import STYLE, plots_page, report
+from perennial.page import STYLE
+from perennial.page import STYLE
+from perennial.report import plots_page, report
 from perennial.validation import Validation
 
 VOID = {"meta", "img", "br"}
