@@ -4,6 +4,8 @@ Whether the sources can be used is checked in `source_checks`, the join itself i
 in `perennial.validation`.
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -38,7 +40,9 @@ class Span:
     end: datetime
 
 
-def build(settings: Settings, model: Model, now: datetime, wall_clock: datetime) -> tuple[pd.DataFrame, DatasetInfo]:
+def build(
+    settings: Settings, model: Model, now: datetime, wall_clock: datetime, barred: Sequence[tuple[datetime, datetime]] = ()
+) -> tuple[pd.DataFrame, DatasetInfo]:
     """The dataset of `model` as it could have been made at `now`.
 
     Args:
@@ -46,6 +50,7 @@ def build(settings: Settings, model: Model, now: datetime, wall_clock: datetime)
         model: the spec.
         now: UTC; no label or feature published later is in it.
         wall_clock: UTC, the real time; source rows published later are an error.
+        barred: times [from, until) whose requests are left out: incidents broke their data.
 
     Returns:
         The frame, one row for each request of [start, end), sorted by id, and what it is. Columns: id, `event_timestamp`, join
@@ -66,7 +71,8 @@ def build(settings: Settings, model: Model, now: datetime, wall_clock: datetime)
     columns = model_columns(model, service)
     source_checks.check(settings, model, service, now, wall_clock)
     span = span_of(settings, model, now)
-    requests = read_requests(settings, model, service, span)
+    every = read_requests(settings, model, service, span)
+    requests = without(every, barred)
     joined = read_features(settings, project, service, requests[[model.spec.requests.id, TIME, *service.join_keys]])
     frame = shaped(joined.table.to_pandas(), columns, service)
     check_conservation(requests, frame, model.spec.requests.id)
@@ -92,6 +98,7 @@ def build(settings: Settings, model: Model, now: datetime, wall_clock: datetime)
         rows=len(frame),
         labelled=int(frame[LABEL].notna().sum()),
         rejected=int((~treated.kept).sum()),
+        barred=len(every) - len(requests),
         views=treated.counts,
         plan=plan_of(project, model),
     )
@@ -101,6 +108,23 @@ def build(settings: Settings, model: Model, now: datetime, wall_clock: datetime)
             f"has a label known by {info.now}; do the ids of {model.spec.requests.source} and {model.spec.label.source} match?"
         )
     return frame, info
+
+
+def spans(text: str) -> list[tuple[datetime, datetime]]:
+    """Times [from, until) from JSON.
+
+    >>> spans('[["2013-04-01T00:00:00+00:00", "2013-04-08T00:00:00+00:00"]]')[0][1].day
+    8
+    """
+    return [(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in json.loads(text)]
+
+
+def without(requests: pd.DataFrame, barred: Sequence[tuple[datetime, datetime]]) -> pd.DataFrame:
+    """The requests outside the barred times [from, until)."""
+    kept = pd.Series(True, index=requests.index)
+    for start, end in barred:
+        kept &= ~requests[TIME].between(start, end, inclusive="left")
+    return requests[kept].reset_index(drop=True)
 
 
 def model_columns(model: Model, service: ServiceInfo) -> tuple[Column, ...]:

@@ -74,6 +74,8 @@ class DatasetInfo(Record):
     """Of these, with a label."""
     rejected: int
     """Requests left out because a view with `on_stale: reject` was stale."""
+    barred: int = 0
+    """Requests left out because an incident bars their time from training."""
     views: tuple[ViewCounts, ...]
     """What the join found, by view."""
     plan: ReadPlan | None = None

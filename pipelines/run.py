@@ -1,7 +1,7 @@
-"""`python -m pipelines.run RUN`: execute one prepared run in this process, with KFP's local runner.
+"""`python -m pipelines.run RUN`: execute one prepared run with KFP's local runner, in a process group of its own.
 
 The run's folder holds everything: `parameters.json` before, `log.txt` and `steps/` while it runs, `lock` held by the process that
-runs it.
+runs it. Started again after it was killed, it first kills the steps that outlived it, then begins from its first step.
 """
 
 import os
@@ -12,10 +12,13 @@ from pathlib import Path
 from perennial.errors import PerennialError
 from perennial.settings import Settings
 from pipelines import runs
+from pipelines.lock import MARK
+
+USAGE = "usage: python -m pipelines.run RUN\n"
 
 
 def execute(folder: Path, parameters: dict[str, str]) -> None:
-    """Run the training pipeline to its end.
+    """Run the pipeline of these parameters to its end.
 
     Args:
         folder: the run's folder; artifacts go to `steps/` in it.
@@ -26,21 +29,41 @@ def execute(folder: Path, parameters: dict[str, str]) -> None:
     """
     from kfp import local
 
-    from pipelines.training import training
-
-    os.environ.update(runs.ENVIRONMENT)
+    os.environ.update({**runs.ENVIRONMENT, MARK: folder.name})
     warnings.simplefilter("ignore")
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "steps"), raise_on_error=True)
-    training(**parameters)
+    if "recipe" in parameters:
+        from pipelines.training import training
+
+        training(**parameters)
+    else:
+        from pipelines.monitoring import monitoring
+
+        monitoring(**parameters)
+
+
+def show(settings: Settings, run_id: str) -> int:
+    """Start a run and show what it prints; returns its exit code. It goes on when this process is stopped."""
+    log = settings.runs / run_id / "log.txt"
+    begin = log.stat().st_size if log.exists() else 0
+    process = runs.start(settings, run_id)
+    for line in runs.lines_of(settings, run_id, process, begin):
+        sys.stdout.write(line + "\n")
+    return process.wait()
 
 
 def main(arguments: list[str]) -> int:
     """Run the run named by the first argument; returns the exit code."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m pipelines.run RUN\n")
-        return 2
+    settings = Settings.from_environment()
     try:
-        return runs.execute_locked(Settings.from_environment(), arguments[0], execute)
+        match arguments:
+            case [run_id]:
+                return show(settings, run_id)
+            case [run_id, "--lock", descriptor]:
+                return runs.execute_locked(settings, run_id, execute, os.fdopen(int(descriptor), "a+"))
+            case _:
+                sys.stderr.write(USAGE)
+                return 2
     except PerennialError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -1,4 +1,7 @@
-"""Local runs: each a folder and a process group of its own, started here or by hand with `python -m pipelines.run RUN`."""
+"""Local runs: each a folder and a process group of its own, started here or by hand with `python -m pipelines.run RUN`.
+
+A run carries out a claim. Its folder holds its parameters, its log and its lock; the ledger says what became of it.
+"""
 
 import json
 import os
@@ -6,17 +9,18 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
+from perennial.decision import DecisionDraft, Fact
 from perennial.errors import NotFoundError, PerennialError, PlatformError
 from perennial.ledger import Ledger, Mode, Version
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import digest, to_json
-from pipelines.lock import held
+from pipelines.lock import MARK, held, is_executing, open_lock
 from pipelines.log import Step, find_error, read_steps
 
 ENVIRONMENT = {
@@ -34,8 +38,19 @@ def wants_search(model: Model, champion: Version | None, now: datetime) -> bool:
     return champion is None or (now - champion.searched_at).days >= model.spec.training.search.every_days
 
 
-def prepare(settings: Settings, model: Model, now: datetime, wall_clock: datetime, *, search: bool | None = None) -> str:
-    """Make a run's folder with its parameters and its row in the ledger; returns the run's id.
+def prepare(
+    settings: Settings,
+    model: Model,
+    now: datetime,
+    wall_clock: datetime,
+    *,
+    search: bool | None = None,
+    key: str | None = None,
+    decision: int | None = None,
+    barred: Sequence[tuple[datetime, datetime]] = (),
+    run_id: str | None = None,
+) -> str:
+    """Make the folder of a training with its parameters, and its row in the ledger; returns the run's id.
 
     Args:
         settings: where things are.
@@ -43,60 +58,181 @@ def prepare(settings: Settings, model: Model, now: datetime, wall_clock: datetim
         now: the time at which the run takes place.
         wall_clock: the real time.
         search: whether to search among the candidates; by default as the spec's schedule says.
+        key: key of the claim that it carries out, which is intended already; without one a person asks for it, and this makes the
+            decision and its claim.
+        decision: number of the decision that it carries out.
+        barred: times [from, until) whose requests do not train.
+        run_id: a fresh id; made here when absent.
 
     Raises:
-        PlatformError: the folder cannot be written, or the ledger is locked.
+        PlatformError: the folder cannot be written, the ledger is locked, or another run of the model is in flight.
     """
-    ledger = Ledger.open(settings.ledger)
-    champion = ledger.champion(model.name)
-    searching = wants_search(model, champion, now) if search is None or champion is None else search
-    run_id = f"{model.name}-{wall_clock:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    run_id = run_id or new_id(model.name, wall_clock)
+    with Ledger.open(settings.ledger) as ledger:
+        champion = ledger.champion(model.name)
+        searching = wants_search(model, champion, now) if search is None or champion is None else search
+        if key is None:
+            key, decision = ask(settings, ledger, model.name, run_id, now)
     parameters = {
         "spec": to_json(model),
         "run_id": run_id,
+        "key": key,
         "now": now.isoformat(),
         "wall_clock": wall_clock.isoformat(),
         "recipe": "" if searching or champion is None else champion.recipe.model_dump_json(),
         "champion": "" if champion is None else champion.digest,
+        "barred": json.dumps([[start.isoformat(), end.isoformat()] for start, end in barred]),
     }
+    return _prepare(settings, model, "search" if searching else "refit", parameters, wall_clock, decision)
+
+
+def prepare_monitoring(
+    settings: Settings, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str | None = None
+) -> str:
+    """Make the folder of a monitoring run with its parameters, and its row in the ledger; returns the run's id.
+
+    Args:
+        settings: where things are.
+        model: the spec, as it is now.
+        now: the time at which the run takes place: windows that have closed by then are looked at.
+        wall_clock: the real time.
+        key: key of the claim that it carries out, which is intended already.
+        run_id: a fresh id; made here when absent.
+
+    Raises:
+        PlatformError: the folder cannot be written, or the ledger is locked.
+    """
+    run_id = run_id or new_id(model.name, wall_clock)
+    parameters = {"spec": to_json(model), "run_id": run_id, "key": key, "now": now.isoformat()}
+    return _prepare(settings, model, "monitor", parameters, wall_clock, None)
+
+
+def new_id(model: str, wall_clock: datetime) -> str:
+    """A fresh id: no run is ever submitted under the id of another."""
+    return f"{model}-{wall_clock:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def ask(settings: Settings, ledger: Ledger, model: str, run_id: str, now: datetime) -> tuple[str, int]:
+    """A person's request for a training is a decision like any other; returns the key of its claim and its number.
+
+    A claim of a person's earlier run that no process executes is given up: to ask again is to say so.
+
+    Raises:
+        PlatformError: another run of the model is in flight.
+    """
+    key = f"{model}/manual/{run_id}"
+    for claim in ledger.open_claims(model):
+        if not claim.key.startswith(f"{model}/manual/") or is_executing(settings, claim.owner):
+            raise PlatformError(
+                f"{model}: run {claim.owner} is in flight for {claim.key}; wait for its end (`perennial logs {claim.owner}`)"
+            )
+        ledger.end_claim(claim.key, state="failed", now=now)
+        if claim.decision is not None:
+            said = "given up: it was killed, and a person asked again"
+            ledger.move_decision(model, claim.decision, before="acting", after="failed", outcome=said)
+    asked = Fact(name="request", value=None, limit=None, sentence="A person asked for a training.")
+    sentence, otherwise = "Train again: a person asked for it.", "Nobody asking."
+    draft = DecisionDraft(kind="retrain", reason="manual", sentence=sentence, otherwise=otherwise, facts=(asked,))
+    decision, _ = ledger.add_decision(model, cause=key, now=now, draft=draft, state="acting")
+    if ledger.intend(key, model=model, owner=run_id, decision=decision.number, now=now) is None:
+        said = "not begun: another run was started at the same moment"
+        ledger.move_decision(model, decision.number, before="acting", after="failed", outcome=said)
+        raise PlatformError(f"{model}: another run was started at the same moment; `perennial runs {model}` shows it")
+    return key, decision.number
+
+
+def _prepare(
+    settings: Settings, model: Model, mode: Mode, parameters: dict[str, str], wall_clock: datetime, decision: int | None
+) -> str:
+    run_id = parameters["run_id"]
     folder = settings.runs / run_id
     try:
         folder.mkdir(parents=True)
         (folder / "parameters.json").write_text(json.dumps(parameters, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise PlatformError(f"{folder}: cannot be written ({error.strerror}); give PERENNIAL_STATE a folder that can") from error
-    mode: Mode = "search" if searching else "refit"
-    ledger.start_run(
-        run_id=run_id, model=model.name, mode=mode, started=wall_clock, now=now, spec=digest(model), folder=str(folder)
-    )
+    with Ledger.open(settings.ledger) as ledger:
+        ledger.start_run(
+            run_id=run_id,
+            model=model.name,
+            mode=mode,
+            started=wall_clock,
+            now=datetime.fromisoformat(parameters["now"]),
+            spec=digest(model),
+            folder=str(folder),
+            claim=parameters["key"],
+            decision=decision,
+        )
     return run_id
 
 
 def start(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
-    """Start a prepared run in a process group of its own; what it prints goes to its `log.txt`."""
-    environment = {**os.environ, **settings.to_environment(), **ENVIRONMENT}
-    with (settings.runs / run_id / "log.txt").open("ab") as log:
-        command = [sys.executable, "-m", "pipelines.run", run_id]
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+    """Start a prepared run in a process group of its own; what it prints goes to its `log.txt`.
+
+    The new process is born with the run's lock: at no moment does a started run look like a dead one.
+
+    Raises:
+        NotFoundError: no such run was prepared.
+        PlatformError: another process executes it.
+    """
+    if not (settings.runs / run_id / "parameters.json").exists():
+        raise NotFoundError(f"{settings.runs / run_id}: no run of this name was prepared; `perennial runs` lists them")
+    environment = {**os.environ, **settings.to_environment(), **ENVIRONMENT, MARK: run_id}
+    with open_lock(settings, run_id) as lock, (settings.runs / run_id / "log.txt").open("ab") as log:
+        command = [sys.executable, "-m", "pipelines.run", run_id, "--lock", str(lock.fileno())]
+        return subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            pass_fds=(lock.fileno(),),
+        )
+
+
+RunState = Literal["executing", "ended", "dead", "unknown"]
+
+
+def state(settings: Settings, ledger: Ledger, run_id: str) -> RunState:
+    """How a run stands: `unknown` when it was never prepared, `dead` when no process executes it and it has no end.
+
+    The ledger is asked after the lock: a run that ends between the two questions has ended.
+    """
+    executing = is_executing(settings, run_id)
+    try:
+        run = ledger.run(run_id)
+    except NotFoundError:
+        return "unknown"
+    if executing:
+        return "executing"
+    return "dead" if run.state == "running" else "ended"
 
 
 def follow(settings: Settings, run_id: str, process: subprocess.Popen[bytes]) -> Iterator[Step]:
     """Every change of a step's state until the process has ended."""
+    return read_steps(lines_of(settings, run_id, process))
+
+
+def lines_of(settings: Settings, run_id: str, process: subprocess.Popen[bytes], begin: int = 0) -> Iterator[str]:
+    """Whole lines of a log that is still written, until the process has ended.
+
+    Args:
+        settings: where things are.
+        run_id: the run.
+        process: the one that executes it.
+        begin: byte of the log to begin at.
+    """
     with (settings.runs / run_id / "log.txt").open(encoding="utf-8", errors="replace") as log:
-        yield from read_steps(_lines(log, process))
-
-
-def _lines(log: IO[str], process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """Whole lines of a log that is still written, until the process has ended."""
-    rest = ""
-    while True:
-        ended = process.poll() is not None
-        rest += log.read()
-        *lines, rest = rest.split("\n")
-        yield from lines
-        if ended:
-            return
-        time.sleep(0.1)
+        log.seek(begin)
+        rest = ""
+        while True:
+            ended = process.poll() is not None
+            rest += log.read()
+            *lines, rest = rest.split("\n")
+            yield from lines
+            if ended:
+                return
+            time.sleep(0.1)
 
 
 def log_lines(settings: Settings, run_id: str) -> list[str]:
@@ -111,23 +247,24 @@ def log_lines(settings: Settings, run_id: str) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None]) -> int:
+def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None], lock: IO[str]) -> int:
     """Execute a prepared run while holding its lock; returns the exit code.
 
     An error of a step ends in the ledger with its message, never in a trace for the user to read.
 
-    Raises:
-        NotFoundError: no such run was prepared.
-        PlatformError: another process executes it.
+    Args:
+        settings: where things are.
+        run_id: the run.
+        execute: does it.
+        lock: the run's lock, locked.
     """
     folder = settings.runs / run_id
-    if not (folder / "parameters.json").exists():
-        raise NotFoundError(f"{folder}: no run of this name was prepared; `perennial runs` lists them")
-    with held(settings, run_id), Ledger.open(settings.ledger) as ledger:
+    with held(lock, run_id), Ledger.open(settings.ledger) as ledger:
+        printed = len(log_lines(settings, run_id))
         try:
             execute(folder, json.loads((folder / "parameters.json").read_text(encoding="utf-8")))
         except Exception as raised:  # whatever ended the run is its result, and the ledger must say so
-            error = find_error(log_lines(settings, run_id)) or PerennialError(str(raised))
+            error = find_error(log_lines(settings, run_id)[printed:]) or PerennialError(str(raised))
             ledger.fail_run(run_id, finished=datetime.now(UTC), reason=f"{type(error).__name__}: {error}")
             return error.exit_code
     return 0

@@ -20,8 +20,10 @@ OVER = ("done", "failed")
 class Claims(Transactions):
     """What is kept of claims and leases."""
 
-    def intend(self, key: str, *, model: str, owner: str, decision: int | None, now: datetime) -> Claim:
-        """The claim exists, before anything is done about it. Intended again, the first owner stays.
+    def intend(self, key: str, *, model: str, owner: str, decision: int | None, now: datetime) -> Claim | None:
+        """The claim exists, before anything is done about it; none while another claim of the model is open: one at a time.
+
+        Intended again, the first owner stays.
 
         Args:
             key: what is claimed.
@@ -31,7 +33,10 @@ class Claims(Transactions):
             now: UTC.
         """
         values = {"key": key, "model": model, "owner": owner, "decision": decision, "moved": now}
+        other = select(claims.c.key).where((claims.c.model == model) & (claims.c.key != key) & claims.c.state.not_in(OVER))
         with suppress(IntegrityError), self._write() as connection:
+            if connection.scalar(other.limit(1)) is not None:
+                return None
             connection.execute(insert(claims).values(**values, token=0, state="intended", starts=0))
         return self.claim(key)
 

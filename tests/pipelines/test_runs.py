@@ -58,10 +58,12 @@ def test_a_run_that_breaks_is_failed_with_the_step_s_own_error(settings: Setting
 
     def execute(folder: Path, parameters: dict[str, str]) -> None:
         assert lock.is_executing(settings, run_id)
-        log.write_text("    perennial.errors.DataError: pair.parquet: empty\n")
+        with log.open("a") as more:
+            more.write("    perennial.errors.DataError: pair.parquet: empty\n")
         raise RuntimeError("a task failed")
 
-    assert runs.execute_locked(settings, run_id, execute) == 2
+    log.write_text("    perennial.errors.PlatformError: of an earlier start\n")
+    assert runs.execute_locked(settings, run_id, execute, lock.open_lock(settings, run_id)) == 2
     with Ledger.open(settings.ledger) as ledger:
         run = ledger.run(run_id)
     assert (run.state, run.reason) == ("failed", "DataError: pair.parquet: empty")
@@ -69,10 +71,33 @@ def test_a_run_that_breaks_is_failed_with_the_step_s_own_error(settings: Setting
 
 def test_a_run_is_executed_by_one_process(settings: Settings) -> None:
     run_id = runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), MOMENT, MOMENT)
-    with lock.held(settings, run_id), pytest.raises(PlatformError, match="another process"):
-        runs.execute_locked(settings, run_id, lambda _folder, _parameters: None)
+    with lock.held(lock.open_lock(settings, run_id), run_id), pytest.raises(PlatformError, match="another process"):
+        runs.start(settings, run_id)
 
 
 def test_a_run_that_nobody_prepared_is_not_found(settings: Settings) -> None:
     with pytest.raises(NotFoundError, match="perennial runs"):
-        runs.execute_locked(settings, "nothing", lambda _folder, _parameters: None)
+        runs.start(settings, "nothing")
+
+
+def test_one_run_of_a_model_is_in_flight(settings: Settings) -> None:
+    model = read(settings.models / f"{NAME}.yaml")
+    first = runs.prepare(settings, model, MOMENT, MOMENT)
+    with lock.held(lock.open_lock(settings, first), first), pytest.raises(PlatformError, match=f"run {first} is in flight"):
+        runs.prepare(settings, model, MOMENT, MOMENT)
+    second = runs.prepare(settings, model, MOMENT, MOMENT)
+    with Ledger.open(settings.ledger) as ledger:
+        assert [claim.owner for claim in ledger.open_claims(NAME)] == [second], "the first, which nobody executes, is given up"
+        newest, older = ledger.decisions(NAME)
+    assert (older.state, newest.state, newest.reason) == ("failed", "acting", "manual")
+
+
+def test_a_run_is_unknown_then_dead_then_ended(settings: Settings) -> None:
+    with Ledger.open(settings.ledger) as ledger:
+        assert runs.state(settings, ledger, "churn-1") == "unknown"
+        run_id = runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), MOMENT, MOMENT)
+        assert runs.state(settings, ledger, run_id) == "dead"
+        with lock.held(lock.open_lock(settings, run_id), run_id):
+            assert runs.state(settings, ledger, run_id) == "executing"
+        ledger.fail_run(run_id, finished=MOMENT, reason="DataError: empty")
+        assert runs.state(settings, ledger, run_id) == "ended"

@@ -89,7 +89,10 @@ def test_an_incident_is_opened_once_reaches_on_and_closes_for_good(ledger: Ledge
 
 def test_a_claim_has_one_owner_and_a_new_token_at_each_take(ledger: Ledger) -> None:
     claim = ledger.intend("churn/train/1/1", model="churn", owner="run-1", decision=1, now=NOW)
+    assert claim is not None
     assert ledger.intend("churn/train/1/1", model="churn", owner="run-2", decision=1, now=NOW) == claim
+    assert ledger.intend("churn/monitor/x", model="churn", owner="run-3", decision=None, now=NOW) is None, "one at a time"
+    assert ledger.intend("other/monitor/x", model="other", owner="run-4", decision=None, now=NOW) is not None
     assert ledger.take(claim.key, "run-2", NOW) is None
     ledger.submitted(claim, NOW)
     taken, again = ledger.take(claim.key, "run-1", NOW), ledger.take(claim.key, "run-1", NOW)
@@ -104,6 +107,7 @@ def test_a_claim_has_one_owner_and_a_new_token_at_each_take(ledger: Ledger) -> N
     ledger.end_claim(claim.key, state="done", now=NOW)
     assert ledger.take(claim.key, "run-2", NOW) is None
     assert ledger.open_claims("churn") == ()
+    assert ledger.intend("churn/monitor/x", model="churn", owner="run-3", decision=None, now=NOW) is not None
     with pytest.raises(NotFoundError, match="no claim 'x'"):
         ledger.take("x", "run-1", NOW)
 
