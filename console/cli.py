@@ -2,9 +2,10 @@
 
 import sys
 from datetime import datetime
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from perennial.errors import GATES_NOT_PASSED, PerennialError, SpecError
 
@@ -22,6 +23,23 @@ features = typer.Typer(
     help="Feast features: write the definitions to the registry, values to the online store.", no_args_is_help=True
 )
 app.add_typer(features, name="features")
+
+
+class Listing(TyperGroup):
+    """A group that lists when no command of it is named: `perennial decisions churn` is `perennial decisions list churn`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # the class that typer passes here has no public name
+        """The arguments, with the command `list` where none is named."""
+        named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
+decisions = typer.Typer(
+    help="What was decided about the models, and what a person does about it. "
+    "Without a command it lists: perennial decisions churn",
+    cls=Listing,
+)
+app.add_typer(decisions, name="decisions")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model: models/MODEL.yaml.")]
@@ -212,6 +230,59 @@ def report(
     from perennial.settings import Settings
 
     show_report(Settings.from_environment(), name, json)
+
+
+@decisions.command("list", epilog="Example: perennial decisions list churn --limit 5")
+def decisions_list(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this model's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the decisions, newest first, with why and what came of each; then the incidents that are open."""
+    from console.decisions import show_decisions
+    from perennial.settings import Settings
+
+    show_decisions(Settings.from_environment(), model, limit, json)
+
+
+@decisions.command("close", epilog="Example: perennial decisions close churn --reason 'the sensor was changed'")
+def decisions_close(
+    model: ModelName,
+    incident: Annotated[int | None, typer.Argument(metavar="[INCIDENT]", help="Its number; the only open one if absent.")] = None,
+    reason: Annotated[str, typer.Option(help="Why it is over, in one sentence; it is kept.")] = "",
+    json: Json = False,
+) -> None:
+    """Close an incident: trainings are held no more. The requests that it bars still do not train."""
+    from console.decisions import close
+    from perennial.settings import Settings
+
+    if not reason.strip():
+        raise SpecError("--reason is missing; allowed: one sentence that says why the incident is over")
+    close(Settings.from_environment(), model, incident, reason.strip(), wall_clock(), json)
+
+
+@decisions.command("accept", epilog="Example: perennial decisions accept churn 4")
+def decisions_accept(
+    model: ModelName, number: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the decision.")], json: Json = False
+) -> None:
+    """Accept a decision that waits for a person (an advisory policy): the controller carries it out."""
+    from console.decisions import accept
+    from perennial.settings import Settings
+
+    accept(Settings.from_environment(), model, number, json)
+
+
+@app.command(epilog="Example: perennial explain churn")
+def explain(
+    model: ModelName,
+    number: Annotated[int | None, typer.Argument(metavar="[NUMBER]", help="Number of the decision; the last if absent.")] = None,
+    json: Json = False,
+) -> None:
+    """Say in 15 lines what was decided last, on what it rests, what would have changed it and what came of it."""
+    from console.decisions import explain as explain_decision
+    from perennial.settings import Settings
+
+    explain_decision(Settings.from_environment(), model, number, json)
 
 
 @app.command(epilog="Example: perennial status")

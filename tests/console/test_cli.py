@@ -26,8 +26,8 @@ HEAVY = (
 )
 """What `--help` and `status` must not import: each costs a tenth of a second to seconds."""
 
-GROUPS = {"features": ("apply", "materialize", "parity")}
-COMMANDS = ("validate", "train", "serve", "rollback", "models", "card", "runs", "logs", "report", "status")
+GROUPS = {"features": ("apply", "materialize", "parity"), "decisions": ("list", "close", "accept")}
+COMMANDS = ("validate", "train", "serve", "rollback", "models", "card", "runs", "logs", "report", "status", "explain")
 CALLS = [(name,) for name in COMMANDS] + [(group, name) for group, names in GROUPS.items() for name in names]
 
 

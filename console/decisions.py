@@ -1,0 +1,123 @@
+"""`perennial decisions` and `explain`: what was decided about a model, why, and what a person can do about it."""
+
+from datetime import datetime
+
+from console.explanation import explanation, incident_of, incident_state, kind_of, outcome_of
+from console.output import console, minute, print_json, table
+from perennial.decision import Decision, Incident
+from perennial.errors import NotFoundError
+from perennial.ledger import Ledger
+from perennial.settings import Settings
+
+
+def models_of(settings: Settings, ledger: Ledger) -> list[str]:
+    """Every model that has a spec or was ever trained, by name."""
+    return sorted({path.stem for path in settings.models.glob("*.yaml")} | set(ledger.models()))
+
+
+def show_decisions(settings: Settings, model: str | None, limit: int, json: bool) -> None:
+    """Print the newest decisions, of one model or of all, and every open incident."""
+    with Ledger.open(settings.ledger) as ledger:
+        names = models_of(settings, ledger) if model is None else [known(settings, ledger, model)]
+        found = [decision for name in names for decision in ledger.decisions(name, limit)]
+        incidents = [incident for name in names for incident in ledger.incidents(name, only_open=True)]
+    newest = sorted(found, key=lambda decision: (decision.made, decision.number), reverse=True)[:limit]
+    if json:
+        shown = {"decisions": [decision.model_dump(mode="json") for decision in newest]}
+        print_json(shown | {"open incidents": [incident.model_dump(mode="json") for incident in incidents]})
+        return
+    out = console()
+    if not newest:
+        out.print("No decision yet: one is made by each monitoring run. `perennial status` says when the next is due.")
+    else:
+        columns = ("model", "number", "made", "decision", "state", "why", "what came of it")
+        rows = [
+            (one.model, str(one.number), minute(one.made), kind_of(one), one.state, one.sentence, outcome_of(one))
+            for one in newest
+        ]
+        out.print(table("Decisions", columns, rows, numbers=("number",)))
+    for incident in incidents:
+        out.print(f"{incident.model}, incident {incident.number}: {incident_state(incident)}\n  {incident.seen}", soft_wrap=True)
+
+
+def known(settings: Settings, ledger: Ledger, model: str) -> str:
+    """The model's name, if there is such a model.
+
+    Raises:
+        NotFoundError: it has neither a spec nor a run.
+    """
+    names = models_of(settings, ledger)
+    if model not in names:
+        raise NotFoundError(f"no model {model!r} in {settings.models} or the ledger; there are: {', '.join(names) or 'none'}")
+    return model
+
+
+def explain(settings: Settings, model: str, number: int | None, json: bool) -> None:
+    """Print a decision in at most 15 lines: the newest, or the one with this number.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        known(settings, ledger, model)
+        newest = next(iter(ledger.decisions(model, limit=1)), None)
+        decision = newest if number is None else ledger.decision(model, number)
+        if decision is None:
+            raise NotFoundError(
+                f"{model}: nothing was decided yet; `perennial monitor {model}` looks at the windows that are due"
+            )
+        incident = incident_of(decision, ledger.incidents(model))
+    if json:
+        stored = None if incident is None else incident.model_dump(mode="json")
+        print_json({"decision": decision.model_dump(mode="json"), "incident": stored})
+    else:
+        console().print("\n".join(explanation(decision, incident)), soft_wrap=True, markup=False)
+
+
+def close(settings: Settings, model: str, number: int | None, reason: str, now: datetime, json: bool) -> Incident:
+    """Close an incident, for a reason that is kept; without a number the only one that is open.
+
+    Raises:
+        NotFoundError: there is no such open incident, or several are open and no number says which.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        known(settings, ledger, model)
+        of_model = {incident.number: incident for incident in ledger.incidents(model)}
+        still = sorted(number for number, incident in of_model.items() if incident.closed is None)
+        if number is None and len(still) == 1:
+            number = still[0]
+        if number not in still:
+            shown = ", ".join(map(str, still)) or "none"
+            before = of_model.get(number) if number is not None else None
+            said = f"; it was {incident_state(before)}" if before is not None else ""
+            which = "no number was given" if number is None else f"incident {number} is not open{said}"
+            raise NotFoundError(f"{model}: {which}; open incidents: {shown}")
+        closed = ledger.close_incident(model, number, now=now, closing=f"a person closed it: {reason}")
+    if json:
+        print_json(closed.model_dump(mode="json"))
+    else:
+        barred = f"requests of {closed.barred_from:%Y-%m-%d} to {closed.barred_until:%Y-%m-%d} still do not train"
+        console().print(f"{model}: incident {closed.number} is closed; {barred}", soft_wrap=True)
+    return closed
+
+
+def accept(settings: Settings, model: str, number: int, json: bool) -> Decision:
+    """A decision that waited for a person is open: the controller carries it out.
+
+    Raises:
+        NotFoundError: there is no such decision, or it does not wait for a person.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        known(settings, ledger, model)
+        before = ledger.decision(model, number)
+        if before.state != "waits for a person":
+            waiting = [str(one.number) for one in ledger.decisions(model) if one.state == "waits for a person"]
+            raise NotFoundError(
+                f"{model}: decision {number} is {before.state}; decisions that wait for a person: {', '.join(waiting) or 'none'}"
+            )
+        after = ledger.move_decision(model, number, before="waits for a person", after="open")
+    if json:
+        print_json(after.model_dump(mode="json"))
+    else:
+        console().print(f"{model}: decision {number} is {after.state}. {outcome_of(after)}", soft_wrap=True)
+    return after
