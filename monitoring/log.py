@@ -5,6 +5,7 @@ How segments are written and framed stands in `perennial.prediction_log`. What t
 
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from perennial.errors import DataError, PlatformError
+from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.prediction_log import Segment, read_segment, seal_left
 from perennial.prediction_log.rows import OBSERVED_AT, Value, flat
-from perennial.prediction_log.segment import SEALED
+from perennial.prediction_log.segment import OPEN, SEALED
 from perennial.record import Record
 
 INFO = b"perennial.segment"
@@ -177,8 +178,23 @@ def gaps(segments: Iterable[SegmentInfo]) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def load(into: Path, start: datetime | None = None, end: datetime | None = None) -> pd.DataFrame:
+def unfinished(log: Path) -> list[Segment]:
+    """The segments that living processes are writing, as far as they are written; one that is finished meanwhile is left out."""
+    found = []
+    for path in sorted(log.glob(f"*{OPEN}")):
+        with suppress(NotFoundError):
+            found.append(read_segment(path))
+    return found
+
+
+def load(into: Path, start: datetime | None = None, end: datetime | None = None, growing: Iterable[Segment] = ()) -> pd.DataFrame:
     """The collected rows of requests in [start, end), in the order of their times.
+
+    Args:
+        into: folder of the tables.
+        start: earliest time; any when None.
+        end: the time after the latest; any when None.
+        growing: segments that are not collected yet and are read besides.
 
     Columns: `prediction_id`, `boot_id`, `sequence`, `time` (UTC), `version`, `probability`, `decision`, then `keys.<name>`,
     `fields.<name>`, `features.<name>`, `observed_at.<view>` (UTC) and `stale.<view>`; null where a row has none.
@@ -194,6 +210,7 @@ def load(into: Path, start: datetime | None = None, end: datetime | None = None)
             continue
         if (low is None or segment.end >= low) and (high is None or segment.start < high):
             tables.append(pyarrow.parquet.read_table(into / f"{segment.name}.parquet"))
+    tables += [table_of(segment) for segment in growing]
     if not tables:
         tables.append(pa.schema(PLAIN.items()).empty_table())
     try:
@@ -223,8 +240,13 @@ def table_of(segment: Segment) -> pa.Table:
     for name, column in columns.items():
         column += [None] * (len(segment.rows) - len(column))
         arrays[name] = _array(name, column)
+    return pa.table(arrays).replace_schema_metadata({INFO: info_of(segment).model_dump_json().encode()})
+
+
+def info_of(segment: Segment) -> SegmentInfo:
+    """What is known of a segment."""
     times = [row.time for row in segment.rows]
-    info = SegmentInfo(
+    return SegmentInfo(
         name=segment.path.stem,
         boot_id=segment.boot_id,
         first_sequence=segment.first_sequence,
@@ -237,7 +259,6 @@ def table_of(segment: Segment) -> pa.Table:
         digest=None if segment.seal is None else segment.seal.digest,
         damage=segment.damage,
     )
-    return pa.table(arrays).replace_schema_metadata({INFO: info.model_dump_json().encode()})
 
 
 def _array(name: str, values: Sequence[Value]) -> pa.Array:

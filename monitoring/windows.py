@@ -1,0 +1,322 @@
+"""Windows of the prediction log: which are due, and what each holds. What it means is asked in `drift` and `performance`.
+
+The first answer to a request counts; the others are counted as repeated. Labels count as they were known when the window matured:
+what arrives or changes later is shown elsewhere and decides nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+
+from monitoring.log import SegmentInfo, Span, collect, info_of, load, unfinished
+from monitoring.statistics import Values
+from perennial.errors import DataError, NotFoundError
+from perennial.prediction_log import Segment
+from perennial.prediction_log.rows import FEATURES, FIELDS
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.window import Window, WindowRecord, windows
+
+TIME = "event_timestamp"
+BEFORE = 4
+"""Windows that a step is measured against."""
+PROBABILITY = "probability"
+
+
+@dataclass(frozen=True)
+class Due:
+    """What a monitoring run has to do."""
+
+    closed: tuple[Window, ...]
+    """Closed windows without a record, oldest first."""
+    matured: tuple[Window, ...]
+    """Matured windows whose performance is not recorded, oldest first; some of them may be in `closed`."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.closed or self.matured)
+
+
+@dataclass(frozen=True)
+class LoggedWindow:
+    """What the log holds of a window."""
+
+    window: Window
+    frame: pd.DataFrame
+    """First answers in the order of their times, as `monitoring.log.load` gives them."""
+    repeated: int
+    """Rows whose request had been answered before."""
+    lost: int
+    """Rows that are known to be missing from this time."""
+    damaged: tuple[str, ...]
+    """Segments of this time that could be read in part only."""
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether rows of this time are missing."""
+        return self.lost > 0 or bool(self.damaged)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Rows by the digest of the version that answered, most first."""
+        return {str(version): int(rows) for version, rows in self.frame["version"].value_counts().items()}
+
+    def values(self, name: str, is_text: bool) -> Values | None:
+        """The values of a feature, a request-time field or `probability`; None when the log has no such column.
+
+        Args:
+            name: of the column.
+            is_text: whether it holds texts.
+        """
+        found = column_of(self.frame, name)
+        return None if found is None else as_values(self.frame[found], is_text)
+
+
+def column_of(frame: pd.DataFrame, name: str) -> str | None:
+    """The log's column of a feature, a request-time field or `probability`.
+
+    >>> column_of(pd.DataFrame(columns=["fields.hour"]), "hour"), column_of(pd.DataFrame(), "hour")
+    ('fields.hour', None)
+    """
+    candidates = (PROBABILITY,) if name == PROBABILITY else (FEATURES + name, FIELDS + name)
+    return next((column for column in candidates if column in frame), None)
+
+
+def as_values(series: "pd.Series[float] | pd.Series[str]", is_text: bool) -> Values:
+    """A column of the log as the statistics read it; what is no number in a column of numbers counts as missing."""
+    if is_text:
+        return np.array(series.where(series.notna(), None), dtype=object)
+    if series.dtype == object:
+        series = pd.to_numeric(series.map(lambda value: value if not isinstance(value, bool) else float(value)), errors="coerce")
+    return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+
+
+def collected(settings: Settings, model: str) -> Path:
+    """Folder of a model's log as tables."""
+    return Path(f"{settings.prediction_log(model)}-parquet")
+
+
+def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: datetime) -> Due:
+    """What a monitoring run has to do at `now`.
+
+    Args:
+        settings: where the log is.
+        model: the spec.
+        records: every window that the ledger knows.
+        now: UTC.
+
+    Raises:
+        PlatformError: the log cannot be read or its tables not written.
+    """
+    begins = [found.start for found in Log.segments_of(settings, model.name, now)[0] if found.start is not None]
+    return due_of(datetime.fromtimestamp(min(begins), UTC), model, records, now) if begins else Due((), ())
+
+
+def due_of(first: datetime, model: Model, records: Iterable[WindowRecord], now: datetime) -> Due:
+    """What has to be done, when the first prediction was logged at `first`."""
+    known = {record.start: record for record in records}
+    closed = tuple(windows(first, now, model.spec.monitoring.window_days))
+    hours = model.spec.label.maturity_hours
+    return Due(
+        tuple(window for window in closed if window.start not in known),
+        tuple(
+            window
+            for window in closed
+            if window.is_matured(now, hours) and (window.start not in known or known[window.start].performance is None)
+        ),
+    )
+
+
+class Log:
+    """The rows of a stretch of the log, to be cut into windows."""
+
+    def __init__(self, frame: pd.DataFrame, segments: Sequence[SegmentInfo], id_column: str) -> None:
+        """The rows with their repetitions known.
+
+        Args:
+            frame: as `monitoring.log.load` gives it.
+            segments: everything that is known of the log's segments.
+            id_column: name of the request's id; empty when requests have none.
+        """
+        self.id_column = FIELDS + id_column
+        identifier = frame[self.id_column] if id_column and self.id_column in frame else None
+        repeated = pd.Series(False, index=frame.index) if identifier is None else identifier.duplicated() & identifier.notna()
+        self._frame, self._repeated, self._segments = frame, repeated, segments
+
+    @classmethod
+    def segments_of(cls, settings: Settings, model: str, now: datetime) -> tuple[tuple[SegmentInfo, ...], list[Segment]]:
+        """Everything that is known of a model's segments, and those that are still being written, as far as they are.
+
+        A serving process keeps its newest minute open; the rows of a closed window may be in it. What it holds is read first, so
+        that a segment that is finished meanwhile is found finished.
+        """
+        log = settings.prediction_log(model)
+        if not log.exists():
+            return (), []
+        growing = unfinished(log)
+        finished = collect(log, collected(settings, model), now).segments
+        names = {segment.name for segment in finished}
+        growing = [segment for segment in growing if segment.path.stem not in names]
+        known = [*finished, *(info_of(segment) for segment in growing)]
+        return tuple(sorted(known, key=lambda segment: (segment.boot_id, segment.first_sequence))), growing
+
+    @classmethod
+    def read(cls, settings: Settings, model: Model, wanted: Sequence[Window], now: datetime) -> "Log":
+        """The rows of the wanted windows and of the four before the first.
+
+        Repetitions are seen within these, not beyond.
+
+        Raises:
+            DataError: a column has texts in one segment and numbers in another.
+            PlatformError: the log cannot be read or its tables not written.
+        """
+        first = min(wanted, key=lambda window: window.start)
+        start = first.start - BEFORE * (first.end - first.start)
+        known, growing = cls.segments_of(settings, model.name, now)
+        frame = load(collected(settings, model.name), start, max(window.end for window in wanted), growing)
+        return cls(frame, known, model.spec.requests.id)
+
+    def window(self, window: Window) -> LoggedWindow:
+        """What the log holds of a window."""
+        inside = (self._frame["time"] >= window.start) & (self._frame["time"] < window.end)
+        lost, damaged = missing_in(self._segments, window)
+        return LoggedWindow(
+            window=window,
+            frame=self._frame[inside & ~self._repeated].reset_index(drop=True),
+            repeated=int((inside & self._repeated).sum()),
+            lost=lost,
+            damaged=damaged,
+        )
+
+    def before(self, window: Window) -> tuple[LoggedWindow, ...]:
+        """The four windows before one, newest first."""
+        length = window.end - window.start
+        return tuple(
+            self.window(Window(start=window.start - back * length, end=window.end - back * length))
+            for back in range(1, BEFORE + 1)
+        )
+
+
+def missing_in(segments: Sequence[SegmentInfo], window: Window) -> tuple[int, tuple[str, ...]]:
+    """Rows that are missing from a window's time, and the names of its damaged segments.
+
+    A row that is missing has no time. It lies between the last that was read before it and the first after it in its process; a
+    gap counts in every window that this stretch touches. Of a process without a single row nothing is known.
+
+    Args:
+        segments: everything that is known, sorted by process and sequence.
+        window: the time.
+    """
+    low, high = window.start.timestamp(), window.end.timestamp()
+    lost, damaged = 0, []
+    for place, segment in enumerate(segments):
+        before = _neighbour(segments, place, -1)
+        after = _neighbour(segments, place, +1)
+        begin = segment.start if segment.start is not None else before
+        end = segment.end if segment.end is not None else after
+        if segment.damage is not None and _touches(begin, after if after is not None else end, low, high):
+            damaged.append(segment.name)
+        if segment.missing and _touches(begin, end, low, high):
+            lost += sum(span.rows for span in segment.missing)
+        gap = _gap_before(segments, place)
+        if gap is not None and _touches(before, begin, low, high):
+            lost += gap.rows
+        tail = _tail(segments, place)
+        if tail is not None and _touches(end, end, low, high):
+            lost += tail.rows
+    return lost, tuple(damaged)
+
+
+def _same(segments: Sequence[SegmentInfo], one: int, other: int) -> bool:
+    return 0 <= other < len(segments) and segments[one].boot_id == segments[other].boot_id
+
+
+def _neighbour(segments: Sequence[SegmentInfo], place: int, step: int) -> float | None:
+    """The nearest time that is known of the same process, before a segment or after it."""
+    other = place + step
+    while _same(segments, place, other):
+        time = segments[other].end if step < 0 else segments[other].start
+        if time is not None:
+            return time
+        other += step
+    return None
+
+
+def _end(segment: SegmentInfo) -> int:
+    """The sequence after the last that the segment accounts for."""
+    return segment.first_sequence + segment.rows + sum(span.rows for span in segment.missing)
+
+
+def _gap_before(segments: Sequence[SegmentInfo], place: int) -> Span | None:
+    segment = segments[place]
+    known = _end(segments[place - 1]) if _same(segments, place, place - 1) else 0
+    if segment.first_sequence <= known:
+        return None
+    return Span(boot_id=segment.boot_id, first=known, end=segment.first_sequence)
+
+
+def _tail(segments: Sequence[SegmentInfo], place: int) -> Span | None:
+    """What a process's last segment says it lost at its end."""
+    segment = segments[place]
+    if _same(segments, place, place + 1) or segment.next_sequence <= _end(segment):
+        return None
+    return Span(boot_id=segment.boot_id, first=_end(segment), end=segment.next_sequence)
+
+
+def _touches(begin: float | None, end: float | None, low: float, high: float) -> bool:
+    """Whether [begin, end] has a moment in [low, high); an unknown end of it is the other one."""
+    first, last = begin if begin is not None else end, end if end is not None else begin
+    return first is not None and last is not None and first < high and last >= low
+
+
+def labels_by(settings: Settings, model: Model, start: datetime, until: datetime) -> pd.DataFrame:
+    """The first label of each request, of those that were published from `start` to `until`, both inclusive.
+
+    Columns: the id, `label` (bool), `event_timestamp`.
+
+    Raises:
+        NotFoundError: there is no source of labels.
+        DataError: it lacks a column.
+    """
+    spec, path = model.spec, settings.sources / f"{model.spec.label.source}.parquet"
+    names = [spec.requests.id, TIME, spec.label.column]
+    bounds = [(TIME, ">=", pd.Timestamp(start)), (TIME, "<=", pd.Timestamp(until))]
+    try:
+        table = pyarrow.parquet.read_table(path, columns=names, filters=bounds)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path}: no such file; the spec names it as the source of labels") from error
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(missing)}; labels need {', '.join(names)}")
+    frame: pd.DataFrame = table.to_pandas().dropna(subset=[spec.label.column]).sort_values(TIME, kind="stable")
+    return frame.drop_duplicates(spec.requests.id).rename(columns={spec.label.column: "label"}).reset_index(drop=True)
+
+
+def labelled(logged: LoggedWindow, labels: pd.DataFrame, id_column: str) -> pd.DataFrame:
+    """The window's predictions with `label`, null where none was known; rows that got no prediction are left out.
+
+    Args:
+        logged: the window.
+        labels: as `labels_by` gives them.
+        id_column: name of the request's id.
+    """
+    frame = logged.frame[logged.frame[PROBABILITY].notna()].reset_index(drop=True)
+    name = FIELDS + id_column
+    if name not in frame or not len(labels):
+        return frame.assign(label=pd.array([None] * len(frame), dtype="boolean"))
+    known = labels.set_index(id_column)["label"].astype("boolean")
+    ids = frame[name]
+    if known.index.dtype == object:
+        ids = ids.map(str, na_action="ignore")
+    return frame.assign(label=pd.array(list(ids.map(known.to_dict())), dtype="boolean"))
+
+
+def matures(window: Window, model: Model) -> datetime:
+    """When the labels of a window can have arrived."""
+    return window.end + timedelta(hours=model.spec.label.maturity_hours)
