@@ -1,0 +1,147 @@
+"""Checks of a window's data: what broken data looks like. Each has its own limit and needs no statistics.
+
+A column that differs is drift (`drift`); one that is gone, empty, out of range or full of new categories is broken, and so is a
+window with too few rows or stale views. Broken data trains no model.
+"""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Literal
+
+import numpy as np
+
+from monitoring.statistics import Values, present
+from monitoring.windows import LoggedWindow
+from perennial.contract import Contract
+from perennial.prediction_log.rows import STALE
+from perennial.thresholds import ColumnLimits, Thresholds
+from perennial.window import Check
+
+FEWEST_ROWS = 50
+"""Rows from which shares are judged: three nulls of ten say nothing."""
+FEWEST_WINDOWS = 2
+"""Windows that a volume is held against at least."""
+
+Name = Literal["missing column", "nulls", "new categories", "range", "volume", "stale"]
+
+
+def check(
+    logged: LoggedWindow,
+    before: Sequence[LoggedWindow],
+    contract: Contract,
+    thresholds: Thresholds | None,
+    *,
+    min_volume_share: float,
+    max_stale_share: float,
+) -> tuple[Check, ...]:
+    """The checks of a window that failed, and that of its volume.
+
+    Args:
+        logged: the window.
+        before: the windows before it.
+        contract: of the version that answered most of it.
+        thresholds: of that version; without them no column is checked for its values.
+        min_volume_share: fewest rows, as a share of the median of the windows before.
+        max_stale_share: largest share of rows for which a view was stale.
+    """
+    found = [volume(logged, before, min_volume_share)]
+    if len(logged.frame) >= FEWEST_ROWS:
+        texts = {column.name for column in contract.columns if column.dtype == "string"}
+        watched = set() if thresholds is None else {column.column for column in thresholds.columns}
+        limits = {} if thresholds is None else {limit.column: limit for limit in thresholds.limits}
+        names = [*(column.name for column in contract.columns), *limits]
+        for name in dict.fromkeys(names):
+            limit = limits.get(name)
+            is_text = name in texts or (limit is not None and limit.categories is not None)
+            found += check_column(name, logged.values(name, is_text), limit, name in watched)
+        found += [stale for view in views_of(logged) if (stale := stale_view(logged, view, max_stale_share)).failed]
+    return tuple(found)
+
+
+def check_column(name: str, values: Values | None, limits: ColumnLimits | None, is_watched: bool) -> list[Check]:
+    """The checks of a column that failed; of its values only where it is watched.
+
+    >>> limits = ColumnLimits(column="a", max_null_share=0.2, low=0.0, high=1.0, categories=None, max_new_share=0.05)
+    >>> [failed.name for failed in check_column("a", np.array([50.0, 70.0, np.nan]), limits, True)]
+    ['nulls', 'range']
+    >>> check_column("a", np.array([0.5, 0.7]), limits, True)
+    []
+
+    Args:
+        name: of the column.
+        values: of the window; None when the log has no such column.
+        limits: what is allowed; None when nothing is known.
+        is_watched: whether its values are checked, and not only that they are there.
+    """
+    if values is None:
+        return [_check("missing column", name, 1.0, 0.0, f"{name} is not in the log any more")]
+    if limits is None:
+        return []
+    held = present(values)
+    found = []
+    nulls = 1 - len(held) / len(values)
+    if nulls > limits.max_null_share:
+        sentence = f"{nulls:.1%} of {name} are missing, at most {limits.max_null_share:.1%} are allowed"
+        found.append(_check("nulls", name, nulls, limits.max_null_share, sentence))
+    if not is_watched or not len(held):
+        return found
+    name_of: Name
+    if limits.categories is not None:
+        known = set(limits.categories)
+        new = [str(value) for value in held if str(value) not in known]
+        share, name_of, what = len(new) / len(held), "new categories", f"were never seen in the training, as {_most(new)}"
+    elif limits.low is not None and limits.high is not None and held.dtype != object:
+        numbers = np.asarray(held, dtype=np.float64)
+        share, name_of = float(np.mean((numbers < limits.low) | (numbers > limits.high))), "range"
+        what = f"are outside {limits.low:g} to {limits.high:g}, the range of the training"
+    else:
+        return found
+    if share > limits.max_new_share:
+        sentence = f"{share:.1%} of {name} {what}; at most {limits.max_new_share:.1%} are allowed"
+        found.append(_check(name_of, name, share, limits.max_new_share, sentence))
+    return found
+
+
+def _most(values: Sequence[str]) -> str:
+    """The most frequent value, quoted; empty without values."""
+    return repr(max(sorted(set(values)), key=values.count)) if values else ""
+
+
+def volume(logged: LoggedWindow, before: Sequence[LoggedWindow], min_share: float) -> Check:
+    """Whether the window has rows enough. One with gaps never fails: its rows were there and are lost.
+
+    Args:
+        logged: the window.
+        before: the windows before it; those before the first logged prediction have no rows and do not count.
+        min_share: fewest rows, as a share of the median.
+    """
+    rows = len(logged.frame)
+    others = [len(window.frame) for window in before]
+    while others and others[-1] == 0:  # oldest last: nothing was logged yet
+        others.pop()
+    usual = median(others) if len(others) >= FEWEST_WINDOWS else 0.0
+    limit = min_share * usual
+    failed = rows < limit and not logged.has_gaps
+    against = f"the median of the {len(others)} windows before is {usual:g}" if usual else "too few windows lie before it to say"
+    sentence = f"{rows:,} predictions; {against}"
+    if rows < limit:
+        because = f"{logged.lost:,} rows are known to be lost" if logged.lost else "segments of its time are damaged"
+        sentence += f", at least {limit:g} are expected" + (f", but {because}" if logged.has_gaps else "")
+    return _check("volume", "", float(rows), float(limit), sentence, failed)
+
+
+def views_of(logged: LoggedWindow) -> list[str]:
+    """The views that were not fresh for some row."""
+    return [str(name).removeprefix(STALE) for name in logged.frame.columns if str(name).startswith(STALE)]
+
+
+def stale_view(logged: LoggedWindow, view: str, max_share: float) -> Check:
+    """Whether a view was stale for too many rows: a source or its materialisation has stopped. Unknown keys are not stale."""
+    found = logged.frame[STALE + view]
+    share = float((found.notna() & (found != "missing")).mean())
+    sentence = f"view {view} was stale for {share:.1%} of the predictions, at most {max_share:.1%} are allowed"
+    return _check("stale", view, share, max_share, sentence, share > max_share)
+
+
+def _check(name: Name, subject: str, value: float, limit: float, sentence: str, failed: bool = True) -> Check:
+    return Check(name=name, subject=subject, value=value, limit=limit, failed=failed, sentence=sentence + ".")
