@@ -11,8 +11,8 @@ SUPERSEDED = "superseded"
 """Outcome of a run that came second."""
 
 
-def take(settings: Settings, key: str, owner: str, now: datetime) -> tuple[str, str]:
-    """The run has the claim, or stands aside: `mine` and its fencing token, or `theirs` and an empty one.
+def take(settings: Settings, key: str, owner: str, now: datetime) -> tuple[str, int]:
+    """The run has the claim, or stands aside: `mine` and its fencing token, or `theirs` and 0.
 
     Args:
         settings: where the ledger is.
@@ -23,11 +23,11 @@ def take(settings: Settings, key: str, owner: str, now: datetime) -> tuple[str, 
     with Ledger.open(settings.ledger) as ledger:
         taken = ledger.take(key, owner, now)
         if taken is not None:
-            return MINE, str(taken.token)
+            return MINE, taken.token
         found = ledger.claim(key)
         reason = f"claim {key} is {found.state} and belongs to {found.owner}: this run stood aside and did nothing"
         ledger.finish_run(owner, finished=now, outcome=SUPERSEDED, reason=reason)
-        return THEIRS, ""
+        return THEIRS, 0
 
 
 def end(ledger: Ledger, run: Run, now: datetime) -> None:

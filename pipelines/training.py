@@ -29,7 +29,7 @@ def training(spec: str, run_id: str, key: str, now: str, wall_clock: str, recipe
     Each branch ends in `record`: whatever a run found is kept. A gate that stops a candidate is a result, so the run succeeds.
     """
     claimed = claim(key=key, owner=run_id)
-    with dsl.If(claimed.outputs["verdict"] == "mine"):
+    with dsl.If(claimed.outputs["Output"] == "mine"):
         built = build_dataset(spec=spec, now=now, wall_clock=wall_clock, barred=barred)
         dataset = built.outputs["dataset"]
         validated = validate_data(spec=spec, dataset=dataset)
