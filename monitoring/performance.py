@@ -1,0 +1,245 @@
+"""How the served model did on a matured window: metrics with intervals over days, beside the first version left alone.
+
+The first version is scored on the features as they were logged, so that nothing has to be looked up again: the same requests, the
+same values, the same labels. What follows from it is asked in `policy`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monitoring.limits import FEWEST_BLOCKS, prediction_limit
+from monitoring.windows import PROBABILITY, LoggedWindow, as_values, column_of, labelled, matures
+from perennial.estimate import Estimate
+from perennial.evaluation import BlockEvaluation, NaiveRule, compare, evaluate, log_losses, worst_where_invalid
+from perennial.judgement import Champion
+from perennial.matrix import to_matrix
+from perennial.spec.model import Model
+from perennial.thresholds import Thresholds
+from perennial.training import predict
+from perennial.window import Criterion, Labels, Loss, Performance, WindowRecord
+
+Floats = NDArray[np.float64]
+
+EVALUATED, OUT_OF_FOLD = "since the champion's evaluation began", "out-of-fold weeks of its training"
+
+
+@dataclass(frozen=True)
+class Served:
+    """The version that a window is judged by."""
+
+    digest: str
+    threshold: float
+    """Decide *positive* from this probability on."""
+    naive: NaiveRule
+    """The rule to beat, from its training."""
+    thresholds: Thresholds | None
+    """None in a version that was registered without them."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The first version there ever was."""
+
+    digest: str
+    champion: Champion
+
+
+def perform(
+    logged: LoggedWindow,
+    labels: pd.DataFrame,
+    model: Model,
+    served: Served,
+    alone: Alone | None,
+    earlier: Mapping[datetime, float],
+) -> Performance:
+    """How the served model did on a matured window.
+
+    Args:
+        logged: the window.
+        labels: those that were known when it matured, as `windows.labels_by` gives them.
+        model: the spec.
+        served: the version that answered most of it.
+        alone: the first version; None when there is none to be scored.
+        earlier: mean log loss of the same version in earlier windows, by their begin.
+    """
+    frame = labelled(logged, labels, model.spec.requests.id)
+    known = frame[frame["label"].notna()].reset_index(drop=True)
+    counts = Labels(matured_at=matures(logged.window, model), arrived=len(known), missing=len(frame) - len(known))
+    if not len(known):
+        return Performance(labels=counts, label_rate=None, criteria=_criteria(model, {}))
+    label = known["label"].to_numpy(dtype=bool)
+    probability = known[PROBABILITY].to_numpy(dtype=np.float64)
+    found = _evaluated(probability, label, frame, known, logged, model, served.naive, served.threshold)
+    beside, reason, gain = _left_alone(probability, label, frame, known, logged, model, served, alone)
+    return Performance(
+        labels=counts,
+        label_rate=found.label_rate,
+        metrics=found.metrics,
+        missing=found.missing,
+        alone=beside,
+        alone_reason=reason,
+        gain=gain,
+        loss=loss_of(probability, label, known, logged, served, earlier),
+        criteria=_criteria(model, found.metrics),
+    )
+
+
+def _evaluated(
+    probability: Floats,
+    label: NDArray[np.bool_],
+    frame: pd.DataFrame,
+    known: pd.DataFrame,
+    logged: LoggedWindow,
+    model: Model,
+    naive: NaiveRule,
+    threshold: float,
+) -> BlockEvaluation:
+    days = frame["label"].isna().groupby(frame["time"].dt.strftime("%Y-%m-%d")).agg(["sum", "size"])
+    return evaluate(
+        probability,
+        label,
+        times(known),
+        objective=model.spec.objective,
+        evaluation=model.spec.evaluation,
+        start=logged.window.start,
+        end=logged.window.end,
+        unlabelled_by_day={str(day): (int(row["sum"]), int(row["size"])) for day, row in days.iterrows()},
+        naive=naive,
+        threshold=threshold,
+        seed=model.spec.training.seed,
+    )
+
+
+def times(frame: pd.DataFrame) -> NDArray[np.datetime64]:
+    """UTC times of logged rows, microseconds."""
+    return np.asarray(frame["time"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), dtype="datetime64[us]")
+
+
+def _left_alone(
+    probability: Floats,
+    label: NDArray[np.bool_],
+    frame: pd.DataFrame,
+    known: pd.DataFrame,
+    logged: LoggedWindow,
+    model: Model,
+    served: Served,
+    alone: Alone | None,
+) -> tuple[dict[str, Estimate], str, Estimate | None]:
+    """Metrics of the first version, why there are none, and what the served versions gained over it."""
+    if alone is None:
+        return {}, "there is no first version to be scored", None
+    if set(logged.versions) <= {alone.digest}:
+        return {}, "the first version is what served", None
+    scored = score(alone.champion, known)
+    if isinstance(scored, str):
+        return {}, scored, None
+    threshold = alone.champion.contract.threshold
+    found = _evaluated(scored, label, frame, known, logged, model, served.naive, threshold)
+    if found.days < 2:
+        return found.metrics, "", None
+    paired = compare(
+        probability,
+        scored,
+        label,
+        times(known),
+        thresholds=(served.threshold, threshold),
+        utility=model.spec.objective.utility,
+        evaluation=model.spec.evaluation,
+        basis="what was served and the first version, on the same requests",
+        seed=model.spec.training.seed,
+    )
+    return found.metrics, "", paired.utility_difference
+
+
+def score(champion: Champion, rows: pd.DataFrame) -> Floats | str:
+    """Calibrated probabilities of a version on logged rows, or why it cannot be scored."""
+    columns = champion.contract.columns
+    places = {column.name: column_of(rows, column.name) for column in columns}
+    missing = [name for name, place in places.items() if place is None]
+    if missing:
+        return f"the first version cannot be scored: {', '.join(missing)} is not in the log"
+    seen = {column.name: as_values(rows[places[column.name]], column.dtype == "string") for column in columns}
+    matrix = to_matrix(pd.DataFrame(seen), columns)
+    raw = predict(champion.model, matrix, columns, champion.contract.recipe)
+    return champion.contract.calibrator.apply(raw)
+
+
+def loss_of(
+    probability: Floats,
+    label: NDArray[np.bool_],
+    known: pd.DataFrame,
+    logged: LoggedWindow,
+    served: Served,
+    earlier: Mapping[datetime, float],
+) -> Loss | None:
+    """Whether the model hurts; None when the version answered none of the labelled rows."""
+    own = known["version"].to_numpy(dtype=object) == served.digest
+    if not own.any():
+        return None
+    answered, _ = worst_where_invalid(probability[own], label[own])
+    value = float(log_losses(answered, label[own]).mean())
+    before = [loss for start, loss in sorted(earlier.items()) if start < logged.window.start]
+    return judged_loss(value, served.thresholds, before)
+
+
+def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[float]) -> Loss:
+    """A window's mean log loss against the weeks that the version was judged by.
+
+    Args:
+        value: mean log loss.
+        thresholds: of the version.
+        windows: mean log loss of its earlier windows.
+    """
+    evaluated = [] if thresholds is None else [week.log_loss for week in thresholds.evaluated]
+    weeks, is_recent = [*evaluated, *windows], True
+    if len(weeks) < FEWEST_BLOCKS:
+        weeks, is_recent = [] if thresholds is None else [week.log_loss for week in thresholds.out_of_fold], False
+    basis = f"{len(weeks)} {'weeks ' + EVALUATED if is_recent else OUT_OF_FOLD}"
+    limit = None
+    if thresholds is not None and len(weeks) >= 2:
+        limit = float(prediction_limit(np.array(weeks), thresholds.rate_per_test))
+    is_hurt = limit is not None and value > limit
+    if limit is None:
+        sentence = f"The mean log loss is {value:.4f}; with {basis} there is no limit for it."
+    else:
+        sentence = f"The mean log loss is {value:.4f}, {'above' if is_hurt else 'within'} the limit {limit:.4f} of {basis}."
+        if len(weeks) < FEWEST_BLOCKS:
+            sentence += f" With fewer than {FEWEST_BLOCKS} weeks no false alarm rate is claimed."
+    return Loss(
+        value=value,
+        limit=limit,
+        blocks=len(weeks),
+        basis="since the champion's evaluation began" if is_recent else "out-of-fold weeks of its training",
+        hurt=is_hurt,
+        sentence=sentence,
+    )
+
+
+def earlier_losses(records: Sequence[WindowRecord], digest: str) -> dict[datetime, float]:
+    """Mean log loss of a version in the windows that were judged by it, by their begin."""
+    return {
+        record.start: record.performance.loss.value
+        for record in records
+        if record.measurement.champion == digest and record.performance is not None and record.performance.loss is not None
+    }
+
+
+def _criteria(model: Model, metrics: Mapping[str, Estimate]) -> tuple[Criterion, ...]:
+    """The watched criteria, by their point estimates."""
+    by_name = {criterion.name: criterion for criterion in model.spec.objective.criteria}
+    found = []
+    for name in model.spec.monitoring.criteria:
+        criterion = by_name[name]
+        value = metrics[criterion.metric].value if criterion.metric in metrics else None
+        met = None
+        if value is not None:
+            met = (criterion.at_least is None or value >= criterion.at_least) and (
+                criterion.at_most is None or value <= criterion.at_most
+            )
+        found.append(Criterion(name=name, metric=criterion.metric, value=value, met=met))
+    return tuple(found)
