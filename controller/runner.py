@@ -1,0 +1,83 @@
+"""Who executes runs: an interface of five calls, and local processes as its first implementation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from perennial.ledger import Ledger
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from pipelines import runs
+from pipelines.runs import RunState
+
+
+class Runner(Protocol):
+    """Prepares, starts and looks at runs. A run is prepared once, under an id that no other ever had."""
+
+    def new_id(self, model: str, wall_clock: datetime) -> str:
+        """A fresh id."""
+        ...
+
+    def prepare_monitoring(self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str) -> None:
+        """The run is known, with its parameters, and not started."""
+        ...
+
+    def prepare_training(
+        self,
+        model: Model,
+        now: datetime,
+        wall_clock: datetime,
+        *,
+        key: str,
+        run_id: str,
+        decision: int,
+        barred: Sequence[tuple[datetime, datetime]],
+    ) -> None:
+        """The run is known, with its parameters, and not started."""
+        ...
+
+    def start(self, run_id: str) -> None:
+        """A prepared run executes; one that was killed executes again, from its first step."""
+        ...
+
+    def state(self, ledger: Ledger, run_id: str) -> RunState:
+        """How it stands."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalRunner:
+    """Runs as processes on this machine."""
+
+    settings: Settings
+
+    def new_id(self, model: str, wall_clock: datetime) -> str:
+        """A fresh id."""
+        return runs.new_id(model, wall_clock)
+
+    def prepare_monitoring(self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str) -> None:
+        """The run's folder and its row in the ledger exist."""
+        runs.prepare_monitoring(self.settings, model, now, wall_clock, key=key, run_id=run_id)
+
+    def prepare_training(
+        self,
+        model: Model,
+        now: datetime,
+        wall_clock: datetime,
+        *,
+        key: str,
+        run_id: str,
+        decision: int,
+        barred: Sequence[tuple[datetime, datetime]],
+    ) -> None:
+        """The run's folder and its row in the ledger exist."""
+        runs.prepare(self.settings, model, now, wall_clock, key=key, run_id=run_id, decision=decision, barred=barred)
+
+    def start(self, run_id: str) -> None:
+        """A process of its own executes the run."""
+        runs.start(self.settings, run_id)
+
+    def state(self, ledger: Ledger, run_id: str) -> RunState:
+        """How it stands: its lock, then the ledger."""
+        return runs.state(self.settings, ledger, run_id)

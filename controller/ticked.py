@@ -1,0 +1,46 @@
+"""What a tick did, found in its way, and waits for. The records only."""
+
+from datetime import datetime
+from typing import Literal
+
+from perennial.record import Record
+
+
+class Act(Record):
+    """One thing that a tick did."""
+
+    model: str
+    """Name of the model."""
+    what: Literal["started", "started again", "ended", "gave up", "rolled out", "overtaken"]
+    """What it did."""
+    sentence: str
+    """The same in words."""
+
+
+class Problem(Record):
+    """Something that kept a tick from its work. The next tick tries again."""
+
+    model: str
+    """Name of the model; empty when it concerns all."""
+    sentence: str
+    """What was found, and who must act."""
+
+
+class Ticked(Record):
+    """One tick."""
+
+    now: datetime
+    """The time for which it ticked."""
+    acts: tuple[Act, ...] = ()
+    """What it did, in order."""
+    problems: tuple[Problem, ...] = ()
+    """What was in its way."""
+    waits: tuple[str, ...] = ()
+    """Runs that are in flight, one sentence each."""
+    holds_lease: bool = True
+    """Whether it was this controller's turn; if not, it did nothing."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was done and nothing is in flight: the same tick again would find the same."""
+        return not self.acts and not self.waits
