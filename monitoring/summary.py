@@ -52,7 +52,7 @@ def summarise(frame: pd.DataFrame, info: DatasetInfo, *, seed: int, html: Path, 
     if left_out:
         note += f" Left out: {'; '.join(f'{name} ({reason})' for name, reason in left_out.items())}."
     page, numbers = _report(shown) if shown.shape[1] and len(shown) else ("<!DOCTYPE html><html><body></body></html>", {})
-    html.write_text(_with_note(page, note), encoding="utf-8")
+    html.write_text(with_note(page, note), encoding="utf-8")
     json.write_text(text.dumps({"metadata": metadata, "metrics": numbers.get("metrics", [])}, indent=1) + "\n", encoding="utf-8")
 
 
@@ -97,7 +97,7 @@ def _report(shown: pd.DataFrame) -> tuple[str, dict[str, object]]:
         return str(snapshot.get_html_str(as_iframe=False)), dict(text.loads(snapshot.json()))
 
 
-def _with_note(page: str, note: str) -> str:
+def with_note(page: str, note: str) -> str:
     """The page with a paragraph at the top of its body."""
     paragraph = f'<p style="font: 14px sans-serif; margin: 1em 2em">{markup.escape(note)}</p>'
     head, body, rest = page.partition("<body>")

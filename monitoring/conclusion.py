@@ -1,0 +1,126 @@
+"""What a monitoring run concludes, in the ledger: windows, one decision, incidents.
+
+What is decided stands in `policy`. A run that is repeated finds what is recorded already and adds nothing: windows, decision and
+incident are unique, and the first of each stays.
+"""
+
+from datetime import datetime
+
+from monitoring.policy import Champion, Conclusion, Situation, Trained, decide
+from monitoring.results import Measurements, Performances
+from perennial.claim import end
+from perennial.decision import Decision
+from perennial.ledger import Fence, Ledger
+from perennial.settings import Settings
+from perennial.spec.model import Model
+
+
+def conclude(
+    settings: Settings,
+    model: Model,
+    measured: Measurements,
+    performed: Performances,
+    *,
+    run_id: str,
+    fence: Fence,
+    now: datetime,
+    finished: datetime,
+) -> Decision:
+    """Windows, decision and incidents are in the ledger, and the run and its claim have ended.
+
+    Args:
+        settings: where the ledger is.
+        model: the spec.
+        measured: what the run found in closed windows.
+        performed: what it found of matured ones.
+        run_id: the run.
+        fence: its claim: nothing is written once another run has taken it.
+        now: the time for which the run takes place.
+        finished: the real time.
+
+    Raises:
+        FencedError: another run has taken the claim.
+    """
+    name = model.name
+    with Ledger.open(settings.ledger) as unfenced:
+        ledger = unfenced.with_fence(fence)
+        for closed in measured.windows:
+            ledger.record_window(name, closed.window, closed.measurement, now=now)
+        for matured in performed.windows:
+            ledger.record_performance(name, matured.window.start, matured.performance)
+        found = situation(ledger, model, measured, performed, fence.key, now)
+        conclusion = decide(found)
+        decision, _ = ledger.add_decision(
+            name,
+            cause=fence.key,
+            now=now,
+            draft=conclusion.draft,
+            windows=sorted(found.measured),
+            state=conclusion.state,
+        )
+        settle_incidents(ledger, model, decision, conclusion, now)
+        run = ledger.finish_run(run_id, finished=finished, outcome=decision.kind, reason=decision.sentence)
+        end(ledger, run, finished)
+    return decision
+
+
+def situation(
+    ledger: Ledger, model: Model, measured: Measurements, performed: Performances, cause: str, now: datetime
+) -> Situation:
+    """Everything that the decision of a run rests on, from the ledger."""
+    name, champion = model.name, ledger.champion(model.name)
+    decisions = {decision.number: decision for decision in ledger.decisions(name)}
+    runs = [run for run in ledger.runs(name, limit=1000) if run.mode != "monitor" and run.outcome != "superseded"]
+    waiting = [
+        decision
+        for decision in decisions.values()
+        if decision.kind == "retrain" and decision.state in ("open", "waits for a person", "acting") and decision.cause != cause
+    ]
+    flying = [f"run {run.run_id} is in flight" for run in runs if run.state == "running"]
+    flying += [f"decision {decision.number} to train is {decision.state}" for decision in waiting]
+    return Situation(
+        model=model,
+        windows=ledger.windows(name),
+        measured=frozenset(closed.window.start for closed in measured.windows),
+        judged=frozenset(matured.window.start for matured in performed.windows),
+        champion=None if champion is None else Champion(champion.digest, champion.number, champion.trained_until),
+        trainings=tuple(
+            Trained(run.now, run.decision is None or decisions[run.decision].reason == "manual")
+            for run in runs
+            if run.state == "succeeded"
+        ),
+        incidents=ledger.incidents(name, only_open=True),
+        in_flight="; ".join(flying),
+        now=now,
+    )
+
+
+def settle_incidents(ledger: Ledger, model: Model, decision: Decision, conclusion: Conclusion, now: datetime) -> None:
+    """What the conclusion says of incidents is in the ledger; settled again, nothing changes.
+
+    A new window that is broken extends the open incidents, or opens one. Clean windows are counted, and close them.
+    """
+    broken, name = conclusion.broken, model.name
+    affected = [incident for incident in ledger.incidents(name, only_open=True) if incident.decision != decision.number]
+    if broken is not None and affected:
+        for incident in affected:
+            ledger.extend_incident(
+                name, incident.number, barred_until=broken.barred_until, seen=broken.seen, subjects=broken.subjects
+            )
+    elif broken is not None:
+        opened = ledger.open_incident(
+            name,
+            decision=decision.number,
+            now=now,
+            owner=model.spec.owner,
+            seen=broken.seen,
+            subjects=broken.subjects,
+            barred_from=broken.barred_from,
+            barred_until=broken.barred_until,
+            needed=model.spec.monitoring.clean_windows,
+        )
+        affected = [opened]
+    for incident in affected:
+        ledger.count_clean(name, incident.number, conclusion.clean)
+        if conclusion.closes:
+            ledger.close_incident(name, incident.number, now=now, closing=f"{conclusion.clean} clean windows")

@@ -1,0 +1,132 @@
+"""The due windows of a model, measured and judged: log, labels, versions and ledger are read, and nothing is written to them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from monitoring.drift import Reference, measure
+from monitoring.results import Measured, Measurements, Performances, Performed
+from monitoring.windows import Log, LoggedWindow, due, labels_by, matures
+from perennial.contract import Contract
+from perennial.errors import NotFoundError
+from perennial.ledger import Ledger, Version
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.thresholds import Thresholds
+from perennial.version import open_version
+from perennial.window import WindowRecord
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest window that was measured, to be shown."""
+
+    logged: LoggedWindow
+    before: tuple[LoggedWindow, ...]
+    """The four windows before it, newest first."""
+    reference: Reference
+
+
+def measure_due(settings: Settings, model: Model, now: datetime) -> tuple[Measurements, Newest | None]:
+    """Every closed window that has no record, measured; and the newest of them, None when none is due.
+
+    Args:
+        settings: where log, versions and ledger are.
+        model: the spec.
+        now: UTC.
+
+    Raises:
+        NotFoundError: there is neither a prediction in a window nor a champion.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        records, champion = ledger.windows(model.name), ledger.champion(model.name)
+    closed = due(settings, model, records, now).closed
+    if not closed:
+        return Measurements(windows=()), None
+    log = Log.read(settings, model, closed, now)
+    known = {record.start: record for record in records}
+    read_once = cache(lambda digest: reference(settings.versions / model.name / digest))
+    found, newest = [], None
+    for window in closed:
+        newest = Newest(log.window(window), log.before(window), read_once(_answering(log.window(window), champion)))
+        measurement = measure(newest.logged, newest.before, newest.reference, model, known)
+        found.append(Measured(window=window, measurement=measurement))
+        known[window.start] = WindowRecord(
+            model=model.name, start=window.start, end=window.end, measured_at=now, measurement=measurement, performance=None
+        )
+    return Measurements(windows=tuple(found)), newest
+
+
+def _answering(logged: LoggedWindow, champion: Version | None) -> str:
+    """Digest of the version that answered most of a window; of the champion when nothing was answered."""
+    found = next(iter(logged.versions), None if champion is None else champion.digest)
+    if found is None:
+        raise NotFoundError(f"window of {logged.window.start:%Y-%m-%d}: no prediction and no champion; nothing can be measured")
+    return found
+
+
+def perform_due(settings: Settings, model: Model, now: datetime, measurements: Measurements) -> Performances:
+    """Every matured window that was not judged, judged by the labels that were known when it matured.
+
+    Args:
+        settings: where log, labels, versions and ledger are.
+        model: the spec.
+        now: UTC.
+        measurements: of the windows that were measured in the same run.
+
+    Raises:
+        NotFoundError: a version that answered is gone, or there is no source of labels.
+    """
+    from monitoring.performance import Alone, Served, earlier_losses, perform
+    from perennial.findings import CandidateSummary
+    from perennial.judgement import Champion
+
+    with Ledger.open(settings.ledger) as ledger:
+        records, versions = ledger.windows(model.name), ledger.versions(model.name)
+    matured = due(settings, model, records, now).matured
+    if not matured:
+        return Performances(windows=())
+    folder = settings.versions / model.name
+    judged_by = {record.start: record.measurement.champion for record in records}
+    judged_by |= {found.window.start: found.measurement.champion for found in measurements.windows}
+    log = Log.read(settings, model, matured, now)
+
+    @cache
+    def served(digest: str) -> Served:
+        version = open_version(folder / digest)
+        naive = CandidateSummary.read(version.file("candidate")).naive
+        thresholds = Thresholds.read(version.file("thresholds")) if version.has("thresholds") else None
+        return Served(digest, Contract.read(version.file("contract")).threshold, naive, thresholds)
+
+    first = min(versions, key=lambda version: version.number, default=None)
+    alone = None if first is None else Alone(first.digest, Champion.read(folder / first.digest))
+    losses = {digest: earlier_losses(records, digest) for digest in set(judged_by.values())}
+    found = []
+    for window in matured:
+        digest = judged_by[window.start]
+        labels = labels_by(settings, model, window.start, matures(window, model))
+        performance = perform(log.window(window), labels, model, served(digest), alone, losses[digest])
+        found.append(Performed(window=window, performance=performance))
+        if performance.loss is not None:
+            losses[digest][window.start] = performance.loss.value
+    return Performances(windows=tuple(found))
+
+
+def reference(folder: Path) -> Reference:
+    """The version in a folder, as windows are held against it.
+
+    Raises:
+        DataError: a file of the folder is missing, foreign or not what its digest says.
+        NotFoundError: there is no such folder.
+    """
+    version = open_version(folder)
+    has_thresholds = version.has("thresholds") and version.has("blocks")
+    return Reference(
+        digest=version.digest,
+        contract=Contract.read(version.file("contract")),
+        thresholds=Thresholds.read(version.file("thresholds")) if has_thresholds else None,
+        blocks=pd.read_parquet(version.file("blocks")) if has_thresholds else pd.DataFrame(),
+    )

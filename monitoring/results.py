@@ -1,0 +1,32 @@
+"""What the steps of a monitoring run hand to each other: measurements and performances by window. Records only."""
+
+from perennial.record import Record
+from perennial.window import Measurement, Performance, Window
+
+
+class Measured(Record):
+    """A window with what it held."""
+
+    window: Window
+    measurement: Measurement
+
+
+class Measurements(Record):
+    """What the step *measure* found."""
+
+    windows: tuple[Measured, ...]
+    """Every closed window that had no record, oldest first."""
+
+
+class Performed(Record):
+    """A window with how the model did in it."""
+
+    window: Window
+    performance: Performance
+
+
+class Performances(Record):
+    """What the step *perform* found."""
+
+    windows: tuple[Performed, ...]
+    """Every matured window that was not judged, oldest first."""
