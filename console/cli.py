@@ -286,12 +286,43 @@ def explain(
 
 
 @app.command(epilog="Example: perennial status")
-def status(json: Json = False) -> None:
-    """Say for each model what is true, why, and what comes next."""
+def status(
+    now: Annotated[
+        str | None, typer.Option(help="Time for which to say it, ISO 8601 with a zone; the real time if absent.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say for each model what is true, why, and what comes next and when; and whether a controller is watching."""
     from console.status import show_status
     from perennial.settings import Settings
 
-    show_status(Settings.from_environment(), json)
+    clock = wall_clock()
+    show_status(Settings.from_environment(), parse_time(now) if now else clock, clock, json)
+
+
+@app.command(epilog="Example: perennial tick --now 2013-05-02T00:00:00Z --wait")
+def tick(
+    now: Annotated[str | None, typer.Option(help="Time to tick for, ISO 8601 with a zone; the real time if absent.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Go on until nothing is in flight or due.")] = False,
+    json: Json = False,
+) -> None:
+    """Do once what the controller does: end runs, roll out, start what is due (exit code 75 if something is in the way)."""
+    from console.control import tick_and_show
+    from perennial.settings import Settings
+
+    tick_and_show(Settings.from_environment(), parse_time(now) if now else wall_clock(), wall_clock, wait, json)
+
+
+@app.command(epilog="Example: perennial watch --every 60")
+def watch(
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two ticks.")] = 60.0,
+    json: Json = False,
+) -> None:
+    """Be the controller of this installation until told to end: monitoring, retraining and rollouts, unattended."""
+    from console.control import watch_and_show
+    from perennial.settings import Settings
+
+    watch_and_show(Settings.from_environment(), wall_clock, every, json)
 
 
 def main() -> NoReturn:

@@ -33,6 +33,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], num
     return Group(Text(f"\n{title}", style="bold"), made)
 
 
+def labelled(lines: Iterable[tuple[str, str]]) -> Table:
+    """Lines of text, each beside its label; what is too long goes on below itself."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for label, line in lines:
+        made.add_row(Text(f"  {label}"), Text(line))
+    return made
+
+
 def minute(time: datetime | None) -> str:
     """A time to the minute, UTC; a dash where there is none.
 

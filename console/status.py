@@ -1,20 +1,31 @@
-"""Status: for each model what is true, why, and what comes next. Reads specs and ledger only."""
+"""Status: for each model what is true, why, and what comes next and when. Reads specs, ledger and the local servers only."""
 
 import http.client
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from console.output import console, minute, print_json, table
+from rich.console import Console
+
+from console.decisions import models_of
+from console.output import console, labelled, minute, print_json, table
+from console.standing import ORDINARY, Coming, Finding, Stored, coming, findings
 from perennial.errors import SpecError
-from perennial.ledger import Ledger, Run, Version
+from perennial.ledger import Lease, Ledger
 from perennial.record import Record
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from pipelines.lock import is_executing
+from serving.deployers import local
 
 ANSWER_SECONDS = 0.5
 """How long a local server may take to say how it is."""
+CONTROLLER = "controller"
+"""Name of the controller's lease."""
+RECENT = 12
+"""Windows and decisions of a model that are looked at."""
+IN_FULL = 4
+"""Most models that are shown in full; of more, each has one row."""
 
 
 class ServerStatus(Record):
@@ -26,6 +37,49 @@ class ServerStatus(Record):
     """Whether model and online store answer."""
     lost_rows: int
     """Answers that could not be written to the prediction log since it started."""
+
+    @property
+    def sentence(self) -> str:
+        """The same in words."""
+        if self.lost_rows:
+            return (
+                f"{self.address}: {self.lost_rows:,} answers were not logged, the disk is full or read-only: "
+                "the platform team frees it"
+            )
+        return f"{self.address}: {'ready' if self.is_ready else 'not ready; its readiness answer says why'}"
+
+
+class ControllerStatus(Record):
+    """How the controller is."""
+
+    is_watching: bool
+    """Whether one is at work."""
+    sentence: str
+    """In words: who it is and when it last ticked, or what to do."""
+
+
+class ModelStatus(Record):
+    """How one model stands."""
+
+    model: str
+    """Its name."""
+    state: str
+    """In a word or two; docs/runbook.md says what each means."""
+    why: str
+    """One sentence: what that is concluded from."""
+    next: str
+    """What comes next, and who does it."""
+    also: tuple[Finding, ...] = ()
+    """What holds besides, what matters most first."""
+    coming: tuple[Coming, ...] = ()
+    """What comes when, soonest first."""
+    server: ServerStatus | None = None
+    """How its local server is; null when none answers."""
+
+    @property
+    def served(self) -> str:
+        """How its local server is, in words."""
+        return "no local server answers" if self.server is None else self.server.sentence
 
 
 def server_of(settings: Settings, model: str) -> ServerStatus | None:
@@ -49,107 +103,120 @@ def server_of(settings: Settings, model: str) -> ServerStatus | None:
     return ServerStatus(address=address, is_ready=response.status == 200, lost_rows=int(float(lost[1])) if lost else 0)
 
 
-class ModelStatus(Record):
-    """How one model stands."""
+def controller_of(lease: Lease | None, clock: datetime) -> ControllerStatus:
+    """How the controller is.
 
-    model: str
-    """Its name."""
-    state: str
-    """In a word or two: `not trained`, `trained`, `training`, `spec wrong`, `run lost`."""
-    why: str
-    """One sentence: what that is concluded from."""
-    next: str
-    """What comes next, and who does it."""
-    server: ServerStatus | None = None
-    """How its local server is; null when none answers."""
-
-    @property
-    def served(self) -> str:
-        """How its local server is, in words."""
-        if self.server is None:
-            return "no local server answers"
-        if self.server.lost_rows:
-            return (
-                f"{self.server.address}: {self.server.lost_rows:,} answers were not logged, the disk is full or read-only: "
-                "the platform frees it"
-            )
-        return f"{self.server.address}: {'ready' if self.server.is_ready else 'not ready; its readiness answer says why'}"
+    Args:
+        lease: its lease, none when nobody ever took it.
+        clock: the real time, UTC.
+    """
+    start = "start `perennial watch`"
+    if lease is None:
+        return ControllerStatus(is_watching=False, sentence=f"no controller is watching: {start}")
+    last = "it has not ticked yet" if lease.ticked is None else f"it last ticked for {minute(lease.ticked)}"
+    if lease.ticked is not None and lease.ticked > clock:
+        said = f"the clock went back: {lease.holder} ticked for {minute(lease.ticked)} already, and nothing is done before that"
+        return ControllerStatus(is_watching=False, sentence=f"{said}: the platform team sets the clock right")
+    if lease.expires <= clock:
+        gone = f"{lease.holder} said nothing since its lease ran out at {minute(lease.expires)} ({last})"
+        return ControllerStatus(is_watching=False, sentence=f"no controller is watching: {start}; {gone}")
+    return ControllerStatus(is_watching=True, sentence=f"{lease.holder} is watching; {last}")
 
 
-def status_of(
-    name: str, spec: Model | SpecError | None, champion: Version | None, run: Run | None, executing: bool
-) -> ModelStatus:
+def status_of(stored: Stored, watching: bool, now: datetime) -> ModelStatus:
     """How a model stands, from what is stored about it.
 
     Args:
-        name: the model.
-        spec: its spec, what is wrong with it, or none when there is no file.
-        champion: its champion, if it has one.
-        run: its newest run, if it has one.
-        executing: whether a process executes that run now.
+        stored: what is stored.
+        watching: whether a controller is at work.
+        now: UTC.
     """
-    trained = (
-        "no version is registered"
-        if champion is None
-        else f"version {champion.number} knows labels up to {minute(champion.trained_until)}"
+    first, *also = findings(stored, watching, now)
+    dates = coming(stored, now)
+    return ModelStatus(model=stored.name, state=first.state, why=first.why, next=first.next, also=tuple(also), coming=dates)
+
+
+def stored_of(settings: Settings, ledger: Ledger, name: str) -> Stored:
+    """What is stored about a model."""
+    path = settings.models / f"{name}.yaml"
+    spec: Model | SpecError | None = None
+    if path.exists():
+        try:
+            spec = read(path)
+        except SpecError as error:
+            spec = error
+    newest = next(iter(ledger.runs(name, limit=1)), None)
+    deployed = local.deployed(settings.current(name))
+    return Stored(
+        name=name,
+        spec=spec,
+        champion=ledger.champion(name),
+        run=newest,
+        executing=newest is not None and newest.state == "running" and is_executing(settings, newest.run_id),
+        rollout=next(iter(ledger.rollouts(name)), None),
+        deployed=None if deployed is None else deployed.digest,
+        windows=ledger.windows(name, limit=RECENT),
+        decisions=ledger.decisions(name, limit=RECENT),
+        incidents=ledger.incidents(name, only_open=True),
+        logged=settings.prediction_log(name).exists(),
     )
-    last = "" if run is None else f"; the last run {run.run_id} ended {run.outcome or run.state}: {run.reason}"
-    if isinstance(spec, SpecError):
-        first = str(spec).splitlines()[0]
-        return ModelStatus(
-            model=name, state="spec wrong", why=first, next=f"the owner mends it; `perennial validate {name}` shows all"
-        )
-    if run is not None and run.state == "running":
-        if executing:
-            return ModelStatus(
-                model=name, state="training", why=f"run {run.run_id} is executing", next=f"wait; `perennial logs {run.run_id}`"
-            )
-        why = f"run {run.run_id} was not finished, and no process executes it: it was killed or the machine stopped"
-        return ModelStatus(model=name, state="run lost", why=why, next=f"start it again: `python -m pipelines.run {run.run_id}`")
-    if spec is None:
-        return ModelStatus(
-            model=name,
-            state="no spec",
-            why=f"models/{name}.yaml is gone; {trained}",
-            next="the owner restores it or retires the model",
-        )
-    if champion is None:
-        return ModelStatus(model=name, state="not trained", why=trained + last, next=f"train it: `perennial train {name}`")
-    policy = spec.spec.retraining
-    if policy.max_age_days is None:
-        following = f"no scheduled retrain; by hand: `perennial train {name}`"
-    else:
-        due = champion.trained_until + timedelta(days=policy.max_age_days)
-        following = f"its retrain is due on {due:%Y-%m-%d}; by hand: `perennial train {name}`"
-    return ModelStatus(model=name, state="trained", why=trained + last, next=following)
 
 
-def read_status(settings: Settings) -> list[ModelStatus]:
-    """How every model stands that has a spec or was ever trained, by name."""
-    found: list[ModelStatus] = []
+def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[ControllerStatus, list[ModelStatus]]:
+    """How the controller is, and every model that has a spec or was ever trained, by name.
+
+    Args:
+        settings: where things are.
+        now: the time for which it is said, UTC.
+        clock: the real time, UTC.
+    """
     with Ledger.open(settings.ledger) as ledger:
-        specs = {path.stem: path for path in settings.models.glob("*.yaml")}
-        for name in sorted(specs.keys() | set(ledger.models())):
-            spec: Model | SpecError | None = None
-            if name in specs:
-                try:
-                    spec = read(specs[name])
-                except SpecError as error:
-                    spec = error
-            newest = next(iter(ledger.runs(name, limit=1)), None)
-            executing = newest is not None and newest.state == "running" and is_executing(settings, newest.run_id)
-            status = status_of(name, spec, ledger.champion(name), newest, executing)
-            found.append(status.model_copy(update={"server": server_of(settings, name)}))
-    return found
+        controller = controller_of(ledger.lease(CONTROLLER), clock)
+        stored = [stored_of(settings, ledger, name) for name in models_of(settings, ledger)]
+    found = [status_of(one, controller.is_watching, now) for one in stored]
+    return controller, [one.model_copy(update={"server": server_of(settings, one.model)}) for one in found]
 
 
-def show_status(settings: Settings, json: bool) -> None:
-    """Print how every model stands."""
-    found = read_status(settings)
+def show_status(settings: Settings, now: datetime, clock: datetime, json: bool) -> None:
+    """Print how the controller is and how every model stands."""
+    controller, found = read_status(settings, now, clock)
+    out = console()
     if json:
-        print_json([status.model_dump() for status in found])
-    elif found:
-        rows = [(status.model, status.state, status.why, status.served, status.next) for status in found]
-        console().print(table("Status", ("model", "state", "why", "server", "next"), rows))
+        shown = [status.model_dump(mode="json") for status in found]
+        print_json({"now": now.isoformat(), "controller": controller.model_dump(mode="json"), "models": shown})
+    elif not found:
+        out.print(f"No model: {settings.models} has no spec. Write one; docs/spec.md says what it holds.", soft_wrap=True)
     else:
-        console().print(f"No model: {settings.models} has no spec. Write one; docs/spec.md says what it holds.")
+        out.print(f"controller  {controller.sentence}", markup=False)
+        if len(found) <= IN_FULL:
+            for status in found:
+                _show_in_full(out, status, now)
+        else:
+            rows = [(status.model, status.state, status.why, status.next, *_soonest(status, now)) for status in found]
+            out.print(table(f"{len(found)} models", ("model", "state", "why", "next", "when", "what"), rows))
+
+
+def _show_in_full(out: Console, status: ModelStatus, now: datetime) -> None:
+    """Print a model's status as labelled lines."""
+    lines = [("why", status.why), ("next", status.next)]
+    for other in status.also:
+        if other.state in ORDINARY:
+            lines.append(("", other.why))
+        else:
+            lines += [("also", f"{other.state}: {other.why}"), ("", other.next)]
+    lines += [("when", f"{minute(one.when)} {one.what}{_overdue(one.when, now)}") for one in status.coming]
+    out.print(f"\n[bold]{status.model}[/bold]  {status.state}")
+    out.print(labelled([*lines, ("server", status.served)]))
+
+
+def _soonest(status: ModelStatus, now: datetime) -> tuple[str, str]:
+    if not status.coming:
+        return "–", ""
+    first = status.coming[0]
+    return minute(first.when), f"{first.what}{_overdue(first.when, now)}"
+
+
+def _overdue(when: datetime, now: datetime) -> str:
+    """How long a thing is overdue, in words; nothing while it lies ahead."""
+    late = now - when
+    return f" (since {late.days} days)" if late >= timedelta(days=1) else " (now)" if late >= timedelta(0) else ""
