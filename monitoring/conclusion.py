@@ -48,7 +48,7 @@ def conclude(
             ledger.record_window(name, closed.window, closed.measurement, now=now)
         for matured in performed.windows:
             ledger.record_performance(name, matured.window.start, matured.performance)
-        found = situation(ledger, model, measured, performed, fence.key, now)
+        found = situation(ledger, model, fence.key, now)
         conclusion = decide(found)
         decision, _ = ledger.add_decision(
             name,
@@ -56,6 +56,7 @@ def conclude(
             now=now,
             draft=conclusion.draft,
             windows=sorted(found.measured),
+            judged=sorted(found.judged),
             state=conclusion.state,
         )
         settle_incidents(ledger, model, decision, conclusion, now)
@@ -64,12 +65,17 @@ def conclude(
     return decision
 
 
-def situation(
-    ledger: Ledger, model: Model, measured: Measurements, performed: Performances, cause: str, now: datetime
-) -> Situation:
-    """Everything that the decision of a run rests on, from the ledger."""
-    name, champion = model.name, ledger.champion(model.name)
+def situation(ledger: Ledger, model: Model, cause: str, now: datetime) -> Situation:
+    """Everything that the decision of a run rests on, from the ledger.
+
+    New to it is what no earlier decision has looked at, not what this run has measured: a run that was killed after it recorded
+    its windows is started again, and finds nothing to measure.
+    """
+    name, champion, windows = model.name, ledger.champion(model.name), ledger.windows(model.name)
     decisions = {decision.number: decision for decision in ledger.decisions(name)}
+    earlier = [decision for decision in decisions.values() if decision.cause != cause]
+    looked_at = {start for decision in earlier for start in decision.windows}
+    judged = {start for decision in earlier for start in decision.judged}
     runs = [run for run in ledger.runs(name, limit=1000) if run.mode != "monitor" and run.outcome != "superseded"]
     waiting = [
         decision
@@ -80,9 +86,9 @@ def situation(
     flying += [f"decision {decision.number} to train is {decision.state}" for decision in waiting]
     return Situation(
         model=model,
-        windows=ledger.windows(name),
-        measured=frozenset(closed.window.start for closed in measured.windows),
-        judged=frozenset(matured.window.start for matured in performed.windows),
+        windows=windows,
+        measured=frozenset(record.start for record in windows if record.start not in looked_at),
+        judged=frozenset(record.start for record in windows if record.performance is not None and record.start not in judged),
         champion=None if champion is None else Champion(champion.digest, champion.number, champion.trained_until),
         trainings=tuple(
             Trained(run.now, run.decision is None or decisions[run.decision].reason == "manual")

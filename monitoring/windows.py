@@ -284,6 +284,18 @@ def labels_by(settings: Settings, model: Model, start: datetime, until: datetime
         NotFoundError: there is no source of labels.
         DataError: it lacks a column.
     """
+    return published(settings, model, start, until).drop_duplicates(model.spec.requests.id).reset_index(drop=True)
+
+
+def published(settings: Settings, model: Model, start: datetime, until: datetime) -> pd.DataFrame:
+    """Every label that was published from `start` to `until`, both inclusive, in that order; a request may have several.
+
+    Columns: the id, `label` (bool), `event_timestamp`.
+
+    Raises:
+        NotFoundError: there is no source of labels.
+        DataError: it lacks a column.
+    """
     spec, path = model.spec, settings.sources / f"{model.spec.label.source}.parquet"
     names = [spec.requests.id, TIME, spec.label.column]
     bounds = [(TIME, ">=", pd.Timestamp(start)), (TIME, "<=", pd.Timestamp(until))]
@@ -295,7 +307,7 @@ def labels_by(settings: Settings, model: Model, start: datetime, until: datetime
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing)}; labels need {', '.join(names)}")
     frame: pd.DataFrame = table.to_pandas().dropna(subset=[spec.label.column]).sort_values(TIME, kind="stable")
-    return frame.drop_duplicates(spec.requests.id).rename(columns={spec.label.column: "label"}).reset_index(drop=True)
+    return frame.rename(columns={spec.label.column: "label"}).reset_index(drop=True)
 
 
 def labelled(logged: LoggedWindow, labels: pd.DataFrame, id_column: str) -> pd.DataFrame:

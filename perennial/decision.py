@@ -45,7 +45,9 @@ class Decision(Record):
     facts: tuple[Fact, ...]
     """What it rests on."""
     windows: tuple[datetime, ...]
-    """Begins of the windows that were new to it."""
+    """Begins of the windows that it looked at for the first time."""
+    judged: tuple[datetime, ...] = ()
+    """Begins of those whose performance it looked at for the first time."""
     state: DecisionState
     """`open`: the controller acts next. `waits for a person`: the policy is advisory. A decision to leave is done at once."""
     outcome: str

@@ -22,6 +22,7 @@ class Decisions(Transactions):
         now: datetime,
         draft: DecisionDraft,
         windows: Sequence[datetime] = (),
+        judged: Sequence[datetime] = (),
         state: DecisionState = "open",
     ) -> tuple[Decision, bool]:
         """The decision is kept, and whether it is new. It is unique on its cause: added again, the first stays.
@@ -31,7 +32,8 @@ class Decisions(Transactions):
             cause: key of the monitoring run, or of a person's request.
             now: UTC.
             draft: what was concluded.
-            windows: begins of the windows that were new to it.
+            windows: begins of the windows that it looked at for the first time.
+            judged: begins of those whose performance it looked at for the first time.
             state: `open` where the controller is to act.
         """
         same = (decisions.c.model == model) & (decisions.c.cause == cause)
@@ -41,8 +43,9 @@ class Decisions(Transactions):
                 return _decision(connection, model, int(found)), False
             number = _next(connection, decisions, model)
             values = {"model": model, "number": number, "cause": cause, "made": now, "state": state, "outcome": ""}
-            kept = {**draft.model_dump(mode="json"), "windows": [start.isoformat() for start in windows]}
-            connection.execute(insert(decisions).values(**values, **kept))
+            seen = {"windows": windows, "judged": judged}
+            kept = {name: [start.isoformat() for start in starts] for name, starts in seen.items()}
+            connection.execute(insert(decisions).values(**values, **draft.model_dump(mode="json"), **kept))
             return _decision(connection, model, number), True
 
     def move_decision(

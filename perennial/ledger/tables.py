@@ -156,6 +156,7 @@ decisions = Table(
     Column("otherwise", Text, nullable=False),
     Column("facts", JSON, nullable=False),
     Column("windows", JSON, nullable=False),
+    Column("judged", JSON, nullable=False),
     Column("state", String(20), nullable=False),
     Column("outcome", Text, nullable=False),
     PrimaryKeyConstraint("model", "number"),

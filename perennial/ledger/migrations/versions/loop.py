@@ -61,6 +61,7 @@ def _create_decisions(time: sa.DateTime) -> None:
         sa.Column("otherwise", sa.Text, nullable=False),
         sa.Column("facts", sa.JSON, nullable=False),
         sa.Column("windows", sa.JSON, nullable=False),
+        sa.Column("judged", sa.JSON, nullable=False),
         sa.Column("state", sa.String(20), nullable=False),
         sa.Column("outcome", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("model", "number", name="pk_decisions"),
