@@ -1,10 +1,12 @@
 """`perennial train`: start a run, show its steps while they run, then what it found."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from console.findings import show_findings
 from console.following import run_and_show
 from console.output import console, print_json
+from perennial.claim import SUPERSEDED
+from perennial.errors import PlatformError
 from perennial.findings import Findings
 from perennial.ledger import Ledger
 from perennial.rollout import Rollout
@@ -14,12 +16,14 @@ from perennial.spec.read import read
 from pipelines import runs
 
 WAITS_FOR = {
+    "claim": "the ledger: whether another run carries this out already",
     "build-dataset": "the point-in-time join of requests, features and labels",
     "validate-data": "the data contract, and Evidently's summary of a sample",
     "train": "the fits of the search and of the candidate",
     "evaluate": "scores of the evaluation block, resamples of its days, plots",
     "gate": "the gates",
     "refit": "the fit on everything",
+    "set-thresholds": "the weekly blocks and what is normal among them",
     "check": "the refitted model, read back from its file",
     "record": "MLflow, the version's folder, the ledger",
 }
@@ -42,8 +46,10 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: datetime
     """
     run_id = runs.prepare(settings, read(settings.models / f"{name}.yaml"), now, clock, search=search)
     run, steps = run_and_show(settings, run_id, WAITS_FOR, quiet=json)
+    if run.outcome == SUPERSEDED:
+        raise PlatformError(f"run {run_id}: {run.reason}")
     findings = Findings.read(settings.results / run_id)
-    rollout = _roll_out(settings, findings.model) if findings.registered else None
+    rollout = _roll_out(settings, findings.model, now) if findings.registered else None
     if json:
         shown = {"run": run.model_dump(mode="json"), "gates": [result.model_dump() for result in findings.results]}
         print_json(shown | {"rollout": None if rollout is None else rollout.model_dump(mode="json")})
@@ -54,9 +60,9 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: datetime
     return rollout is not None
 
 
-def _roll_out(settings: Settings, model: Model) -> Rollout | None:
-    """Carry out what the run asked for. Until there is a controller, whoever trains does it."""
+def _roll_out(settings: Settings, model: Model, now: datetime) -> Rollout | None:
+    """Carry out what the run asked for, at the run's own time: champions follow each other in the order of those times."""
     from serving.rollouts import carry_out
 
     with Ledger.open(settings.ledger) as ledger:
-        return carry_out(settings, ledger, model, lambda: datetime.now(UTC))
+        return carry_out(settings, ledger, model, lambda: now)

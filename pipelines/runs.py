@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal
 
-from perennial.decision import DecisionDraft, Fact
+from perennial.decision import Decision, DecisionDraft, Fact
 from perennial.errors import NotFoundError, PerennialError, PlatformError
 from perennial.ledger import Ledger, Mode, Version
 from perennial.settings import Settings
@@ -71,19 +71,24 @@ def prepare(
     with Ledger.open(settings.ledger) as ledger:
         champion = ledger.champion(model.name)
         searching = wants_search(model, champion, now) if search is None or champion is None else search
+        asked = None
         if key is None:
-            key, decision = ask(settings, ledger, model.name, run_id, now)
-    parameters = {
-        "spec": to_json(model),
-        "run_id": run_id,
-        "key": key,
-        "now": now.isoformat(),
-        "wall_clock": wall_clock.isoformat(),
-        "recipe": "" if searching or champion is None else champion.recipe.model_dump_json(),
-        "champion": "" if champion is None else champion.digest,
-        "barred": json.dumps([[start.isoformat(), end.isoformat()] for start, end in barred]),
-    }
-    return _prepare(settings, model, "search" if searching else "refit", parameters, wall_clock, decision)
+            asked = _ask(settings, ledger, model.name, f"{model.name}/manual/{run_id}", now)
+            key, decision = asked.cause, asked.number
+        parameters = {
+            "spec": to_json(model),
+            "run_id": run_id,
+            "key": key,
+            "now": now.isoformat(),
+            "wall_clock": wall_clock.isoformat(),
+            "recipe": "" if searching or champion is None else champion.recipe.model_dump_json(),
+            "champion": "" if champion is None else champion.digest,
+            "barred": json.dumps([[start.isoformat(), end.isoformat()] for start, end in barred]),
+        }
+        _prepare(settings, ledger, model, "search" if searching else "refit", parameters, wall_clock, decision)
+        if asked is not None:
+            _begin(ledger, asked, run_id, now, wall_clock)
+    return run_id
 
 
 def prepare_monitoring(
@@ -104,7 +109,9 @@ def prepare_monitoring(
     """
     run_id = run_id or new_id(model.name, wall_clock)
     parameters = {"spec": to_json(model), "run_id": run_id, "key": key, "now": now.isoformat()}
-    return _prepare(settings, model, "monitor", parameters, wall_clock, None)
+    with Ledger.open(settings.ledger) as ledger:
+        _prepare(settings, ledger, model, "monitor", parameters, wall_clock, None)
+    return run_id
 
 
 def new_id(model: str, wall_clock: datetime) -> str:
@@ -112,15 +119,14 @@ def new_id(model: str, wall_clock: datetime) -> str:
     return f"{model}-{wall_clock:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def ask(settings: Settings, ledger: Ledger, model: str, run_id: str, now: datetime) -> tuple[str, int]:
-    """A person's request for a training is a decision like any other; returns the key of its claim and its number.
+def _ask(settings: Settings, ledger: Ledger, model: str, key: str, now: datetime) -> Decision:
+    """A person's request for a training, which is a decision like any other: open, so that it is not forgotten after a crash.
 
     A claim of a person's earlier run that no process executes is given up: to ask again is to say so.
 
     Raises:
         PlatformError: another run of the model is in flight.
     """
-    key = f"{model}/manual/{run_id}"
     for claim in ledger.open_claims(model):
         if not claim.key.startswith(f"{model}/manual/") or is_executing(settings, claim.owner):
             raise PlatformError(
@@ -128,42 +134,63 @@ def ask(settings: Settings, ledger: Ledger, model: str, run_id: str, now: dateti
             )
         ledger.end_claim(claim.key, state="failed", now=now)
         if claim.decision is not None:
-            said = "given up: it was killed, and a person asked again"
-            ledger.move_decision(model, claim.decision, before="acting", after="failed", outcome=said)
+            _give_up(ledger, model, claim.decision, "given up: it had not come to its end, and a person asked again")
     asked = Fact(name="request", value=None, limit=None, sentence="A person asked for a training.")
     sentence, otherwise = "Train again: a person asked for it.", "Nobody asking."
     draft = DecisionDraft(kind="retrain", reason="manual", sentence=sentence, otherwise=otherwise, facts=(asked,))
-    decision, _ = ledger.add_decision(model, cause=key, now=now, draft=draft, state="acting")
-    if ledger.intend(key, model=model, owner=run_id, decision=decision.number, now=now) is None:
-        said = "not begun: another run was started at the same moment"
-        ledger.move_decision(model, decision.number, before="acting", after="failed", outcome=said)
-        raise PlatformError(f"{model}: another run was started at the same moment; `perennial runs {model}` shows it")
-    return key, decision.number
+    return ledger.add_decision(model, cause=key, now=now, draft=draft)[0]
+
+
+def _begin(ledger: Ledger, decision: Decision, run_id: str, now: datetime, wall_clock: datetime) -> None:
+    """The prepared run may carry out what was asked.
+
+    Raises:
+        PlatformError: another run of the model came first.
+    """
+    model = decision.model
+    if ledger.intend(decision.cause, model=model, owner=run_id, decision=decision.number, now=now) is None:
+        said = "another run of the model was started at the same moment"
+        ledger.fail_run(run_id, finished=wall_clock, reason=f"PlatformError: not begun: {said}")
+        _give_up(ledger, model, decision.number, f"not begun: {said}")
+        raise PlatformError(f"{model}: {said}; `perennial runs {model}` shows it")
+    ledger.move_decision(model, decision.number, before="open", after="acting")
+
+
+def _give_up(ledger: Ledger, model: str, decision: int, said: str) -> None:
+    for before in ("open", "acting"):
+        ledger.move_decision(model, decision, before=before, after="failed", outcome=said)
 
 
 def _prepare(
-    settings: Settings, model: Model, mode: Mode, parameters: dict[str, str], wall_clock: datetime, decision: int | None
-) -> str:
+    settings: Settings,
+    ledger: Ledger,
+    model: Model,
+    mode: Mode,
+    parameters: dict[str, str],
+    wall_clock: datetime,
+    decision: int | None,
+) -> None:
+    """The run's folder and its row exist; prepared again after a crash in between, it is as if for the first time."""
     run_id = parameters["run_id"]
     folder = settings.runs / run_id
+    file, whole = folder / "parameters.json", json.dumps(parameters, indent=1) + "\n"
     try:
-        folder.mkdir(parents=True)
-        (folder / "parameters.json").write_text(json.dumps(parameters, indent=1) + "\n", encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        file.with_suffix(".new").write_text(whole, encoding="utf-8")
+        file.with_suffix(".new").replace(file)
     except OSError as error:
         raise PlatformError(f"{folder}: cannot be written ({error.strerror}); give PERENNIAL_STATE a folder that can") from error
-    with Ledger.open(settings.ledger) as ledger:
-        ledger.start_run(
-            run_id=run_id,
-            model=model.name,
-            mode=mode,
-            started=wall_clock,
-            now=datetime.fromisoformat(parameters["now"]),
-            spec=digest(model),
-            folder=str(folder),
-            claim=parameters["key"],
-            decision=decision,
-        )
-    return run_id
+    ledger.start_run(
+        run_id=run_id,
+        model=model.name,
+        mode=mode,
+        started=wall_clock,
+        now=datetime.fromisoformat(parameters["now"]),
+        spec=digest(model),
+        folder=str(folder),
+        claim=parameters["key"],
+        decision=decision,
+    )
 
 
 def start(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:

@@ -77,14 +77,16 @@ class Transactions:
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         with translated(self._where, self._wait_seconds), self._writers.begin() as connection:
-            self._check(connection)
+            self._check(connection, locked=True)
             yield connection
 
-    def _check(self, connection: Connection) -> None:
+    def _check(self, connection: Connection, locked: bool = False) -> None:
         if self._fence is None:
             return
         table, key = (claims, claims.c.key) if self._fence.kind == "claim" else (leases, leases.c.name)
-        token = connection.scalar(select(table.c.token).where(key == self._fence.key))
+        query = select(table.c.token).where(key == self._fence.key)
+        # SQLite's writers queue anyway; PostgreSQL's would take the claim between this look and the commit.
+        token = connection.scalar(query.with_for_update() if locked else query)
         if token != self._fence.token:
             found = "it is gone" if token is None else f"it has token {token}"
             raise FencedError(
