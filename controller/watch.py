@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from types import FrameType
 
+from controller.runner import Runner
 from controller.tick import LEASE, holder, tick
 from controller.ticked import Problem, Ticked
 from perennial.errors import PerennialError, PlatformError
@@ -52,11 +53,26 @@ def release(settings: Settings, clock: Callable[[], datetime]) -> None:
         return  # it runs out by itself
 
 
-def until_idle(settings: Settings, now: datetime, clock: Callable[[], datetime], pause_seconds: float = 0.2) -> Iterator[Ticked]:
-    """Ticks for one time until nothing is in flight or due, or the same problem stands twice in a row."""
+def until_idle(
+    settings: Settings,
+    now: datetime,
+    clock: Callable[[], datetime],
+    *,
+    runner: Runner | None = None,
+    pause_seconds: float = 0.2,
+) -> Iterator[Ticked]:
+    """Ticks for one time until nothing is in flight or due, or the same problem stands twice in a row.
+
+    Args:
+        settings: where things are.
+        now: the time for which it ticks.
+        clock: gives the real time.
+        runner: executes runs; local processes when absent.
+        pause_seconds: between two ticks.
+    """
     beat, last = threading.Event(), None
     while True:
-        ticked = tick(settings, now, clock)
+        ticked = tick(settings, now, clock, runner=runner)
         yield ticked
         stuck = bool(ticked.problems) and not ticked.acts and ticked.problems == last
         if (ticked.is_idle and not ticked.problems) or stuck or not ticked.holds_lease:

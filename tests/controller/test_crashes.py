@@ -1,0 +1,92 @@
+"""The crash matrix: a controller killed at every point leaves what the next one ends as if nothing had happened."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from perennial.settings import Settings
+from tests.controller.points import ticks
+from tests.controller.world import digest_of, end_state, in_child, killed, settings_of, write_world
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("controller") / "template"
+    status, said = in_child(lambda: str(write_world(folder)))
+    assert status == 0, said
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, list[str]]]:
+    """The points of a run that nothing disturbs, and its end."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "world"
+    shutil.copytree(template, folder)
+    status, said = in_child(lambda: ticks(folder, None, 0))
+    assert status == 0, said
+    found = json.loads(said)
+    assert found["outside"] == [], "every write goes through a wrapped client"
+    return found["reached"], state_of(folder)
+
+
+def state_of(folder: Path) -> dict[str, list[str]]:
+    """The end state, read by a new process."""
+    status, said = in_child(lambda: end_state(settings_of(folder)))
+    assert status == 0, said
+    state: dict[str, list[str]] = json.loads(said)
+    return state
+
+
+def test_the_undisturbed_end_is_a_new_champion_from_one_training(undisturbed: tuple[list[str], dict[str, list[str]]]) -> None:
+    _, state = undisturbed
+    outcomes = Counter(json.loads(row)["outcome"] for row in state["runs"])
+    assert outcomes == {"registered": 2, "retrain": 1}, "the first version's, the second's, and one monitoring run"
+    assert len(state["versions"]) == 2
+    assert sorted(json.loads(row)["state"] for row in state["rollouts"]) == ["champion", "champion"]
+    assert [json.loads(row)["state"] for row in state["decisions"]] == ["done"]
+    assert {json.loads(row)["state"] for row in state["claims"]} == {"done"}
+    assert digest_of(2) in state["deployed"][0]
+    assert state["alias"] == ["chargeback 2"]
+
+
+def test_killed_at_every_point_the_end_is_the_same(
+    template: Path, undisturbed: tuple[list[str], dict[str, list[str]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points, expected = undisturbed
+    for place, name in enumerate(points):
+        folder = tmp_path / str(place)
+        shutil.copytree(template, folder)
+        status, said = in_child(lambda folder=folder, place=place: ticks(folder, place, 0))  # type: ignore[misc]
+        assert killed(status), f"point {place}, {name}: {said}"
+        status, said = in_child(lambda folder=folder: ticks(folder, None, 5))  # type: ignore[misc]
+        assert status == 0, f"after a death at point {place}, {name}: {said}"
+        found = state_of(folder)
+        for part, rows in expected.items():
+            assert found[part] == rows, f"{part} after a death at point {place}, {name}"
+        shutil.rmtree(folder)
+    with capsys.disabled():
+        kinds = Counter(name.split(" by ")[0] for name in points)
+        print(f"\ncrash matrix: {len(points)} points, each killed once and ended as undisturbed: {dict(kinds)}")  # noqa: T201
+    assert len(points) > 40
+
+
+def write_file(settings: Settings) -> None:
+    (settings.state / "stray").write_text("no client knows of this")
+
+
+def write_row(settings: Settings) -> None:
+    with create_engine(settings.ledger).begin() as connection:
+        connection.execute(text("update runs set reason = 'stray'"))
+
+
+@pytest.mark.parametrize("plant", [write_file, write_row])
+def test_a_write_outside_the_wrapped_clients_is_noticed(template: Path, tmp_path: Path, plant: object) -> None:
+    folder = tmp_path / "world"
+    shutil.copytree(template, folder)
+    status, said = in_child(lambda: ticks(folder, None, 0, plant))  # type: ignore[arg-type]
+    assert status == 0, said
+    assert len(json.loads(said)["outside"]) == 1, said
