@@ -232,6 +232,37 @@ def report(
     show_report(Settings.from_environment(), name, json)
 
 
+@app.command(epilog="Example: perennial monitor churn --now 2013-05-01T00:00:00Z")
+def monitor(
+    model: ModelName,
+    now: Annotated[
+        str | None, typer.Option(help="Time for which to do it, ISO 8601 with a zone; the real time if absent.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Look at every window that has closed or matured: drift, broken data, performance; then decide."""
+    from console.monitoring import monitor_and_show
+    from perennial.settings import Settings
+
+    clock = wall_clock()
+    monitor_and_show(Settings.from_environment(), model, parse_time(now) if now else clock, clock, json)
+
+
+@app.command(epilog="Example: perennial labels churn")
+def labels(
+    model: ModelName,
+    now: Annotated[
+        str | None, typer.Option(help="Time for which to count, ISO 8601 with a zone; the real time if absent.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Count by window the labels that came in time, are missing, came late, or were changed since."""
+    from console.monitoring import show_labels
+    from perennial.settings import Settings
+
+    show_labels(Settings.from_environment(), model, parse_time(now) if now else wall_clock(), json)
+
+
 @decisions.command("list", epilog="Example: perennial decisions list churn --limit 5")
 def decisions_list(
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this model's.")] = None,

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from rich.console import Console
+
 from console.explanation import explanation, incident_of, incident_state, kind_of, outcome_of
 from console.output import console, minute, print_json, table
 from perennial.decision import Decision, Incident
@@ -66,12 +68,18 @@ def explain(settings: Settings, model: str, number: int | None, json: bool) -> N
             raise NotFoundError(
                 f"{model}: nothing was decided yet; `perennial monitor {model}` looks at the windows that are due"
             )
+        if not json:
+            show_decision(console(), ledger, decision)
+            return
         incident = incident_of(decision, ledger.incidents(model))
-    if json:
-        stored = None if incident is None else incident.model_dump(mode="json")
-        print_json({"decision": decision.model_dump(mode="json"), "incident": stored})
-    else:
-        console().print("\n".join(explanation(decision, incident)), soft_wrap=True, markup=False)
+    stored = None if incident is None else incident.model_dump(mode="json")
+    print_json({"decision": decision.model_dump(mode="json"), "incident": stored})
+
+
+def show_decision(out: Console, ledger: Ledger, decision: Decision) -> None:
+    """Print a decision in at most 15 lines, with what is known of its incident."""
+    lines = explanation(decision, incident_of(decision, ledger.incidents(decision.model)))
+    out.print("\n".join(lines), soft_wrap=True, markup=False)
 
 
 def close(settings: Settings, model: str, number: int | None, reason: str, now: datetime, json: bool) -> Incident:

@@ -29,7 +29,7 @@ def explanation(decision: Decision, incident: Incident | None) -> tuple[str, ...
     lines = [
         f"{decision.model}, decision {decision.number} of {made}: {kind_of(decision)} ({decision.state})",
         f"  {decision.sentence}",
-        f"New windows: {begins(decision.windows)}",
+        f"Looked at for the first time: windows {begins(decision.windows)}; how good it was in those {begins(decision.judged)}",
     ]
     ending = [
         f"What would have changed it: {decision.otherwise}",
@@ -51,12 +51,12 @@ def begins(starts: Sequence[datetime]) -> str:
 
     >>> days = [datetime(2013, 4, day) for day in (1, 8, 15, 22, 29)]
     >>> begins(days[:2]), begins(days), begins(())
-    ('from 2013-04-01 and 2013-04-08', '5, from 2013-04-01 to that from 2013-04-29', 'none')
+    ('from 2013-04-01 and 2013-04-08', 'from 2013-04-01 to 2013-04-29 (5)', 'from none')
     """
     days = [f"{start:%Y-%m-%d}" for start in sorted(starts)]
     if len(days) > 3:
-        return f"{len(days)}, from {days[0]} to that from {days[-1]}"
-    return f"from {' and '.join(days)}" if days else "none"
+        return f"from {days[0]} to {days[-1]} ({len(days)})"
+    return f"from {' and '.join(days) or 'none'}"
 
 
 def facts_in(facts: Sequence[Fact], room: int) -> tuple[str, ...]:

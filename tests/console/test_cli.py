@@ -27,7 +27,21 @@ HEAVY = (
 """What `--help` and `status` must not import: each costs a tenth of a second to seconds."""
 
 GROUPS = {"features": ("apply", "materialize", "parity"), "decisions": ("list", "close", "accept")}
-COMMANDS = ("validate", "train", "serve", "rollback", "models", "card", "runs", "logs", "report", "status", "explain")
+COMMANDS = (
+    "validate",
+    "train",
+    "serve",
+    "rollback",
+    "models",
+    "card",
+    "runs",
+    "logs",
+    "report",
+    "status",
+    "explain",
+    "monitor",
+    "labels",
+)
 CALLS = [(name,) for name in COMMANDS] + [(group, name) for group, names in GROUPS.items() for name in names]
 
 

@@ -1,0 +1,180 @@
+"""`perennial monitor` and `labels`: a monitoring run in the foreground, the windows that it looked at, and their labels since."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Console
+
+from console.decisions import show_decision
+from console.following import run_and_show
+from console.output import console, minute, print_json, table
+from perennial.claim import SUPERSEDED
+from perennial.decision import Claim
+from perennial.errors import NotFoundError, PlatformError
+from perennial.ledger import Ledger
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.spec.read import read
+from perennial.window import WindowRecord
+from perennial.wording import interval
+from pipelines import runs
+from pipelines.lock import is_executing
+
+WAITS_FOR = {
+    "claim": "the ledger",
+    "measure": "Evidently, and its statistics of every watched column",
+    "perform": "scores of the matured windows, resamples of their days",
+    "decide": "the policy, the ledger",
+}
+"""What each step of the monitoring pipeline spends its time on."""
+
+
+def monitor_and_show(settings: Settings, name: str, now: datetime, clock: datetime, json: bool) -> None:
+    """Run the monitoring pipeline for the windows that are due, and print them and the decision.
+
+    Where nothing is due, no run is started: the newest windows and the last decision are printed.
+
+    Args:
+        settings: where things are.
+        name: the model.
+        now: the time for which it is done.
+        clock: the real time.
+        json: print JSON instead of tables.
+
+    Raises:
+        NotFoundError: the model has no champion, or nothing was logged.
+        PlatformError: another run of the model is in flight.
+        PerennialError: a step failed; the error is that step's own.
+    """
+    from monitoring.windows import due
+
+    model = read(settings.models / f"{name}.yaml")
+    with Ledger.open(settings.ledger) as ledger:
+        if ledger.champion(name) is None:
+            raise NotFoundError(f"{name} has no champion to watch; `perennial train {name}` makes one")
+        if not settings.prediction_log(name).exists():
+            raise NotFoundError(f"{settings.prediction_log(name)}: no prediction log; `perennial serve {name}` writes one")
+        if not due(settings, model, ledger.windows(name), now).any:
+            said = f"Nothing is due at {minute(now)}: no window has closed or matured since the last run."
+            _show(ledger, name, said, json)
+            return
+        key = claimed(settings, ledger, model, runs.new_id(name, clock), now, clock)
+    run, _ = run_and_show(settings, key.owner, WAITS_FOR, quiet=json)
+    if run.outcome == SUPERSEDED:
+        raise PlatformError(f"run {run.run_id}: {run.reason}")
+    with Ledger.open(settings.ledger) as ledger:
+        _show(ledger, name, f"run {run.run_id}: {run.outcome}", json, key.key)
+
+
+def claimed(settings: Settings, ledger: Ledger, model: Model, run_id: str, now: datetime, clock: datetime) -> Claim:
+    """The claim of a monitoring run that a person asks for; the run is prepared.
+
+    An earlier monitoring run that was killed is given up: this one looks at its windows too.
+
+    Raises:
+        PlatformError: another run of the model is in flight.
+    """
+    name = model.name
+    for other in ledger.open_claims(name):
+        if other.decision is not None or is_executing(settings, other.owner):
+            hint = f"wait for its end (`perennial logs {other.owner}`)"
+            raise PlatformError(f"{name}: run {other.owner} is in flight for {other.key}; {hint}")
+        ledger.end_claim(other.key, state="failed", now=clock)
+        if any(run.run_id == other.owner for run in ledger.runs(name)):
+            ledger.fail_run(other.owner, finished=clock, reason="given up: it was killed, and a person asked again")
+    claim, attempt = None, 1
+    while claim is None or (claim.owner != run_id and claim.state == "failed"):
+        key = f"{name}/monitor/{now.isoformat()}" + (f"/{attempt}" if attempt > 1 else "")
+        claim = ledger.intend(key, model=name, owner=run_id, decision=None, now=clock)
+        if claim is None:
+            raise PlatformError(f"{name}: another run was started at the same moment; `perennial runs {name}` shows it")
+        attempt += 1
+    if claim.owner != run_id:
+        raise PlatformError(
+            f"{name}: the windows of {minute(now)} were looked at by run {claim.owner}; claim {claim.key} is {claim.state}"
+        )
+    runs.prepare_monitoring(settings, model, now, clock, key=claim.key, run_id=run_id)
+    return ledger.submitted(claim, clock)
+
+
+def _show(ledger: Ledger, name: str, said: str, json: bool, cause: str | None = None) -> None:
+    """Print the windows that a monitoring run looked at, and its decision; without its key the newest of each."""
+    found = ledger.decisions(name)
+    decision = next((one for one in found if cause in (None, one.cause)), None)
+    looked_at = set() if decision is None else {*decision.windows, *decision.judged}
+    windows = [record for record in ledger.windows(name) if record.start in looked_at]
+    if json:
+        shown = {"said": said, "windows": [record.model_dump(mode="json") for record in windows]}
+        print_json(shown | {"decision": None if decision is None else decision.model_dump(mode="json")})
+        return
+    out = console()
+    out.print(said, soft_wrap=True, markup=False)
+    if windows:
+        show_windows(out, windows)
+    if decision is not None:
+        show_decision(out, ledger, decision)
+
+
+def show_windows(out: Console, windows: Sequence[WindowRecord]) -> None:
+    """Print windows as a table, newest first."""
+    columns = ("window", "rows", "unlabelled", "AUC", "log loss", "utility", "alarms", "failed checks")
+    out.print(table("Windows", columns, [window_row(record) for record in windows], numbers=("rows", "unlabelled")))
+
+
+def window_row(record: WindowRecord) -> tuple[str, ...]:
+    """A window in words, a cell for each column of the table."""
+    measured, performance = record.measurement, record.performance
+    rows = f"{measured.rows:,}" + (f" ({measured.lost:,} lost)" if measured.lost else "")
+    alarms = ", ".join(column.column for column in measured.alarms)
+    unjudged = sum(column.verdict == "not judged" for column in measured.columns)
+    judged = f"{unjudged} of {len(measured.columns)} not judged" if unjudged else ""
+    broken = ", ".join(f"{check.name} {check.subject}".strip() for check in measured.broken)
+    flagged = ("; ".join(part for part in (alarms, judged) if part) or "–", broken or "–")
+    if performance is None:
+        return (f"{record.start:%Y-%m-%d}", rows, "not matured", "–", "–", "–", *flagged)
+    labels = performance.labels
+    share = f"{labels.missing / (labels.arrived + labels.missing):.1%}" if labels.arrived + labels.missing else "–"
+    metrics = [interval(found) if (found := performance.metrics.get(name)) else "–" for name in ("auc", "log_loss", "utility")]
+    return (f"{record.start:%Y-%m-%d}", rows, share, *metrics, *flagged)
+
+
+def show_labels(settings: Settings, name: str, now: datetime, json: bool) -> None:
+    """Print for each closed window how many labels came in time, came late, and were changed since.
+
+    Raises:
+        NotFoundError: there is no log, or no source of labels.
+    """
+    from monitoring.labels import label_counts
+
+    model = read(settings.models / f"{name}.yaml")
+    if not settings.prediction_log(name).exists():
+        raise NotFoundError(f"{settings.prediction_log(name)}: no prediction log; `perennial serve {name}` writes one")
+    found = label_counts(settings, model, now)
+    if json:
+        print_json([count.model_dump(mode="json") for count in found])
+        return
+    out = console()
+    if not found:
+        out.print(f"No window has closed at {minute(now)}.")
+        return
+    rows = [
+        (
+            f"{count.start:%Y-%m-%d}",
+            minute(count.matures_at),
+            f"{count.predictions:,}",
+            f"{count.arrived:,}",
+            f"{count.missing:,}" if count.is_matured else f"{count.missing:,} not yet",
+            f"{count.late:,}" if count.is_matured else "–",
+            f"{count.changed:,}" if count.is_matured else "–",
+        )
+        for count in found
+    ]
+    columns = ("window", "matures", "predictions", "arrived by then", "missing then", "late since", "changed since")
+    out.print(table(f"Labels of {name}, as known at {minute(now)}", columns, rows, numbers=columns[2:]))
+    anonymous = sum(count.anonymous for count in found)
+    if anonymous:
+        field = model.spec.requests.id
+        out.print(
+            f"{anonymous:,} predictions carried no {field!r}: their labels cannot be found. A request brings it as a field."
+        )
+    out.print("Late and changed labels train; what was decided on a window stays as it was.")

@@ -1,0 +1,112 @@
+"""Labels that come or change after a window has matured are counted by window, and only those that are known by now."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from console.monitoring import show_labels
+from monitoring.labels import LabelCount, label_counts
+from perennial.errors import NotFoundError
+from perennial.prediction_log import LogRow, LogWriter
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.spec.read import read
+from tests.made_up import FIRST, NAME, WEEK, settings_in
+
+DUE = FIRST + WEEK + timedelta(hours=72)
+"""When the labels of the first window mature."""
+HOUR = timedelta(hours=1)
+
+
+def answer(settings: Settings, times: dict[int | None, datetime]) -> None:
+    """Requests with these ids were answered at these times."""
+    rows = [
+        LogRow(
+            prediction_id=f"p{place}",
+            time=time.timestamp(),
+            version="a" * 64,
+            keys={},
+            fields={"amount": 1.0} if number is None else {"amount": 1.0, "payment_id": number},
+            features={},
+            observed_at={},
+            stale={},
+            probability=0.5,
+            decision=False,
+        )
+        for place, (number, time) in enumerate(times.items())
+    ]
+    writer = LogWriter(settings.prediction_log(NAME), lambda: 0.0)
+    writer.append(rows)
+    writer.close()
+
+
+def publish(settings: Settings, labels: list[tuple[int, datetime, bool]]) -> None:
+    settings.sources.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(labels, columns=["payment_id", "event_timestamp", "charged_back"])
+    frame.to_parquet(settings.sources / "outcomes.parquet", index=False, coerce_timestamps="us")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> tuple[Settings, Model]:
+    """Six requests in the first week, one in the second; one carried no id."""
+    settings = settings_in(tmp_path)
+    times: dict[int | None, datetime] = {number: FIRST + number * HOUR for number in range(1, 6)}
+    answer(settings, times | {None: FIRST + 9 * HOUR, 7: FIRST + WEEK})
+    labels = [
+        (1, DUE - HOUR, True),  # in time
+        (2, DUE, False),  # at the last moment
+        (2, DUE + HOUR, True),  # and changed
+        (3, DUE - HOUR, False),
+        (3, DUE + 2 * HOUR, False),  # said again: no change
+        (4, DUE + HOUR, True),  # late
+        (7, FIRST + WEEK + HOUR, True),
+        (99, DUE - HOUR, True),  # nobody asked for it
+    ]
+    publish(settings, labels)
+    return settings, read(settings.models / f"{NAME}.yaml")
+
+
+def counts_at(served: tuple[Settings, Model], now: datetime) -> list[tuple[int, ...]]:
+    found = label_counts(*served, now)
+    return [(one.predictions, one.anonymous, one.arrived, one.missing, one.late, one.changed) for one in found]
+
+
+def test_late_and_changed_labels_are_counted_from_the_moment_they_are_known(served: tuple[Settings, Model]) -> None:
+    assert counts_at(served, DUE) == [(6, 1, 3, 3, 0, 0)]
+    assert counts_at(served, DUE + HOUR) == [(6, 1, 3, 3, 1, 1)]
+    assert counts_at(served, FIRST + 2 * WEEK) == [(6, 1, 3, 3, 1, 1), (1, 0, 1, 0, 0, 0)]
+
+
+def test_a_window_that_has_not_matured_says_so_and_one_that_is_open_is_not_there(served: tuple[Settings, Model]) -> None:
+    assert label_counts(*served, FIRST + WEEK - HOUR) == ()
+    (count,) = label_counts(*served, DUE - HOUR)
+    assert count == LabelCount(
+        start=FIRST,
+        end=FIRST + WEEK,
+        matures_at=DUE,
+        is_matured=False,
+        predictions=6,
+        anonymous=1,
+        arrived=2,
+        missing=4,
+        late=0,
+        changed=0,
+    )
+
+
+def test_the_command_prints_a_row_for_each_window_and_why_labels_are_not_found(
+    served: tuple[Settings, Model], capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_labels(served[0], NAME, DUE + HOUR, json=False)
+    printed = capsys.readouterr().out
+    for said in ("2024-04-01", "late since", "1 predictions carried no 'payment_id'"):
+        assert said in printed
+    show_labels(served[0], NAME, DUE + HOUR, json=True)
+    assert '"changed": 1' in capsys.readouterr().out
+
+
+def test_without_a_log_the_command_says_what_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="perennial serve churn"):
+        show_labels(settings_in(tmp_path), NAME, DUE, json=False)
