@@ -38,7 +38,9 @@ class Claims(Transactions):
             if connection.scalar(other.limit(1)) is not None:
                 return None
             connection.execute(insert(claims).values(**values, token=0, state="intended", starts=0))
-        return self.claim(key)
+        with self._read() as connection:  # PostgreSQL's writers may both come so far: then an index lets in the first
+            row = connection.execute(select(claims).where(claims.c.key == key)).mappings().one_or_none()
+            return None if row is None else Claim.model_validate(dict(row))
 
     def reown(self, claim: Claim, owner: str, now: datetime) -> Claim:
         """Another run may take the claim, and the one before may not any more; unchanged if it moved since it was read.

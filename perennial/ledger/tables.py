@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 HEAD = "0003"
@@ -187,6 +188,9 @@ incidents = Table(
     ForeignKeyConstraint(["model", "decision"], ["decisions.model", "decisions.number"]),
 )
 
+IS_OPEN = text("state not in ('done', 'failed')")
+"""A claim that is not over. A model has at most one."""
+
 claims = Table(
     "claims",
     metadata,
@@ -199,7 +203,7 @@ claims = Table(
     Column("decision", Integer),
     Column("moved", UtcTime, nullable=False),
     CheckConstraint("state in ('intended', 'submitted', 'seen', 'done', 'failed')", name="state"),
-    Index(None, "model", "state"),
+    Index("uq_claims_open", "model", unique=True, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
 )
 
 leases = Table(

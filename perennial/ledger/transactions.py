@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Select, select
 
 from perennial.errors import FencedError
 from perennial.ledger.database import WAIT_SECONDS, connect, name_of, translated
@@ -83,8 +83,7 @@ class Transactions:
     def _check(self, connection: Connection, locked: bool = False) -> None:
         if self._fence is None:
             return
-        table, key = (claims, claims.c.key) if self._fence.kind == "claim" else (leases, leases.c.name)
-        query = select(table.c.token).where(key == self._fence.key)
+        query = fence_query(self._fence)
         # SQLite's writers queue anyway; PostgreSQL's would take the claim between this look and the commit.
         token = connection.scalar(query.with_for_update() if locked else query)
         if token != self._fence.token:
@@ -93,3 +92,10 @@ class Transactions:
                 f"ledger {self._where}: the {self._fence.kind} {self._fence.key!r} was taken by another process "
                 f"({found}, this one holds {self._fence.token}): nothing was written; the other one goes on with the work"
             )
+
+
+def fence_query(fence: Fence) -> Select[int]:
+    """Asks for the token that the claim or lease has now."""
+    if fence.kind == "claim":
+        return select(claims.c.token).where(claims.c.key == fence.key)
+    return select(leases.c.token).where(leases.c.name == fence.key)

@@ -1,14 +1,20 @@
 """Windows, decisions, incidents, claims, leases and fences: what was kept first stays, and an old token writes nothing."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from perennial.decision import DecisionDraft, Kind, Reason
 from perennial.errors import FencedError, NotFoundError
 from perennial.ledger import Fence, Ledger
+from perennial.ledger.transactions import fence_query
 from perennial.window import Labels, Measurement, Performance, Window
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -125,6 +131,43 @@ def test_an_effect_under_an_old_token_is_refused_and_writes_nothing(ledger: Ledg
     assert [record.start for record in ledger.windows("churn")] == [WINDOW.start]
     with pytest.raises(FencedError):
         orphan.check_fence()
+
+
+def test_a_fence_is_looked_at_within_the_transaction_that_writes(tmp_path: Path, ledger: Ledger) -> None:
+    ledger.intend("k", model="churn", owner="run-1", decision=None, now=NOW)
+    taken = ledger.take("k", "run-1", NOW)
+    assert taken is not None
+    file = tmp_path / "ledger.db"
+    taker = sqlite3.connect(file, isolation_level=None)
+    taker.execute("begin immediate")
+    taker.execute("update claims set token = token + 1")
+    with Ledger.open(f"sqlite:///{file}") as other, ThreadPoolExecutor(1) as pool:
+        orphan = other.with_fence(Fence(kind="claim", key="k", token=taken.token))
+        orphan.check_fence()
+        writing = pool.submit(orphan.record_window, "churn", WINDOW, measured(), now=NOW)
+        time.sleep(0.2)
+        assert not writing.done(), "it waits for the taker, whose token it cannot see yet"
+        taker.execute("commit")
+        with pytest.raises(FencedError, match="it has token 2, this one holds 1"):
+            writing.result()
+    taker.close()
+    assert ledger.windows("churn") == ()
+
+
+def test_a_fence_locks_its_row_where_writers_do_not_queue() -> None:
+    statement = fence_query(Fence(kind="claim", key="k", token=1)).with_for_update()
+    written = {name: str(statement.compile(dialect=make_url(f"{name}://").get_dialect()())) for name in ("postgresql", "sqlite")}
+    assert written["postgresql"].endswith("FOR UPDATE")
+    assert "FOR UPDATE" not in written["sqlite"]
+
+
+def test_the_database_itself_lets_a_model_have_one_open_claim(tmp_path: Path, ledger: Ledger) -> None:
+    ledger.intend("k", model="churn", owner="run-1", decision=None, now=NOW)
+    row = "insert into claims values (?, 'churn', 'r', 0, ?, 0, null, '2024-05-01')"
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute(row, ("over", "done"))
+        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            connection.execute(row, ("open", "seen"))
 
 
 def test_a_lease_is_renewed_waited_for_and_stolen(ledger: Ledger) -> None:

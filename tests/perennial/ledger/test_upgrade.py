@@ -4,6 +4,8 @@ import io
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from perennial.errors import PlatformError
 from perennial.ledger import Ledger
 from perennial.ledger.tables import HEAD, VERSION_TABLE, metadata
 from perennial.ledger.upgrade import MIGRATIONS
+
+NOW = datetime(2024, 5, 1, tzinfo=UTC)
 
 
 def test_head_is_the_newest_revision() -> None:
@@ -46,6 +50,36 @@ def test_the_revisions_can_be_written_for_postgresql() -> None:
             script.module.upgrade()
     assert text.getvalue().count("CREATE TABLE") == len(metadata.tables)
     assert "TIMESTAMP WITH TIME ZONE NOT NULL" in text.getvalue()
+
+
+def test_what_an_older_ledger_held_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    with create_engine(f"sqlite:///{file}", poolclass=NullPool).begin() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        scripts = ScriptDirectory(str(MIGRATIONS))
+        with Operations.context(context):
+            for revision in ("0001", "0002"):
+                scripts.get_revision(revision).module.upgrade()
+            context.stamp(scripts, "0002")
+    time = "2024-05-01 06:00:00.000000"
+    with closing(sqlite3.connect(file)) as older:
+        values = ("r1", "churn", time, time, time)
+        older.execute(
+            "insert into runs (run_id, model, mode, started, finished, state, outcome, spec, now, reason, folder)"
+            " values (?, ?, 'search', ?, ?, 'succeeded', 'registered', 's', ?, 'well', '/r')",
+            values,
+        )
+        recipe = '{"kind": "logistic", "parameters": {"c": 1.0}, "columns": ["amount"]}'
+        older.execute("insert into versions values ('churn', 1, 'k', 'd', ?, 'r1', ?, ?, ?)", (time, recipe, time, time))
+        older.execute("insert into rollouts values ('churn', 1, 1, 'd', 'champion', null, ?, ?, 'passed')", (time, time))
+        older.commit()
+    with Ledger.open(f"sqlite:///{file}") as ledger:
+        run, champion = ledger.run("r1"), ledger.champion("churn")
+        assert (run.outcome, run.reason, run.claim, run.decision) == ("registered", "well", None, None)
+        assert champion is not None
+        assert champion == ledger.version("churn", 1)
+        assert (ledger.windows("churn"), ledger.open_claims("churn"), ledger.decisions("churn")) == ((), (), ())
+        assert ledger.intend("churn/manual/r2", model="churn", owner="r2", decision=None, now=NOW) is not None
 
 
 def test_a_ledger_of_a_newer_release_is_refused_untouched(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name="pk_claims"),
         sa.CheckConstraint("state in ('intended', 'submitted', 'seen', 'done', 'failed')", name="ck_claims_state"),
     )
-    op.create_index("ix_claims_model_state", "claims", ["model", "state"])
+    is_open = sa.text("state not in ('done', 'failed')")
+    op.create_index("uq_claims_open", "claims", ["model"], unique=True, sqlite_where=is_open, postgresql_where=is_open)
     op.create_table(
         "leases",
         sa.Column("name", sa.String(63), nullable=False),
