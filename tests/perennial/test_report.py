@@ -9,7 +9,6 @@ import pytest
 from perennial.findings import Findings
 from perennial.gates import GateResult
 from perennial.page import STYLE
-from perennial.page import STYLE
 from perennial.report import plots_page, report
 from perennial.validation import Validation
 
