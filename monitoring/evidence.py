@@ -86,12 +86,13 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
 
     with Ledger.open(settings.ledger) as ledger:
         records, versions = ledger.windows(model.name), ledger.versions(model.name)
-    matured = due(settings, model, records, now).matured
+    judged_by = {record.start: record.measurement.champion for record in records}
+    judged_by |= {found.window.start: found.measurement.champion for found in measurements.windows}
+    # A window that came to light since it was measured (a dead process's segment was sealed) waits for the next run.
+    matured = [window for window in due(settings, model, records, now).matured if window.start in judged_by]
     if not matured:
         return Performances(windows=())
     folder = settings.versions / model.name
-    judged_by = {record.start: record.measurement.champion for record in records}
-    judged_by |= {found.window.start: found.measurement.champion for found in measurements.windows}
     log = Log.read(settings, model, matured, now)
 
     @cache

@@ -77,7 +77,8 @@ def step_limit(found: Floats, method: Method, rate: float) -> Floats:
 
     A power of the steps is about normal; the prediction interval is that of the power. Wasserstein's distance has two shapes:
     where weeks differ only as samples do it is nearly log-normal, where their means differ it is the size of a normal number, and
-    the root is nearer. Its relative spread says which. The power is estimated too, for which a degree of freedom goes.
+    the root is nearer. Its relative spread says which. A degree of freedom goes for the choice of the power, two where it is
+    estimated.
 
     >>> steps = np.array([0.03, 0.04, 0.05, 0.04, 0.03, 0.05, 0.04, 0.06])
     >>> bool(step_limit(steps, "wasserstein", 0.01) > step_limit(steps, "wasserstein", 0.1) > 0.06)
@@ -91,10 +92,10 @@ def step_limit(found: Floats, method: Method, rate: float) -> Floats:
     found = np.maximum(found, SMALLEST)
     if method == "wasserstein":
         spread = found.std(axis=0, ddof=1) / found.mean(axis=0)
-        power = 0.5 * np.clip((spread - ROUND) / (FOLDED - ROUND), 0, 1)
+        power, lost = 0.5 * np.clip((spread - ROUND) / (FOLDED - ROUND), 0, 1), 3
     else:
-        power = np.full(found.shape[1:], POWERS[method])
+        power, lost = np.full(found.shape[1:], POWERS[method]), 2
     is_log = power < 0.02
     exponent = np.where(is_log, 1.0, power)
-    limit = prediction_limit(np.where(is_log, np.log(found), found**exponent), rate, lost_degrees=2)
+    limit = prediction_limit(np.where(is_log, np.log(found), found**exponent), rate, lost_degrees=lost)
     return np.where(is_log, np.exp(np.where(is_log, limit, 0.0)), np.maximum(limit, 0.0) ** (1 / exponent))
