@@ -222,10 +222,10 @@ def logs(
 
 @app.command(epilog="Example: perennial report churn")
 def report(
-    name: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model (its newest finished run) or a run.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model, or a run.")],
     json: Json = False,
 ) -> None:
-    """Say where the page of a run lies: metrics, plots, gates, worst segments."""
+    """Make the page of a model in service and say where it lies; before its first window, and for a run, the page of the run."""
     from console.results import show_report
     from perennial.settings import Settings
 

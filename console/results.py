@@ -1,11 +1,12 @@
 """What is kept of runs and versions: card, report, logs."""
 
 import sys
+from pathlib import Path
 
 from rich.markdown import Markdown
 
 from console.output import console, print_json
-from perennial.errors import NotFoundError
+from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from perennial.version import open_version
@@ -53,18 +54,50 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
 
 
 def show_report(settings: Settings, name: str, json: bool) -> None:
-    """Print where the page of a run lies: of that run, or of a model's newest run that came to an end.
+    """Print where a page lies: of a model in service, made anew; before its first window, of its newest run; or of a run.
 
     Raises:
         NotFoundError: there is none.
     """
     with Ledger.open(settings.ledger) as ledger:
-        of_model = [run for run in ledger.runs(name) if run.state == "succeeded"]
-        run = of_model[0] if of_model else ledger.run(name)
-    path = settings.results / run.run_id / "report.html"
-    if not path.exists():
-        raise NotFoundError(f"{path}: run {run.run_id} left no report ({run.outcome or run.state}: {run.reason})")
+        if ledger.windows(name, limit=1):
+            path = write_year(settings, ledger, name)
+            of, title = {"model": name}, f"{name}: in service"
+        else:
+            of_model = [run for run in ledger.runs(name) if run.state == "succeeded" and run.mode != "monitor"]
+            run = of_model[0] if of_model else ledger.run(name)
+            path = settings.results / run.run_id / "report.html"
+            of, title = {"run": run.run_id, "outcome": run.outcome or run.state}, f"{run.run_id}: {run.outcome or run.state}"
+            if not path.exists():
+                raise NotFoundError(f"{path}: run {run.run_id} left no report ({run.outcome or run.state}: {run.reason})")
     if json:
-        print_json({"run": run.run_id, "outcome": run.outcome, "report": str(path)})
+        print_json({**of, "report": str(path)})
     else:
-        console().print(f"{run.run_id}: {run.outcome}\n{path}", soft_wrap=True)
+        console().print(f"{title}\n{path}", soft_wrap=True)
+
+
+def write_year(settings: Settings, ledger: Ledger, model: str) -> Path:
+    """The page of a model in service is written from the ledger as it is now; returns its path.
+
+    Raises:
+        PlatformError: it cannot be written.
+    """
+    from perennial.spec.read import read
+    from perennial.year import History, reigns, year
+
+    path, spec = settings.report(model), read(settings.models / f"{model}.yaml")
+    history = History(
+        model=spec,
+        windows=ledger.windows(model)[::-1],
+        decisions=ledger.decisions(model)[::-1],
+        incidents=ledger.incidents(model)[::-1],
+        reigns=reigns(ledger.rollouts(model)),
+    )
+    draft = path.with_suffix(".draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(year(history), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise PlatformError(f"{path}: cannot be written: {error.strerror}; give PERENNIAL_STATE a folder that can") from error
+    return path

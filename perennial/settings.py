@@ -80,6 +80,10 @@ class Settings(BaseModel):
         """Folder of what runs found: `<run id>/` with report, plots and stored records."""
         return self.state / "results"
 
+    def report(self, model: str) -> Path:
+        """Page of a model in service, made anew by `perennial report`."""
+        return self.state / "reports" / f"{model}.html"
+
     @property
     def runs(self) -> Path:
         """Folder of local pipeline runs: `<run id>/`."""
