@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.runner import Runner
-from controller.ticked import Act
+from controller.ticked import Act, Found
 from perennial import claim as claims
 from perennial.decision import Claim
 from perennial.errors import PlatformError
@@ -16,8 +16,10 @@ from pipelines.runs import RunState
 
 MOST_STARTS = 3
 """How often a run is started for one claim before a person must look: what kills three runs will kill the fourth."""
-FOR_GOOD = ("SpecError", "DataError")
-"""Errors that trying again does not mend."""
+FOR_GOOD = ("SpecError", "DataError", "NotFoundError")
+"""Errors that trying again at once does not mend."""
+BEING_BEGUN = timedelta(seconds=10)
+"""How long whoever prepared a run has to start it, before it counts as left: a person's command does both."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class World:
     """The real time, UTC."""
 
 
-def carry_on(world: World, model: Model) -> Iterator[Act | str]:
+def carry_on(world: World, model: Model) -> Iterator[Found]:
     """Every open claim of a model is as far as it can be now: what was done, and a sentence for each run that is waited for.
 
     Raises:
@@ -47,11 +49,17 @@ def carry_on(world: World, model: Model) -> Iterator[Act | str]:
             yield f"run {claim.owner} is executing"
         elif state == "ended":
             yield from _ended(world, model, claim, world.ledger.run(claim.owner))
+        elif state == "dead" and claim.starts == 0 and _is_being_begun(world, claim):
+            yield f"run {claim.owner} was prepared just now, and is about to be started"
         elif claim.starts >= MOST_STARTS:
             world.ledger.fail_run(claim.owner, finished=world.wall_clock, reason="PlatformError: it was killed")
             yield _give_up(world, claim, f"its run was started {claim.starts} times and killed each time")
         else:
             yield _start(world, model, claim, state)
+
+
+def _is_being_begun(world: World, claim: Claim) -> bool:
+    return timedelta(0) <= world.wall_clock - world.ledger.run(claim.owner).started < BEING_BEGUN
 
 
 def _ended(world: World, model: Model, claim: Claim, run: Run) -> Iterator[Act]:

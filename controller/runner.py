@@ -1,8 +1,9 @@
 """Who executes runs: an interface of five calls, and local processes as its first implementation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from subprocess import Popen
 from typing import Protocol
 
 from perennial.ledger import Ledger
@@ -48,9 +49,11 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class LocalRunner:
-    """Runs as processes on this machine."""
+    """Runs as processes on this machine. They outlive the one that started them."""
 
     settings: Settings
+    _children: dict[str, Popen[bytes]] = field(default_factory=dict)
+    """Processes that were started here and have not been seen to end: a process that nobody waits for stays in the table."""
 
     def new_id(self, model: str, wall_clock: datetime) -> str:
         """A fresh id."""
@@ -76,8 +79,11 @@ class LocalRunner:
 
     def start(self, run_id: str) -> None:
         """A process of its own executes the run."""
-        runs.start(self.settings, run_id)
+        self._children[run_id] = runs.start(self.settings, run_id)
 
     def state(self, ledger: Ledger, run_id: str) -> RunState:
         """How it stands: its lock, then the ledger."""
+        child = self._children.get(run_id)
+        if child is not None and child.poll() is not None:
+            del self._children[run_id]
         return runs.state(self.settings, ledger, run_id)

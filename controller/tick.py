@@ -8,7 +8,7 @@ from datetime import datetime
 from controller.dispatch import submit_due
 from controller.flight import World, carry_on
 from controller.runner import LocalRunner, Runner
-from controller.ticked import Act, Problem, Ticked
+from controller.ticked import Act, Found, Problem, Ticked
 from perennial.errors import FencedError, PerennialError
 from perennial.ledger import Fence, Lease, Ledger
 from perennial.settings import Settings
@@ -72,23 +72,36 @@ def _tick(world: World, clock: Callable[[], datetime], mine: str) -> Ticked:
     for path in sorted(world.settings.models.glob("*.yaml")):
         try:
             for found in _of_model(world, read(path)):
-                if isinstance(found, Act):
-                    acts.append(found)
-                else:
-                    waits.append(found)
+                match found:
+                    case Act():
+                        acts.append(found)
+                    case Problem():
+                        problems.append(found)
+                    case _:
+                        waits.append(found)
         except FencedError:
             raise
-        except PerennialError as error:
-            problems.append(Problem(model=path.stem, sentence=str(error)))
+        except Exception as error:  # whatever one model comes to, the others are looked at
+            problems.append(Problem(model=path.stem, sentence=_said(error)))
         world.ledger.take_lease(LEASE, mine, now=clock(), seconds=LEASE_SECONDS)
     return Ticked(now=world.now, acts=tuple(acts), waits=tuple(waits), problems=tuple(problems))
 
 
-def _of_model(world: World, model: Model) -> Iterator[Act | str]:
+def _of_model(world: World, model: Model) -> Iterator[Found]:
     """One model's part of a tick. A rollout that cannot be carried out now does not keep its windows from being looked at."""
     yield from carry_on(world, model)
-    yield from _roll_out(world, model)
+    try:
+        yield from _roll_out(world, model)
+    except FencedError:
+        raise
+    except Exception as error:  # of MLflow, the deployer or a file: what comes after does not need them
+        yield Problem(model=model.name, sentence=f"the rollout stands still: {_said(error)}")
     yield from submit_due(world, model)
+
+
+def _said(error: Exception) -> str:
+    """An error in words; one that is not ours with its kind."""
+    return str(error) if isinstance(error, PerennialError) else f"{type(error).__name__}: {error}"
 
 
 def _roll_out(world: World, model: Model) -> Iterator[Act]:

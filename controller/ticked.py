@@ -11,7 +11,7 @@ class Act(Record):
 
     model: str
     """Name of the model."""
-    what: Literal["started", "started again", "ended", "gave up", "rolled out", "overtaken"]
+    what: Literal["started", "started again", "ended", "gave up", "rolled out", "overtaken", "held"]
     """What it did."""
     sentence: str
     """The same in words."""
@@ -24,6 +24,10 @@ class Problem(Record):
     """Name of the model; empty when it concerns all."""
     sentence: str
     """What was found, and who must act."""
+
+
+Found = Act | Problem | str
+"""What a part of a tick finds: something that it did, something in its way, or in a sentence what it waits for."""
 
 
 class Ticked(Record):

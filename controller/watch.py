@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from types import FrameType
 
-from controller.runner import Runner
+from controller.runner import LocalRunner, Runner
 from controller.tick import LEASE, holder, tick
 from controller.ticked import Problem, Ticked
 from perennial.errors import PerennialError, PlatformError
@@ -24,7 +24,7 @@ def watch(settings: Settings, clock: Callable[[], datetime], every_seconds: floa
         clock: gives the real time.
         every_seconds: from the end of a tick to the begin of the next.
     """
-    ended = threading.Event()
+    ended, runner = threading.Event(), LocalRunner(settings)
 
     def end(_number: int, _frame: FrameType | None) -> None:
         ended.set()
@@ -34,7 +34,7 @@ def watch(settings: Settings, clock: Callable[[], datetime], every_seconds: floa
     while not ended.is_set():
         now = clock()
         try:
-            ticked = tick(settings, now, clock, release=False)
+            ticked = tick(settings, now, clock, runner=runner, release=False)
         except PlatformError as error:
             ticked = Ticked(now=now, problems=(Problem(model="", sentence=str(error)),))
         yield ticked
@@ -70,11 +70,11 @@ def until_idle(
         runner: executes runs; local processes when absent.
         pause_seconds: between two ticks.
     """
-    beat, last = threading.Event(), None
+    beat, last, runner = threading.Event(), None, runner or LocalRunner(settings)
     while True:
         ticked = tick(settings, now, clock, runner=runner)
         yield ticked
-        stuck = bool(ticked.problems) and not ticked.acts and ticked.problems == last
+        stuck = bool(ticked.problems) and ticked.is_idle and ticked.problems == last
         if (ticked.is_idle and not ticked.problems) or stuck or not ticked.holds_lease:
             return
         last = ticked.problems

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from perennial.ledger import transactions
 from perennial.settings import Settings
 from serving import rollouts
 from serving.deployers import local
-from tests.controller.world import QuickRunner
+from tests.controller.world import REAL, QuickRunner, settings_of, tick_until_idle
 
 WRITES = ("insert", "update", "delete", "create", "drop", "alter")
 
@@ -103,16 +104,12 @@ class Points:
             self.outside.append(f"statement {statement[:60]}")
 
 
-def ticks(folder: Path, die_at: int | None, real_offset_minutes: int, plant: Callable[[Settings], None] | None = None) -> Any:
+def ticks(folder: Path, die_at: int | None, minutes: int, plant: Callable[[Settings], None] | None = None) -> Any:
     """Tick until idle in this process, which may die on the way: the points that were reached, and what was written outside."""
-    from datetime import timedelta
-
-    from tests.controller.world import REAL, settings_of, tick_until_idle
-
     settings = settings_of(folder)
-    runner, points = QuickRunner(settings), Points(settings, die_at)
+    runner, points = QuickRunner(settings, first_breaks=True), Points(settings, die_at)
     points.install(runner)
-    tick_until_idle(settings, REAL + timedelta(minutes=real_offset_minutes), runner)
+    tick_until_idle(settings, REAL + timedelta(minutes=minutes), runner)
     if plant is not None:
         plant(settings)
     return {"reached": points.reached, "outside": points.outside}

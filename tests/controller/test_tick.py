@@ -197,7 +197,7 @@ def test_mlflow_down_in_the_middle_of_a_rollout_is_a_problem_and_mended_later(
     monkeypatch.setattr(registry, "set_champion", down)
     ticks = tick_until_idle(settings)
     assert "MLflow" in ticks[-1].problems[0].sentence
-    monkeypatch.setattr(registry, "set_champion", lambda _settings, *, model, number: seen.append(number))
+    monkeypatch.setattr(registry, "set_champion", lambda *_, number, **__: seen.append(number))
     tick_until_idle(settings)
     champion = ledger.champion(NAME)
     assert champion is not None

@@ -1,9 +1,11 @@
 """A small installation for the controller: one model with a champion and two weeks of logged predictions, and quick runs.
 
 What a run does is done here by a stand-in, at once and in the process that starts it, but through the real ledger: the claim is
-taken, its token fences every write, and a run that is killed half way is dead and started again. All else is the real thing.
+taken, its token fences every write, the real policy decides, and a run that is killed half way is dead and started again. Only
+what a window holds, and what a training finds, is made up. All else is the real thing.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -17,17 +19,22 @@ from sqlalchemy import text
 
 from controller.ticked import Ticked
 from controller.watch import until_idle
+from monitoring.conclusion import conclude
+from monitoring.results import Measured, Measurements, Performances, Performed
+from monitoring.windows import due_of
 from perennial import claim as claims
-from perennial.decision import DecisionDraft, Kind, Reason
+from perennial.errors import NotFoundError
 from perennial.ledger import Fence, Ledger
 from perennial.prediction_log import LogRow, LogWriter
 from perennial.recipe import Recipe
 from perennial.rollout import Observation
 from perennial.settings import Settings
 from perennial.spec.model import Model
-from perennial.window import Labels, Measurement, Performance, windows
+from perennial.spec.read import read
+from perennial.window import Check, Labels, Measurement, Performance, Window
 from pipelines.runs import RunState
-from tests.second_project import NAME, SPEC
+from tests.second_project import NAME as NAME
+from tests.second_project import SPEC
 
 FIRST = datetime(2024, 4, 1, tzinfo=UTC)
 """A Monday: begin of the first window."""
@@ -48,41 +55,41 @@ def settings_of(folder: Path) -> Settings:
     return Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
 
 
-def write_world(folder: Path) -> Settings:
+def write_world(folder: Path, policy: str = POLICY) -> Settings:
     """The installation, in a folder."""
     settings = settings_of(folder)
     settings.models.mkdir(parents=True)
-    spec = SPEC.replace("retraining: {reasons: [manual], mode: advisory}", POLICY)
-    assert POLICY in spec
+    spec = SPEC.replace("retraining: {reasons: [manual], mode: advisory}", policy)
+    assert policy in spec
     (settings.models / f"{NAME}.yaml").write_text(spec)
     settings.sources.mkdir(parents=True)
     with LogWriter(settings.prediction_log(NAME), clock=lambda: FIRST.timestamp()) as writer:
         hours = range(0, 14 * 24, 6)
         times = [(FIRST + timedelta(hours=hour)).timestamp() for hour in hours]
-        seen: tuple[dict[str, str], ...] = ({}, {}, {}, {}, {})
-        writer.append([LogRow(str(place), time, digest_of(1), *seen, 0.1, False) for place, time in enumerate(times)])
+        rows = [LogRow(str(place), time, digest_of(1), {}, {}, {}, {}, {}, 0.1, False) for place, time in enumerate(times)]
+        writer.append(rows)
     with Ledger.open(settings.ledger) as ledger:
         ledger.start_run(run_id="first", model=NAME, mode="search", started=FIRST, now=FIRST, spec="s", folder="f")
         ledger.finish_run("first", finished=FIRST, outcome="registered", reason="version 1")
-        add_version(ledger, "first", 1)
+        add_version(ledger, "first", "first", FIRST)
         promote(ledger, FIRST)
     return settings
 
 
-def add_version(ledger: Ledger, run_id: str, number: int) -> int:
-    """Version `number`, with a request for traffic."""
-    made, _ = ledger.add_version(
+def add_version(ledger: Ledger, run_id: str, run_key: str, now: datetime, digest: str = "") -> int:
+    """A version of this training, with a request for traffic."""
+    number, _ = ledger.add_version(
         model=NAME,
-        run_key=f"k{number}",
-        digest=digest_of(number),
-        created=FIRST,
+        run_key=run_key,
+        digest=digest or digest_of(len(ledger.versions(NAME)) + 1),
+        created=now,
         run_id=run_id,
         recipe=RECIPE,
-        searched_at=FIRST,
-        trained_until=FIRST if number == 1 else NOW,
+        searched_at=now,
+        trained_until=now,
     )
-    ledger.request_rollout(model=NAME, number=made, now=FIRST if number == 1 else NOW, reason="passed every gate")
-    return made
+    ledger.request_rollout(model=NAME, number=number, now=now, reason="passed every gate")
+    return number
 
 
 def promote(ledger: Ledger, now: datetime) -> None:
@@ -95,6 +102,10 @@ def promote(ledger: Ledger, now: datetime) -> None:
         ledger.move_rollout(newest, proof)
 
 
+COUNT = itertools.count(1)
+"""Of ids that this process gave out."""
+
+
 @dataclass
 class QuickRunner:
     """Runs that do their work at once, in this process, through the real ledger."""
@@ -104,16 +115,19 @@ class QuickRunner:
     """Whether a challenger passes its gates."""
     breaks: str = ""
     """Error with which every run ends; none when empty."""
-    made: int = 0
-    """Ids given out."""
+    first_breaks: bool = False
+    """Whether the first run for each decision to train breaks, by the platform's fault."""
+    broken: frozenset[datetime] = frozenset()
+    """Begins of the windows whose data is broken."""
+    digest: str = ""
+    """Digest of the next version; there need not be a folder."""
     started: list[str] = field(default_factory=list)
     """Runs that were started here."""
     barred: Sequence[tuple[datetime, datetime]] = ()
     """Times that the newest training leaves out."""
 
     def new_id(self, model: str, wall_clock: datetime) -> str:
-        self.made += 1
-        return f"{model}-{wall_clock:%Y}-{os.getpid()}-{self.made}"
+        return f"{model}-{wall_clock:%Y}-{os.getpid()}-{next(COUNT)}"
 
     def prepare_monitoring(self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str) -> None:
         self._prepare(model, "monitor", now, wall_clock, key, run_id, None)
@@ -153,59 +167,70 @@ class QuickRunner:
         with Ledger.open(self.settings.ledger) as unfenced:
             run = unfenced.run(run_id)
             assert run.claim is not None
-            if self.breaks:
-                unfenced.fail_run(run_id, finished=NOW, reason=self.breaks)
+            unlucky = self.first_breaks and run.mode != "monitor" and unfenced.claim(run.claim).token == 0
+            if self.breaks or unlucky:
+                unfenced.fail_run(run_id, finished=run.now, reason=self.breaks or "PlatformError: a store was away")
                 return
-            taken = unfenced.take(run.claim, run_id, NOW)
+            taken = unfenced.take(run.claim, run_id, run.now)
             if taken is None:
-                unfenced.finish_run(run_id, finished=NOW, outcome="superseded", reason="stood aside")
+                unfenced.finish_run(run_id, finished=run.now, outcome=claims.SUPERSEDED, reason="stood aside")
                 return
-            ledger = unfenced.with_fence(Fence(kind="claim", key=run.claim, token=taken.token))
+            fence = Fence(kind="claim", key=run.claim, token=taken.token)
             if run.mode == "monitor":
-                outcome = look(ledger, run.claim, run.now)
-            else:
-                outcome = "registered" if self.passes else "stopped"
-                if self.passes:
-                    add_version(ledger, run_id, 2)
-            done = ledger.finish_run(run_id, finished=NOW, outcome=outcome, reason="as it should")
-            claims.end(ledger, done, NOW)
+                self._monitor(unfenced.with_fence(fence), run_id, fence, run.now)
+                return
+            ledger = unfenced.with_fence(fence)
+            if self.passes:
+                add_version(ledger, run_id, run.claim, run.now, self.digest)
+            outcome = "registered" if self.passes else "stopped"
+            claims.end(ledger, ledger.finish_run(run_id, finished=run.now, outcome=outcome, reason="so it went"), run.now)
+
+    def _monitor(self, ledger: Ledger, run_id: str, fence: Fence, now: datetime) -> None:
+        model = read(self.settings.models / f"{NAME}.yaml")
+        champion = ledger.champion(NAME)
+        assert champion is not None
+        due = due_of(FIRST, model, ledger.windows(NAME), now)
+        measured = [
+            Measured(window=window, measurement=measurement(champion.digest, window.start in self.broken))
+            for window in due.closed
+        ]
+        performed = [Performed(window=window, performance=performance(window)) for window in due.matured]
+        conclude(
+            self.settings,
+            model,
+            Measurements(windows=tuple(measured)),
+            Performances(windows=tuple(performed)),
+            run_id=run_id,
+            fence=fence,
+            now=now,
+            finished=now,
+        )
 
     def state(self, ledger: Ledger, run_id: str) -> RunState:
-        if run_id not in {run.run_id for run in ledger.runs(NAME, limit=1000)}:
+        try:
+            return "dead" if ledger.run(run_id).state == "running" else "ended"
+        except NotFoundError:
             return "unknown"
-        return "dead" if ledger.run(run_id).state == "running" else "ended"
 
 
-def look(ledger: Ledger, key: str, now: datetime) -> str:
-    """What a monitoring run does: every closed window is recorded and judged, then one decision for all of them."""
-    model, known = NAME, {record.start for record in ledger.windows(NAME)}
-    new = [window for window in windows(FIRST, now, 7) if window.start not in known]
-    for window in new:
-        measured = Measurement(
-            rows=28,
-            versions={digest_of(1): 28},
-            lost=0,
-            damaged=(),
-            repeated=0,
-            champion=digest_of(1),
-            blocks=9,
-            columns=(),
-            checks=(),
-        )
-        ledger.record_window(model, window, measured, now=now)
-    for record in ledger.windows(NAME):
-        labels = Labels(matured_at=record.end + timedelta(days=3), arrived=20, missing=8)
-        if record.window.is_matured(now, 72) and record.performance is None:
-            ledger.record_performance(model, record.start, Performance(labels=labels, label_rate=0.1))
-    champion = ledger.champion(model)
-    assert champion is not None
-    kind: Kind = "retrain" if champion.number == 1 else "leave"
-    reason: Reason | None = "scheduled" if kind == "retrain" else None
-    draft = DecisionDraft(kind=kind, reason=reason, sentence="By its age.", otherwise="A younger champion.", facts=())
-    earlier = {start for decision in ledger.decisions(model) if decision.cause != key for start in decision.windows}
-    starts = sorted(record.start for record in ledger.windows(model) if record.start not in earlier)
-    ledger.add_decision(model, cause=key, now=now, draft=draft, windows=starts, state="open" if kind == "retrain" else "done")
-    return kind
+def measurement(champion: str, is_broken: bool) -> Measurement:
+    """What a window held: nothing to note, or no volume."""
+    check = Check(name="volume", subject="", value=0.1, limit=0.5, failed=is_broken, sentence="A tenth of the usual.")
+    return Measurement(
+        rows=28,
+        versions={champion: 28},
+        lost=0,
+        damaged=(),
+        repeated=0,
+        champion=champion,
+        blocks=9,
+        columns=(),
+        checks=(check,),
+    )
+
+
+def performance(window: Window) -> Performance:
+    return Performance(labels=Labels(matured_at=window.end + timedelta(days=3), arrived=20, missing=8), label_rate=0.1)
 
 
 def tick_until_idle(
