@@ -38,7 +38,7 @@ def explanation(decision: Decision, incident: Incident | None) -> tuple[str, ...
     ]
     if decision.facts:
         lines.append("It rests on:")
-    return (*lines, *facts_in(decision.facts, MOST_LINES - len(lines) - len(ending)), *ending)
+    return (*lines, *facts_in(decision, MOST_LINES - len(lines) - len(ending)), *ending)
 
 
 def kind_of(decision: Decision) -> str:
@@ -59,8 +59,9 @@ def begins(starts: Sequence[datetime]) -> str:
     return f"from {' and '.join(days) or 'none'}"
 
 
-def facts_in(facts: Sequence[Fact], room: int) -> tuple[str, ...]:
+def facts_in(decision: Decision, room: int) -> tuple[str, ...]:
     """The facts, a line each; where there is no room for all, those beyond their limit first, and how many are left out."""
+    facts = decision.facts
     shown = list(facts)
     if len(shown) > room:
         kept = sorted(range(len(shown)), key=lambda place: (not is_beyond(shown[place]), place))[: room - 1]
@@ -68,7 +69,7 @@ def facts_in(facts: Sequence[Fact], room: int) -> tuple[str, ...]:
     width = max((len(fact.name) for fact in shown), default=0)
     lines = [f"  {fact.name:<{width}}  {numbers_of(fact)}  {fact.sentence}" for fact in shown]
     left = len(facts) - len(shown)
-    return tuple([*lines, f"  … and {left} more: perennial explain --json"] if left else lines)
+    return tuple([*lines, f"  … and {left} more: perennial explain {decision.model} {decision.number} --json"] if left else lines)
 
 
 def is_beyond(fact: Fact) -> bool:
