@@ -75,6 +75,18 @@ def test_a_second_version_takes_over_and_rollback_goes_back(copied: Project) -> 
     assert "no champion before version 1" in again.stderr
 
 
+def test_a_lost_online_store_refuses_no_version(copied: Project) -> None:
+    settings = copied.settings
+    settings.online_store.parent.mkdir(parents=True, exist_ok=True)
+    settings.online_store.write_bytes(b"not a database")
+    with Ledger.open(settings.ledger) as ledger:
+        second = add_second_version(copied, ledger)
+        moved = carry_out(settings, ledger, read(settings.models / f"{NAME}.yaml"), lambda: MOMENT + timedelta(minutes=1))
+        assert moved is not None
+        assert moved.state == "champion", "the check brings a store of its own: what is down now says nothing about the version"
+        assert ledger.champion(NAME) == second
+
+
 def test_a_version_that_answers_otherwise_is_refused_and_the_champion_stays(copied: Project, tmp_path: Path) -> None:
     settings = copied.settings
     model = read(settings.models / f"{NAME}.yaml")
