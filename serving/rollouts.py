@@ -1,7 +1,8 @@
 """Rollouts carried out: what the ledger wants is checked, promoted, deployed and shown. Every step may be repeated.
 
 The ledger's row is what is wanted, the deployer's `current` file what is, MLflow's alias a projection. The order is always ledger
-first, so that a crash in between is mended by the next call. Until there is a controller, the command line calls this.
+first, so that a crash in between is mended by the next call. The controller calls this at each tick, the command line after a
+training by hand.
 """
 
 import shutil
@@ -92,7 +93,9 @@ def repair(settings: Settings, ledger: Ledger, model: str) -> Version | None:
     folder, file = settings.versions / model / champion.digest, settings.current(model)
     deployed = local.deployed(file)
     if deployed is None or deployed.digest != champion.digest:
+        ledger.check_fence()
         local.deploy(file, folder, champion.number)
+    ledger.check_fence()
     registry.set_champion(settings, model=model, number=champion.number)
     return champion
 
