@@ -9,7 +9,6 @@ from monitoring.windows import due
 from perennial.decision import Decision
 from perennial.spec.model import Model
 
-
 MONITORS_AGAIN = timedelta(hours=1)
 """After a monitoring run that failed for good: what broke it is seldom mended sooner, and each attempt leaves a folder."""
 
@@ -73,8 +72,8 @@ def _broke_lately(world: World, model: Model) -> Problem | None:
         return None
     again = newest.now + MONITORS_AGAIN
     sentence = (
-        f"windows are due, but run {newest.run_id} failed: {newest.reason}. It is tried again from {again:%Y-%m-%d %H:%M} UTC on, "
-        f"or by hand: `perennial monitor {model.name}`; `perennial logs {newest.run_id}` shows where it broke"
+        f"windows are due, but run {newest.run_id} failed: {newest.reason}. It is tried again from {again:%Y-%m-%d %H:%M} UTC "
+        f"on, or by hand: `perennial monitor {model.name}`; `perennial logs {newest.run_id}` shows where it broke"
     )
     return Problem(model=model.name, sentence=sentence)
 
