@@ -16,7 +16,7 @@ from perennial.spec.model import Model
 from perennial.spec.read import digest
 from perennial.summary import summary
 from perennial.validation import Validation
-from perennial.version import environment, publish
+from perennial.version import environment, publish, remove_drafts
 
 REGISTERED, STOPPED, INVALID = "registered", "stopped", "invalid data"
 """What can become of a run."""
@@ -172,10 +172,11 @@ def _add_version(
     texts = {"card": card(findings), "summary": summary(findings)}
     for role, text in texts.items():
         (folder / f"{role}.md").write_text(text, encoding="utf-8")
+    run = ledger.run(run_id)
+    remove_drafts(name, settings.versions, run.started)
     published = publish({**files, **{role: folder / f"{role}.md" for role in texts}}, name, run_key, settings.versions)
     champion = ledger.champion(name)
-    ran_at = ledger.run(run_id).now
-    searched = ran_at if findings.candidate.search.mode == "search" or champion is None else champion.searched_at
+    searched = run.now if findings.candidate.search.mode == "search" or champion is None else champion.searched_at
     number, is_new = ledger.add_version(
         model=name,
         run_key=run_key,
@@ -186,7 +187,7 @@ def _add_version(
         searched_at=searched,
         trained_until=datetime.fromisoformat(findings.info.end),
     )
-    ledger.request_rollout(model=name, number=number, now=ran_at, reason=f"run {run_id} passed every gate")
+    ledger.request_rollout(model=name, number=number, now=run.now, reason=f"run {run_id} passed every gate")
     kept = ledger.version(name, number)
     registry.add_version(
         settings,

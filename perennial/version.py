@@ -20,6 +20,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -55,6 +56,9 @@ REQUIRED = ("model", "contract")
 
 REFERENCE_ROWS = 5_000
 """Most rows of the reference sample: enough for monitoring's statistics, little for a server to load."""
+
+DRAFT = ".draft-"
+"""How the name of a folder begins that is not whole yet."""
 
 RESTORE = "Restore the folder from a backup, or train again"
 
@@ -170,6 +174,20 @@ def publish(files: Mapping[str, Path], model: str, run_key: str, root: Path) -> 
     return Published(target, target.name)
 
 
+def remove_drafts(model: str, root: Path, before: datetime) -> tuple[Path, ...]:
+    """No drafts are left of publications that were killed; returns the folders that were removed.
+
+    Args:
+        model: name of the model.
+        root: folder of all versions.
+        before: only drafts not touched since are removed: a younger one may be somebody's work. Aware, real time.
+    """
+    left = [path for path in sorted((root / model).glob(f"{DRAFT}*")) if path.stat().st_mtime < before.timestamp()]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return tuple(left)
+
+
 def open_version(path: Path) -> Version:
     """The version in a folder, every byte of it checked.
 
@@ -259,7 +277,7 @@ def _check_rows(path: Path) -> None:
 
 def _put(files: Mapping[str, Path], entries: Mapping[str, FileEntry], text: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=target.parent))
+    draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=target.parent))
     try:
         for role, entry in entries.items():
             shutil.copyfile(files[role], draft / entry.file)

@@ -1,12 +1,14 @@
 """A version folder is whole, immutable and checked to the last byte."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +17,17 @@ import pytest
 
 from perennial import digests
 from perennial.errors import DataError, NotFoundError, PlatformError
-from perennial.version import MANIFEST, REFERENCE_ROWS, Environment, Published, environment, open_version, publish
+from perennial.version import (
+    DRAFT,
+    MANIFEST,
+    REFERENCE_ROWS,
+    Environment,
+    Published,
+    environment,
+    open_version,
+    publish,
+    remove_drafts,
+)
 
 
 @pytest.fixture
@@ -152,6 +164,20 @@ def test_a_publication_that_breaks_off_leaves_nothing(files: dict[str, Path], tm
     with pytest.raises(PlatformError, match=r"version .*delay/.*; make .*versions writable, or set PERENNIAL_STATE elsewhere"):
         publish(files, "delay", "k", root)
     assert [path.name for path in root.iterdir()] == ["delay"]
+
+
+def test_drafts_of_killed_publications_are_removed_and_younger_ones_and_versions_are_not(
+    published: Published, tmp_path: Path
+) -> None:
+    old, young = (published.path.parent / f"{DRAFT}{name}" for name in ("old", "young"))
+    begun = datetime(2024, 5, 1, tzinfo=UTC)
+    for folder, hours in ((old, -1), (young, 1), (published.path, -1)):
+        folder.mkdir(exist_ok=True)
+        touched = begun.timestamp() + hours * 3600
+        os.utime(folder, (touched, touched))
+    assert remove_drafts("delay", tmp_path / "versions", begun) == (old,)
+    assert sorted(published.path.parent.iterdir()) == sorted([young, published.path])
+    assert remove_drafts("never-published", tmp_path / "versions", begun) == ()
 
 
 def test_what_is_no_version_is_not_published(files: dict[str, Path], tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ HEAVY = {"feast", "duckdb", "evidently", "mlflow", "sklearn", "pandas", "pandera
 """Libraries whose import costs a step seconds or memory."""
 
 IMPORTS = {
+    "claim": {"sqlalchemy"},
     "build_dataset": {"feast", "duckdb", "pandas", "sqlalchemy"},
     "validate_data": {"evidently", "pandas", "pandera", "sklearn"},
     "train": {"pandas", "sklearn", "skops"},
