@@ -59,7 +59,7 @@ spec:
       - {name: amount, method: wasserstein}
       - {name: method, method: jensenshannon}
       - {name: probability, method: wasserstein}
-    block_rows: 500
+    block_rows: 300
   retraining: {reasons: [manual], mode: advisory}
 """
 
