@@ -1,13 +1,15 @@
 """`perennial tick` and `perennial watch`: the controller, once or until it is told to end."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from console.output import console, minute
 from controller.ticked import Ticked
 from controller.watch import until_idle, watch
+from perennial.decision import Decision
 from perennial.errors import PlatformError
+from perennial.ledger import Ledger
 from perennial.settings import Settings
 
 
@@ -20,7 +22,7 @@ def tick_and_show(settings: Settings, now: datetime, clock: Callable[[], datetim
     from controller.tick import tick
 
     ticks: Iterable[Ticked] = until_idle(settings, now, clock) if wait else [tick(settings, now, clock)]
-    last = _show(ticks, json)
+    last = _show(settings, ticks, json)
     if last is not None and last.problems:
         raise PlatformError("; ".join(f"{problem.model or 'controller'}: {problem.sentence}" for problem in last.problems))
 
@@ -29,25 +31,45 @@ def watch_and_show(settings: Settings, clock: Callable[[], datetime], every_seco
     """Tick until SIGTERM or SIGINT, and print what is done and what is in the way."""
     if not json:
         console().print(f"Watching {settings.models} every {every_seconds:g} s; end with Ctrl-C.")
-    _show(watch(settings, clock, every_seconds), json)
+    _show(settings, watch(settings, clock, every_seconds), json)
 
 
-def _show(ticks: Iterable[Ticked], json: bool) -> Ticked | None:
-    """Print each tick that did or found something, and a wait when it is new; returns the last tick."""
-    printer, waits, problems, ticked = console(), tuple[str, ...](), None, None
+def _show(settings: Settings, ticks: Iterable[Ticked], json: bool) -> Ticked | None:
+    """Print each tick that did or found something, with the decisions made meanwhile; returns the last tick."""
+    printer, last = console(), Ticked(now=datetime.min)
+    known = _decided(settings) if not json else {}
     for ticked in ticks:
+        news = ticked.acts or ticked.problems != last.problems or ticked.waits != last.waits
         if json:
-            if ticked.acts or ticked.problems != problems or ticked.waits != waits:
+            if news:
                 sys.stdout.write(ticked.model_dump_json() + "\n")
         else:
-            for act in ticked.acts:
-                printer.print(f"  {minute(ticked.now)}  {act.model}: {act.what}: {act.sentence}", soft_wrap=True)
-            for sentence in ticked.waits if ticked.waits != waits else ():
-                printer.print(f"  {minute(ticked.now)}  waits: {sentence}", soft_wrap=True)
-            for problem in ticked.problems if ticked.problems != problems else ():
-                printer.print(
-                    f"  {minute(ticked.now)}  {problem.model or 'controller'}: problem: {problem.sentence}", soft_wrap=True
-                )
+            decided = (_decided(settings) or known) if news or not ticked.waits else known
+            for line in _lines(ticked, last, [made for key, made in decided.items() if key not in known]):
+                printer.print(f"  {minute(ticked.now)}  {line}", soft_wrap=True)
+            known = decided
         sys.stdout.flush()
-        waits, problems = ticked.waits, ticked.problems
-    return ticked
+        last = ticked
+    return last
+
+
+def _lines(ticked: Ticked, last: Ticked, decided: Sequence[Decision]) -> Iterator[str]:
+    """What a tick did and found that the one before did not say."""
+    for made in decided:
+        yield f"{made.model}: decision {made.number}: {made.sentence}"
+    for act in ticked.acts:
+        yield f"{act.model}: {act.what}: {act.sentence}"
+    for sentence in ticked.waits if ticked.waits != last.waits else ():
+        yield f"waits: {sentence}"
+    for problem in ticked.problems if ticked.problems != last.problems else ():
+        yield f"{problem.model or 'controller'}: problem: {problem.sentence}"
+
+
+def _decided(settings: Settings) -> dict[tuple[str, int], Decision]:
+    """The newest decisions of every model; empty while the ledger cannot be read, which its tick says."""
+    try:
+        with Ledger.open(settings.ledger) as ledger:
+            newest = [made for name in ledger.models() for made in reversed(ledger.decisions(name, 5))]
+    except PlatformError:
+        return {}
+    return {(made.model, made.number): made for made in newest}

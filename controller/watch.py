@@ -38,7 +38,7 @@ def watch(settings: Settings, clock: Callable[[], datetime], every_seconds: floa
         except PlatformError as error:
             ticked = Ticked(now=now, problems=(Problem(model="", sentence=str(error)),))
         yield ticked
-        ended.wait(0.5 if ticked.waits else every_seconds)
+        ended.wait(min(every_seconds, 1.0) if ticked.waits else every_seconds)
     release(settings, clock)
 
 
@@ -59,7 +59,7 @@ def until_idle(
     clock: Callable[[], datetime],
     *,
     runner: Runner | None = None,
-    pause_seconds: float = 0.2,
+    pause_seconds: float = 1.0,
 ) -> Iterator[Ticked]:
     """Ticks for one time until nothing is in flight or due, or the same problem stands twice in a row.
 

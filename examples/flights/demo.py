@@ -1,7 +1,8 @@
-"""`make demo`: the main job on embedded parts, with the commands that a user would type.
+"""`make demo`: the whole loop over a real year on embedded parts, with the commands that a user would type.
 
-Sources of a real year → features applied and materialised → a training on January to March with every gate → the version, its
-card and report → a worse challenger, whose training labels were shuffled, stopped by the gates.
+Sources of a real year → features applied and materialised → a training on January to March with every gate → version 1 serves the
+flights of April to December, hour by hour → each month the controller ticks: closed windows are looked at, a decision is made, a
+challenger trained when that is due, and rolled out when it passes its gates → the year beside other policies → parity.
 """
 
 import argparse
@@ -19,21 +20,28 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from console.findings import show_metrics
-from examples.flights import traffic
+from examples.flights import policies, traffic, year
 from examples.flights.prepare import prepare
-from perennial.findings import Findings
+from monitoring.log import collect, load
+from perennial.contract import Contract
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from perennial.spec.read import read
+from perennial.version import open_version
 
 MODEL = "flight-delay"
 
 
 FIRST = datetime(2013, 4, 2, tzinfo=UTC)
 """Time of the first training: the labels of January to March have matured."""
-SERVED_UNTIL = datetime(2013, 4, 16, tzinfo=UTC)
-"""End of the two weeks of traffic."""
+SERVED_UNTIL = datetime(2014, 1, 1, tzinfo=UTC)
+"""End of the traffic."""
+SHORT_UNTIL = datetime(2013, 6, 1, tzinfo=UTC)
+"""End of the traffic in the short form: the first scheduled training is due."""
+LAST = datetime(2014, 1, 2, 6, tzinfo=UTC)
+"""Time of the last tick: December's labels have matured."""
+BROKEN_FROM = datetime(2013, 5, 6, tzinfo=UTC)
+"""From here on the broken source reports another unit."""
 LATER = datetime(2013, 5, 2, tzinfo=UTC)
 """Time of the worse challenger: April is a whole block that the champion has not seen."""
 EVALUATION_START = datetime(2013, 4, 3, tzinfo=UTC)
@@ -62,6 +70,10 @@ class Clock:
         now = time.monotonic()
         self.parts.append((name, now - self.since))
         self.since = now
+
+    def summed(self) -> list[tuple[str, float]]:
+        """Seconds by part, in the order of their first occurrence."""
+        return list({name: sum(seconds for part, seconds in self.parts if part == name) for name, _ in self.parts}.items())
 
 
 def perennial(*arguments: str, expect: int = 0, **environment: str) -> None:
@@ -106,77 +118,150 @@ def shuffle_labels(sources: Path, target: Path, evaluation_start: datetime, seed
     return int(early.sum())
 
 
-def serve_and_compare(settings: Settings) -> None:
-    """Serve the champion to the flights of two weeks and print what it was worth."""
-    model = read(settings.models / f"{MODEL}.yaml")
-    with Ledger.open(settings.ledger) as ledger:
-        champion = ledger.champion(MODEL)
-    assert champion is not None, "the training before registered one"
-    findings = Findings.read(settings.results / champion.run_id)
-    assert findings.candidate is not None
+def shuffle_later_labels(sources: Path, seed: int) -> int:
+    """Shuffle the labels from the first training on among their flights, in place; returns how many.
+
+    What comes true then has nothing to do with any flight: no model can be better than chance.
+    """
+    labels, requests = (pd.read_parquet(sources / f"{name}.parquet") for name in ("labels", "requests"))
+    later = labels["flight_id"].isin(requests.loc[requests["event_timestamp"] >= FIRST, "flight_id"]).to_numpy()
+    values = labels["arrived_late"].to_numpy().copy()
+    values[later] = np.random.default_rng(seed).permutation(values[later])
+    labels.assign(arrived_late=values).to_parquet(sources / "labels.parquet", index=False, coerce_timestamps="us")
+    return int(later.sum())
+
+
+def break_source(sources: Path, factor: float = 1.609) -> int:
+    """Report the visibility in kilometres and a hundredfold from some day on, in place; returns how many rows.
+
+    A change of unit at the provider: every value is there and is a number.
+    """
+    weather = pd.read_parquet(sources / "weather.parquet")
+    broken = (weather["event_timestamp"] >= BROKEN_FROM).to_numpy()
+    weather.loc[broken, "weather_visib"] *= 100 * factor
+    weather.to_parquet(sources / "weather.parquet", index=False, coerce_timestamps="us")
+    return int(broken.sum())
+
+
+def spoilt(settings: Settings, labels: str, source: str) -> Settings:
+    """Settings of sources that are spoilt as asked for: a copy of them, so that the prepared ones stay as they are."""
+    if (labels, source) == ("real", "real"):
+        return settings
+    copy = settings.state / f"sources-{labels}-{source}"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(settings.sources, copy)
+    if labels == "shuffled":
+        console.print(f"  {shuffle_later_labels(copy, seed=2013):,} labels from {FIRST:%d %B} on shuffled", highlight=False)
+    if source == "broken":
+        console.print(f"  {break_source(copy):,} weather reports from {BROKEN_FROM:%d %B} on in another unit", highlight=False)
+    return settings.model_copy(update={"sources": copy})
+
+
+def play(settings: Settings, clock: Clock, until: datetime, challenge: bool) -> tuple[year.Month, ...]:
+    """Serve and play until a time, with the controller's ticks; after April a worse challenger is trained and stopped."""
+    model, spans = read(settings.models / f"{MODEL}.yaml"), traffic.months(FIRST, until)
+
+    def tick(end: datetime) -> datetime:
+        now = LAST if end == SERVED_UNTIL else end
+        perennial("tick", "--now", now.isoformat(), "--wait")
+        return now
+
     with traffic.server(MODEL, PORT) as url:
-        played = traffic.play(settings, model, url, FIRST, SERVED_UNTIL)
-    judged = traffic.judge(settings, model, played, findings.candidate.threshold, findings.candidate.naive, LATER)
-    console.print(
-        f"  {len(played.answers):,} flights in {played.hours} hourly requests (V1), {played.singles} of them again alone (V2): "
-        "every answer equal",
-        highlight=False,
+        months = year.play_year(settings, model, url, spans[:1], tick, clock.lap)
+        if challenge:
+            console.rule("A worse challenger: the same recipe, its training labels shuffled")
+            broken = settings.state / "sources-shuffled"
+            count = shuffle_labels(settings.sources, broken, EVALUATION_START, seed=2013)
+            console.print(
+                f"  {count:,} labels before {EVALUATION_START:%d %B} shuffled; the later ones left alone", highlight=False
+            )
+            perennial("train", MODEL, "--now", LATER.isoformat(), expect=3, PERENNIAL_SOURCES=str(broken))
+            clock.lap("train and stop a worse challenger")
+            console.rule("The year goes on")
+        return (*months, *year.play_year(settings, model, url, spans[1:], tick, clock.lap))
+
+
+def compare_policies(settings: Settings, months: tuple[year.Month, ...], until: datetime) -> None:
+    """Print the year, and the same flights under other policies."""
+    model, spans = read(settings.models / f"{MODEL}.yaml"), traffic.months(FIRST, until)
+    with Ledger.open(settings.ledger) as ledger:
+        first, versions = ledger.version(MODEL, 1), ledger.rollouts(MODEL)
+    contract = Contract.read(open_version(settings.versions / MODEL / first.digest).file("contract"))
+    log = Path(f"{settings.prediction_log(MODEL)}-parquet")
+    collect(settings.prediction_log(MODEL), log, datetime.now(UTC))
+    results = policies.compare(
+        settings,
+        model,
+        contract.recipe,
+        policies.served_of(load(log), model.spec.requests.id),
+        start=FIRST,
+        end=until,
+        wall_clock=datetime.now(UTC),
+        alarms=year.alarm_months(settings, model, spans),
+        retrains=sum(rollout.state == "champion" for rollout in versions) - 1,
     )
-    show_metrics(console, judged, "Served from 2 to 15 April, against what came true")
-    console.print("Try it: perennial serve flight-delay, then", highlight=False)
-    console.print(CURL, highlight=False, soft_wrap=True)
+    console.print(year.year_table(months, results))
+    console.print(policies.table(results))
+    console.print(
+        f"Utility in {model.spec.objective.utility.unit} per 1000 labelled flights; warning nobody earns 0.", highlight=False
+    )
 
 
 def main() -> None:
     """Play the demo."""
     parser = argparse.ArgumentParser(prog="python -m examples.flights.demo", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="one candidate with one trial: to see that it runs")
-    short = parser.parse_args().short
+    parser.add_argument("--short", action="store_true", help="one candidate with one trial, two months: to see that it runs")
+    parser.add_argument("--labels", choices=("real", "shuffled"), default="real", help="shuffled: those from April on")
+    parser.add_argument(
+        "--source", choices=("real", "broken"), default="real", help="broken: weather in another unit from May on"
+    )
+    arguments = parser.parse_args()
     settings, clock = Settings.from_environment(), Clock()
-    if short:
+    if arguments.short:
         settings = short_project(settings)
         os.environ.update(settings.to_environment())
+    until = SHORT_UNTIL if arguments.short else SERVED_UNTIL
 
     console.rule("Sources: a year of flights, as a company would have them")
     for source, rows in prepare(settings.sources).items():
         console.print(f"  {source}.parquet: {rows:,} rows", highlight=False)
+    settings = spoilt(settings, arguments.labels, arguments.source)
+    os.environ.update(settings.to_environment())
     clock.lap("prepare the sources")
 
     console.rule("Spec and features")
     perennial("validate", MODEL)
-    clock.lap("validate the spec")
     perennial("features", "apply")
-    clock.lap("apply the features")
     perennial("features", "materialize", "--start", "2012-12-01T00:00:00Z", "--end", FIRST.isoformat())
-    clock.lap("materialise the newest values")
+    clock.lap("validate the spec, apply and materialise the features")
 
     console.rule("Training on January to March")
     perennial("train", MODEL, "--now", FIRST.isoformat())
     clock.lap("train, judge, register")
 
-    console.rule("Serving: two weeks of April, one request a simulated hour")
-    serve_and_compare(settings)
-    clock.lap("serve two weeks, compare with what came true")
+    console.rule(f"Served from {FIRST:%d %B} on: one request a simulated hour, a tick a month")
+    months = play(settings, clock, until, challenge=not arguments.short)
+
+    console.rule("What the year came to")
+    compare_policies(settings, months, until)
+    clock.lap("the same flights under other policies")
     perennial("features", "parity", MODEL)
     clock.lap("parity of served and trained features")
 
-    console.rule("A worse challenger: the same recipe, its training labels shuffled")
-    broken = settings.state / "sources-shuffled"
-    count = shuffle_labels(settings.sources, broken, EVALUATION_START, seed=2013)
-    console.print(f"  {count:,} labels before {EVALUATION_START:%d %B} shuffled; the later ones left alone", highlight=False)
-    perennial("train", MODEL, "--now", LATER.isoformat(), expect=3, PERENNIAL_SOURCES=str(broken))
-    clock.lap("train and stop the challenger")
-
     console.rule("What there is now")
     perennial("models")
-    perennial("runs")
+    perennial("decisions", "list", MODEL)
+    perennial("explain", MODEL)
     perennial("status")
+    perennial("report", MODEL)
+    console.print("Try it: perennial serve flight-delay, then", highlight=False)
+    console.print(CURL, highlight=False, soft_wrap=True)
     clock.lap("look at it")
 
     table = Table(title="Time of each part")
     table.add_column("part")
     table.add_column("seconds", justify="right")
-    for name, seconds in clock.parts:
+    for name, seconds in clock.summed():
         table.add_row(name, f"{seconds:.1f}")
     table.add_row("all", f"{sum(seconds for _, seconds in clock.parts):.1f}")
     console.print(table)
