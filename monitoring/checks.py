@@ -19,6 +19,8 @@ from perennial.window import Check
 
 FEWEST_ROWS = 50
 """Rows from which shares are judged: three nulls of ten say nothing."""
+EMPTY = 0.95
+"""Share of nulls from which a column that is not watched counts as lost. Many are missing now and then, with the season."""
 FEWEST_WINDOWS = 2
 """Windows that a volume is held against at least."""
 
@@ -59,19 +61,21 @@ def check(
 
 
 def check_column(name: str, values: Values | None, limits: ColumnLimits | None, is_watched: bool) -> list[Check]:
-    """The checks of a column that failed; of its values only where it is watched.
+    """The checks of a column that failed; one that is not watched must only be there and not be empty.
 
     >>> limits = ColumnLimits(column="a", max_null_share=0.2, low=0.0, high=1.0, categories=None, max_new_share=0.05)
     >>> [failed.name for failed in check_column("a", np.array([50.0, 70.0, np.nan]), limits, True)]
     ['nulls', 'range']
     >>> check_column("a", np.array([0.5, 0.7]), limits, True)
     []
+    >>> [bool(check_column("a", np.array([0.5, *[np.nan] * empty]), limits, False)) for empty in (9, 99)]
+    [False, True]
 
     Args:
         name: of the column.
         values: of the window; None when the log has no such column.
         limits: what is allowed; None when nothing is known.
-        is_watched: whether its values are checked, and not only that they are there.
+        is_watched: whether its nulls and values are checked, and not only that it is there and not empty.
     """
     if values is None:
         return [_check("missing column", name, 1.0, 0.0, f"{name} is not in the log any more")]
@@ -80,9 +84,10 @@ def check_column(name: str, values: Values | None, limits: ColumnLimits | None, 
     held = present(values)
     found = []
     nulls = 1 - len(held) / len(values)
-    if nulls > limits.max_null_share:
-        sentence = f"{nulls:.1%} of {name} are missing, at most {limits.max_null_share:.1%} are allowed"
-        found.append(_check("nulls", name, nulls, limits.max_null_share, sentence))
+    allowed = limits.max_null_share if is_watched else max(limits.max_null_share, EMPTY)
+    if nulls > allowed:
+        sentence = f"{nulls:.1%} of {name} are missing, at most {allowed:.1%} are allowed"
+        found.append(_check("nulls", name, nulls, allowed, sentence))
     if not is_watched or not len(held):
         return found
     name_of: Name

@@ -42,7 +42,7 @@ class Monitoring(Part):
     """Rows that are sampled of each block of the training and of each window; a window with fewer is not judged. 1000 by default:
     with more, it is the weeks that differ and not the samples."""
     max_null_increase: float = Field(0.1, ge=0, le=1)
-    """Largest null share of a column above its share in the training. 0.1 by default: one request in ten."""
+    """Largest null share of a watched column above its share in the training. 0.1 by default: one request in ten."""
     max_new_share: float = Field(0.05, ge=0, le=1)
     """Largest share of values outside the training's range, or of a category that it never saw. 0.05 by default."""
     min_volume_share: float = Field(0.5, ge=0, le=1)
