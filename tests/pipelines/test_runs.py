@@ -1,10 +1,12 @@
 """Local runs: when a training searches, what a run's folder holds, and who may execute it."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from feature_repo.dataset import spans
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Version
 from perennial.recipe import Recipe
@@ -101,3 +103,42 @@ def test_a_run_is_unknown_then_dead_then_ended(settings: Settings) -> None:
             assert runs.state(settings, ledger, run_id) == "executing"
         ledger.fail_run(run_id, finished=MOMENT, reason="DataError: empty")
         assert runs.state(settings, ledger, run_id) == "ended"
+
+
+def test_a_person_s_request_is_a_decision_with_a_claim_of_its_own(settings: Settings) -> None:
+    run_id = runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), MOMENT, MOMENT)
+    with Ledger.open(settings.ledger) as ledger:
+        run, (decision,) = ledger.run(run_id), ledger.decisions(NAME)
+        claim = ledger.claim(f"{NAME}/manual/{run_id}")
+    assert (decision.kind, decision.reason, decision.state, decision.made) == ("retrain", "manual", "acting", MOMENT)
+    assert [fact.sentence for fact in decision.facts] == ["A person asked for a training."]
+    assert (claim.owner, claim.decision, claim.state, claim.token) == (run_id, decision.number, "intended", 0)
+    assert (run.claim, run.decision) == (claim.key, decision.number)
+
+
+def test_nothing_is_asked_while_a_monitoring_run_is_in_flight(settings: Settings) -> None:
+    with Ledger.open(settings.ledger) as ledger:
+        ledger.intend(f"{NAME}/monitor/x", model=NAME, owner="m1", decision=None, now=MOMENT)
+        with pytest.raises(PlatformError, match=rf"run m1 is in flight for {NAME}/monitor/x; wait for its end"):
+            runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), MOMENT, MOMENT)
+        assert (ledger.decisions(NAME), ledger.runs(NAME)) == ((), ())
+
+
+def test_a_run_that_was_half_prepared_is_prepared_again(settings: Settings) -> None:
+    model, folder = read(settings.models / f"{NAME}.yaml"), settings.runs / "m1"
+    folder.mkdir(parents=True)
+    (folder / "parameters.json").write_text('{"spec": "cut o')
+    for _ in range(2):
+        assert runs.prepare_monitoring(settings, model, MOMENT, MOMENT, key="k", run_id="m1") == "m1"
+    assert json.loads((folder / "parameters.json").read_text())["key"] == "k"
+    with Ledger.open(settings.ledger) as ledger:
+        assert [(run.run_id, run.mode, run.claim, run.decision) for run in ledger.runs(NAME)] == [("m1", "monitor", "k", None)]
+
+
+def test_barred_times_reach_the_run(settings: Settings) -> None:
+    model, week = read(settings.models / f"{NAME}.yaml"), timedelta(days=7)
+    run_id = runs.prepare(settings, model, MOMENT, MOMENT, key="k", decision=3, barred=[(MOMENT - week, MOMENT)])
+    parameters = json.loads((settings.runs / run_id / "parameters.json").read_text())
+    assert spans(parameters["barred"]) == [(MOMENT - week, MOMENT)]
+    with Ledger.open(settings.ledger) as ledger:
+        assert (ledger.run(run_id).decision, ledger.decisions(NAME)) == (3, ()), "the decision was made elsewhere"
