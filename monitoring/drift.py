@@ -7,13 +7,14 @@ Two comparisons that are never mixed. The *step*, this window against the last f
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from monitoring.blocks import PROBABILITY, START, joined, sample, values_of
 from monitoring.checks import check
 from monitoring.statistics import Method, Values, present, size_in_deviations, statistic
-from monitoring.thresholds import PROBABILITY, START, joined, sample, values_of
 from monitoring.windows import BEFORE, LoggedWindow
 from perennial.contract import Contract
 from perennial.spec.model import Model
@@ -145,7 +146,7 @@ class _Column:
         if not len(present(values)):
             return self._not_judged("it has no value in this window")
         weeks, from_log = self._weeks(before)
-        whole = joined(self._blocks()) if self._blocks() else None
+        whole = joined(self._blocks) if self._blocks else None
         distance = None if whole is None else self._statistic(values, whole)
         if not weeks:
             return self._not_judged("there are no weeks to compare with", distance=distance)
@@ -199,8 +200,9 @@ class _Column:
             if values is not None and len(present(values)):
                 found.append(values)
         from_log = len(found)
-        return found + self._blocks()[::-1][: BEFORE - from_log], from_log
+        return found + self._blocks[::-1][: BEFORE - from_log], from_log
 
+    @cached_property
     def _blocks(self) -> list[Values]:
         """The version's blocks of the column, oldest first."""
         blocks = self.reference.blocks

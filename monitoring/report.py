@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from monitoring.blocks import sample
 from monitoring.drift import Reference
 from monitoring.evidence import Newest
 from monitoring.statistics import Values, present, unsuited
 from monitoring.summary import with_note
-from monitoring.thresholds import sample
 from monitoring.windows import LoggedWindow
 from perennial.spec.model import Model
 from perennial.spec.operations import MonitoredColumn

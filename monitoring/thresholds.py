@@ -4,13 +4,14 @@ Here: the blocks, their samples, and what is stored. How a limit follows from th
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monitoring.blocks import PROBABILITY, START, blocks_of, joined, values_of
 from monitoring.limits import FEWEST_BLOCKS, neighbours, rate_per_test, step_limit
 from monitoring.statistics import Method, Values, present, standard_deviation, statistic, unsuited
 from perennial.candidate import TrainedCandidate
@@ -24,9 +25,6 @@ from perennial.spec.operations import Monitoring
 from perennial.thresholds import ColumnLimits, ColumnThreshold, Thresholds, WeekLoss
 from perennial.training import predict
 
-PROBABILITY = "probability"
-START = "block"
-"""Column of the stored blocks that holds the begin of a row's block."""
 MOST_CATEGORIES = 1000
 """Categories that are listed; with more, new ones are no sign of anything."""
 
@@ -108,46 +106,6 @@ def unseen(frame: pd.DataFrame, info: DatasetInfo, trained: TrainedCandidate, co
     )
 
 
-def blocks_of(time: NDArray[np.datetime64], end: datetime, spec: Monitoring, seed: int) -> dict[datetime, NDArray[np.intp]]:
-    """A sample of each whole block, counted back from the end, that has rows enough; by the block's begin, oldest first.
-
-    Args:
-        time: UTC time of each row, microseconds.
-        end: end of the newest block, exclusive.
-        spec: length of a block and rows of a sample.
-        seed: of the samples.
-
-    Returns:
-        Positions of `block_rows` rows, increasing.
-    """
-    length = timedelta(days=spec.window_days)
-    newest = np.datetime64(end.replace(tzinfo=None), "us")
-    number = (newest - np.timedelta64(1, "us") - time) // np.timedelta64(length)
-    found: dict[datetime, NDArray[np.intp]] = {}
-    for back in sorted(set(number.tolist()), reverse=True):
-        rows = np.flatnonzero(number == back)
-        if back >= 0 and len(rows) >= spec.block_rows:
-            found[end - (back + 1) * length] = sample(rows, spec.block_rows, seed, int(back))
-    return found
-
-
-def sample(rows: NDArray[np.intp], size: int, *seed: int) -> NDArray[np.intp]:
-    """`size` of the rows, drawn without replacement, in their order.
-
-    >>> sample(np.arange(10), 3, 0).tolist() == sample(np.arange(10), 3, 0).tolist()
-    True
-    """
-    return np.sort(np.random.default_rng(seed).choice(rows, size=size, replace=False))
-
-
-def values_of(frame: pd.DataFrame, name: str) -> Values:
-    """A dataset's column as the statistics read it."""
-    series = frame[name]
-    if series.dtype == object:
-        return np.array(series.where(series.notna(), None), dtype=object)
-    return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
-
-
 def column_threshold(column: str, method: Method, samples: list[Values], rate: float) -> ColumnThreshold:
     """What is normal for a column.
 
@@ -166,13 +124,6 @@ def column_threshold(column: str, method: Method, samples: list[Values], rate: f
         return ColumnThreshold(column=column, method=method, limit=None, reason=reason, standard_deviation=spread)
     limit = float(step_limit(block_statistics(held, method), method, rate))
     return ColumnThreshold(column=column, method=method, limit=limit, reason="", standard_deviation=spread)
-
-
-def joined(samples: list[Values]) -> Values:
-    """The samples as one."""
-    if samples[0].dtype == object:
-        return np.concatenate([np.asarray(sample, dtype=np.object_) for sample in samples])
-    return np.concatenate([np.asarray(sample, dtype=np.float64) for sample in samples])
 
 
 def block_statistics(samples: list[Values], method: Method) -> NDArray[np.float64]:

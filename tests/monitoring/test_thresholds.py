@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from monitoring.blocks import PROBABILITY, START, blocks_of
 from monitoring.limits import rate_per_test
-from monitoring.thresholds import PROBABILITY, START, blocks_of, column_threshold, make_thresholds
+from monitoring.thresholds import column_threshold, make_thresholds
 from perennial.spec.model import Model
 from perennial.thresholds import Thresholds
 from tests.monitoring.world import COLUMNS, END, World, model

@@ -19,7 +19,7 @@ FIRST = pd.Timestamp("2024-03-04", tz="UTC")
 """Earlier, few customers had orders at a shop: more nulls than on the average of the training."""
 HEAVY = {"feast", "duckdb", "evidently", "mlflow", "sklearn", "pandas", "pandera", "sqlalchemy", "matplotlib", "skops", "kserve"}
 IMPORTS = {
-    "measure": {"evidently", "pandas", "sklearn", "skops", "sqlalchemy"},
+    "measure": {"evidently", "pandas", "sklearn", "sqlalchemy"},
     "perform": {"pandas", "sklearn", "skops", "sqlalchemy"},
     "decide": {"sqlalchemy"},
 }
