@@ -47,8 +47,6 @@ LATER = datetime(2013, 5, 2, tzinfo=UTC)
 EVALUATION_START = datetime(2013, 4, 3, tzinfo=UTC)
 """Begin of the later training's evaluation block: the labels of its requests stay as they are."""
 
-PORT = 18080
-"""Port of the demo's server."""
 CURL = (
     "curl -s http://127.0.0.1:8080/v1/models/flight-delay:predict -H 'content-type: application/json' -d "
     """'{"instances": [{"origin": "JFK", "dest": "LAX", "carrier": "DL", "tailnum": "N713TW", "distance": 2475, "weekday": 1, """
@@ -157,7 +155,7 @@ def spoilt(settings: Settings, labels: str, source: str) -> Settings:
     return settings.model_copy(update={"sources": copy})
 
 
-def play(settings: Settings, clock: Clock, until: datetime, challenge: bool) -> tuple[year.Month, ...]:
+def play(settings: Settings, clock: Clock, until: datetime, port: int, challenge: bool) -> tuple[year.Month, ...]:
     """Serve and play until a time, with the controller's ticks; after April a worse challenger is trained and stopped."""
     model, spans = read(settings.models / f"{MODEL}.yaml"), traffic.months(FIRST, until)
 
@@ -166,7 +164,7 @@ def play(settings: Settings, clock: Clock, until: datetime, challenge: bool) -> 
         perennial("tick", "--now", now.isoformat(), "--wait")
         return now
 
-    with traffic.server(MODEL, PORT) as url:
+    with traffic.server(MODEL, port) as url:
         months = year.play_year(settings, model, url, spans[:1], tick, clock.lap)
         if challenge:
             console.rule("A worse challenger: the same recipe, its training labels shuffled")
@@ -215,6 +213,7 @@ def main() -> None:
     parser.add_argument(
         "--source", choices=("real", "broken"), default="real", help="broken: weather in another unit from May on"
     )
+    parser.add_argument("--port", type=int, default=18080, help="port of the server")
     arguments = parser.parse_args()
     settings, clock = Settings.from_environment(), Clock()
     if arguments.short:
@@ -240,7 +239,7 @@ def main() -> None:
     clock.lap("train, judge, register")
 
     console.rule(f"Served from {FIRST:%d %B} on: one request a simulated hour, a tick a month")
-    months = play(settings, clock, until, challenge=not arguments.short)
+    months = play(settings, clock, until, arguments.port, challenge=not arguments.short)
 
     console.rule("What the year came to")
     compare_policies(settings, months, until)
