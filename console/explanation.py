@@ -97,6 +97,8 @@ def numbers_of(fact: Fact) -> str:
 
 def outcome_of(decision: Decision) -> str:
     """What came of a decision: as it is stored, else what its state means."""
+    if decision.kind != "retrain" and decision.state == "done" and not decision.outcome:
+        return "Nothing was done, as decided." if decision.kind == "leave" else "No training starts while its incident is open."
     return decision.outcome or STATES[decision.state].format(model=decision.model, number=decision.number)
 
 

@@ -177,4 +177,6 @@ def show_labels(settings: Settings, name: str, now: datetime, json: bool) -> Non
         out.print(
             f"{anonymous:,} predictions carried no {field!r}: their labels cannot be found. A request brings it as a field."
         )
-    out.print("Late and changed labels train; what was decided on a window stays as it was.")
+    out.print(
+        "Late labels train; of a changed one the first counts, in training too. What was decided on a window stays as it was."
+    )

@@ -1,5 +1,6 @@
 """What is kept of runs and versions: card, report, logs."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from rich.markdown import Markdown
 
 from console.output import console, print_json
 from perennial.errors import NotFoundError, PlatformError
-from perennial.ledger import Ledger
+from perennial.ledger import Ledger, Run
 from perennial.settings import Settings
 from perennial.version import open_version
 from pipelines.log import read_steps
@@ -66,14 +67,28 @@ def show_report(settings: Settings, name: str, json: bool) -> None:
         else:
             of_model = [run for run in ledger.runs(name) if run.state == "succeeded" and run.mode != "monitor"]
             run = of_model[0] if of_model else ledger.run(name)
-            path = settings.results / run.run_id / "report.html"
             of, title = {"run": run.run_id, "outcome": run.outcome or run.state}, f"{run.run_id}: {run.outcome or run.state}"
-            if not path.exists():
-                raise NotFoundError(f"{path}: run {run.run_id} left no report ({run.outcome or run.state}: {run.reason})")
+            path = page_of_run(settings, run)
     if json:
         print_json({**of, "report": str(path)})
     else:
         console().print(f"{title}\n{path}", soft_wrap=True)
+
+
+def page_of_run(settings: Settings, run: Run) -> Path:
+    """The page that a run left; of a monitoring run Evidently's, which is put beside the others under a name that browsers know.
+
+    Raises:
+        NotFoundError: it left none.
+    """
+    path = settings.results / run.run_id / "report.html"
+    evidently = sorted((settings.runs / run.run_id / "steps").glob("*/measure/report")) if run.mode == "monitor" else []
+    if evidently:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(evidently[-1], path)
+    if not path.exists():
+        raise NotFoundError(f"{path}: run {run.run_id} left no report ({run.outcome or run.state}: {run.reason})")
+    return path
 
 
 def write_year(settings: Settings, ledger: Ledger, model: str) -> Path:

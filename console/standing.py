@@ -275,16 +275,15 @@ def seen_in(windows: Sequence[WindowRecord]) -> str:
     loss = judged.performance.loss
     metrics = judged.performance.metrics
     auc = f"AUC {metrics['auc'].value:.3f}, " if "auc" in metrics else ""
-    return (
-        f"{text}; that from {judged.start:%Y-%m-%d}: {auc}{'no label' if loss is None else 'hurts' if loss.hurt else 'no harm'}"
-    )
+    which = "" if judged is newest else f"; that from {judged.start:%Y-%m-%d}"
+    return f"{text}{which}: {auc}{'no label' if loss is None else 'hurts' if loss.hurt else 'does no harm'}"
 
 
 def _last(decisions: Sequence[Decision], name: str) -> str:
     if not decisions:
         return f"nothing was decided yet; another training by hand: `perennial train {name}`"
     newest = decisions[0]
-    return f"decided on {minute(newest.made)}: {kind_of(newest)}: {newest.sentence} More: `perennial explain {name}`"
+    return f"decided on {minute(newest.made)}: {newest.sentence} More: `perennial explain {name}`"
 
 
 def _controller(watching: bool, does: str, by_hand: str = "perennial tick") -> str:

@@ -121,7 +121,7 @@ def _head(history: History) -> list[str]:
     still = [incident for incident in history.incidents if incident.closed is None]
     total = sum(record.measurement.rows for record in windows)
     facts = [
-        f"{count(len(windows))} windows from {windows[0].start:%Y-%m-%d} to {windows[-1].end:%Y-%m-%d}, "
+        f"{count(len(windows))} window{'s' * (len(windows) > 1)} from {windows[0].start:%Y-%m-%d} to {windows[-1].end:%Y-%m-%d}, "
         f"{count(total)} predictions.",
         f"Decisions: {decided}. Versions that had the traffic: {count(len({reign.number for reign in history.reigns}))}.",
         f"Incidents: {count(len(history.incidents))}, of which {count(len(still))} open.",
@@ -171,7 +171,7 @@ def gain_in_words(windows: Sequence[WindowRecord], unit: str) -> str:
         verdict, found = "less", found.model_copy(update={"value": -found.value, "low": -found.high, "high": -found.low})
     return (
         f"Beside the first version left alone, training again has brought {interval(found)} {unit} {verdict}, over "
-        f"{count(known)} windows, taken as independent."
+        f"{count(known)} window{'s, taken as independent' * (known > 1)}."
     )
 
 

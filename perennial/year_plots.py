@@ -115,7 +115,7 @@ def decisions(history: "History") -> bytes:
         (axes,) = panels
         for at, reign in enumerate(history.reigns):
             begin, end = max(reign.since, history.begin), reign.until or history.until
-            if end <= history.begin:
+            if begin >= end:
                 continue
             axes.barh(
                 0, (end - begin).total_seconds() / 86400, left=_number(begin), height=0.6, color=(BLUE, GREEN)[at % 2], alpha=0.35
@@ -126,7 +126,7 @@ def decisions(history: "History") -> bytes:
             length = max((end - begin).total_seconds() / 86400, 1.0)
             axes.barh(1, length, left=_number(begin), height=0.6, color="white", edgecolor=ORANGE, hatch="///")
         for kind, (marker, colour) in marks.items():
-            made = [decision for decision in history.decisions if decision.kind == kind]
+            made = [one for one in history.decisions if one.kind == kind and one.made >= history.begin]
             places = [_number(decision.made) for decision in made]
             axes.plot(
                 places, [lanes.index(kind)] * len(made), marker, color=colour, markersize=8, linestyle="none", clip_on=False

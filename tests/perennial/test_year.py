@@ -118,7 +118,7 @@ def test_the_gain_of_several_windows_adds_up_and_its_error_grows_with_the_root(l
 
 def test_a_loss_is_said_as_a_loss(ledger: Ledger) -> None:
     add_window(ledger, 0, measurement(), performance(FIRST + WEEK, auc=0.6, alone=0.8, arrived=1000))
-    assert "has brought 40 (32 to 48) euros less, over 1 windows," in gain_in_words(ledger.windows(NAME), "euros")
+    assert "has brought 40 (32 to 48) euros less, over 1 window." in gain_in_words(ledger.windows(NAME), "euros")
 
 
 def test_a_reign_ends_with_the_next_champion_and_a_rollback_brings_the_one_before(ledger: Ledger) -> None:
