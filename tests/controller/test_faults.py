@@ -5,11 +5,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from controller.tick import LEASE
 from controller.watch import watch
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger
@@ -31,11 +34,14 @@ from tests.controller.world import NOW, QuickRunner, settings_of
 registry.set_champion = lambda *_, **__: True
 rollouts.checked = lambda *_: GateResult(name="serving", verdict="pass", sentence="It answers.", numbers={})
 settings = settings_of(Path(sys.argv[1]))
-runner, until, turns = QuickRunner(settings), time.monotonic() + 8, 0
-while time.monotonic() < until:
+runner, turns = QuickRunner(settings), 0
+print("ready", flush=True)
+sys.stdin.readline()
+while turns < 5:
     ticked = tick(settings, NOW, lambda: datetime.now(UTC), runner=runner)
     turns += ticked.holds_lease
-print(json.dumps({"turns": turns, "started": runner.started}))
+    time.sleep(0.02)
+print(json.dumps(runner.started))
 """
 
 
@@ -48,10 +54,18 @@ def test_two_controllers_on_one_state_train_once(settings: Settings) -> None:
     command = [sys.executable, "-c", TWO, str(settings.project)]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1"}
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    both = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
     said = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert all('"turns": 0' not in text for text in said), f"each had a turn: {said}"
+    assert [process.returncode for process in both] == [0, 0], f"each had its five turns: {said}"
     with Ledger.open(settings.ledger) as ledger:
         modes = [run.mode for run in ledger.runs(NAME) if run.claim is not None]
         champion = ledger.champion(NAME)
@@ -93,3 +107,24 @@ def test_a_ledger_of_a_newer_release_is_said_and_not_touched(settings: Settings)
         tick_until_idle(settings)
     assert connection.execute("select count(*) from claims").fetchone() == before
     connection.close()
+
+
+def test_a_watch_that_is_told_to_end_gives_the_lease_back(settings: Settings) -> None:
+    (settings.models / f"{NAME}.yaml").unlink()
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1", "PERENNIAL_PROJECT": str(settings.project)}
+    command = [sys.executable, "-m", "console.cli", "watch", "--every", "0.1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    with Ledger.open(settings.ledger) as ledger:
+        until = time.monotonic() + 60
+        while (lease := ledger.lease(LEASE)) is None or lease.ticked is None:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert lease.expires > datetime.now(UTC), "while it lives, it has the lease"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+        lease = ledger.lease(LEASE)
+        assert lease is not None
+        assert lease.expires <= datetime.now(UTC), "another controller need not wait"
+    assert process.stdout is not None
+    process.stdout.close()
