@@ -9,6 +9,7 @@ from rich.console import Console
 from console.decisions import models_of
 from console.output import console, labelled, minute, print_json, table
 from console.standing import ORDINARY, Coming, Finding, Stored, coming, findings
+from console.stores import failing_stores
 from perennial.errors import SpecError
 from perennial.ledger import Lease, Ledger
 from perennial.record import Record
@@ -178,16 +179,18 @@ def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Con
 
 
 def show_status(settings: Settings, now: datetime, clock: datetime, json: bool) -> None:
-    """Print how the controller is and how every model stands."""
+    """Print how controller and stores are, and how every model stands."""
+    stores = failing_stores(settings)
     controller, found = read_status(settings, now, clock)
     out = console()
     if json:
         shown = [status.model_dump(mode="json") for status in found]
-        print_json({"now": now.isoformat(), "controller": controller.model_dump(mode="json"), "models": shown})
+        print_json({"now": now.isoformat(), "controller": controller.model_dump(mode="json"), "stores": stores, "models": shown})
     elif not found:
         out.print(f"No model: {settings.models} has no spec. Write one; docs/spec.md says what it holds.", soft_wrap=True)
     else:
-        out.print(f"controller  {controller.sentence}", markup=False)
+        for line in (f"controller  {controller.sentence}", *(f"store       {sentence}" for sentence in stores)):
+            out.print(line, markup=False, soft_wrap=True)
         if len(found) <= IN_FULL:
             for status in found:
                 _show_in_full(out, status, now)

@@ -1,0 +1,41 @@
+"""Whether the stores of this installation answer, asked of each by itself. For people; nothing is decided by it."""
+
+import sqlite3
+from pathlib import Path
+
+from perennial.settings import Settings
+
+SQLITE = "sqlite:///"
+ANSWER_SECONDS = 0.2
+"""How long a store may be locked before it counts as failing."""
+
+
+def failing_stores(settings: Settings) -> tuple[str, ...]:
+    """One sentence for each store that is there and does not answer, with who must act; one that was never made is no fault."""
+    stores = {
+        "the feature registry": settings.feature_registry,
+        "the online store": f"{SQLITE}{settings.online_store}",
+        "MLflow's database": settings.tracking,
+    }
+    files = {name: Path(url.removeprefix(SQLITE)) for name, url in stores.items() if url.startswith(SQLITE)}
+    found = {name: _fault(file) for name, file in files.items()}
+    return tuple(
+        f"{name} fails: {files[name]}: {fault}: the platform team brings it back" for name, fault in found.items() if fault
+    )
+
+
+def _fault(file: Path) -> str:
+    """What is wrong with an SQLite file; empty when it can be read, or is not there."""
+    try:
+        if not file.exists():
+            return ""
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=ANSWER_SECONDS)
+    except (OSError, sqlite3.Error) as error:
+        return str(error)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        return str(error)
+    finally:
+        connection.close()
+    return ""

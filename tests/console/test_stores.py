@@ -1,0 +1,48 @@
+"""A store that is there and does not answer is named with who must act; one that answers or was never made is not."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from console.status import show_status
+from console.stores import failing_stores
+from perennial.settings import Settings
+from tests.made_up import FIRST, settings_in
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A project whose online store answers; the others were never made."""
+    made = settings_in(tmp_path)
+    made.online_store.parent.mkdir(parents=True)
+    with sqlite3.connect(made.online_store) as connection:
+        connection.execute("CREATE TABLE x (y)")
+    connection.close()
+    return made
+
+
+def test_stores_that_answer_or_were_never_made_are_no_fault(settings: Settings) -> None:
+    assert failing_stores(settings) == ()
+
+
+def test_a_locked_store_is_named(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = sqlite3.connect(settings.online_store, isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    (said,) = failing_stores(settings)
+    assert said == f"the online store fails: {settings.online_store}: database is locked: the platform team brings it back"
+    show_status(settings, FIRST, FIRST, json=False)
+    assert "the online store fails" in capsys.readouterr().out
+    lock.close()
+    assert failing_stores(settings) == ()
+
+
+def test_a_store_that_is_no_database_or_a_folder_is_named(settings: Settings) -> None:
+    file = Path(settings.tracking.removeprefix("sqlite:///"))
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"not a database" * 100)
+    settings.online_store.unlink()
+    settings.online_store.mkdir()
+    online, tracking = failing_stores(settings)
+    assert "the online store fails" in online
+    assert "MLflow's database fails" in tracking and "not a database" in tracking
