@@ -18,6 +18,8 @@ from perennial.settings import Settings
 
 MARK = "PIPELINE_RUN"
 """Variable that names the run in the environment of its processes: a group's number alone may have become somebody else's."""
+GLANCE_SECONDS = 0.3
+"""How long a lock may be held by somebody who only looks whether it is held."""
 PATIENCE_SECONDS = 10.0
 """How long killed processes may take to go."""
 
@@ -29,12 +31,16 @@ def open_lock(settings: Settings, run_id: str) -> IO[str]:
         PlatformError: another process holds it.
     """
     lock = (settings.runs / run_id / "lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise PlatformError(f"run {run_id} is executed by another process already") from error
-    return lock
+    until = time.monotonic() + GLANCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except OSError as error:
+            if time.monotonic() > until:
+                lock.close()
+                raise PlatformError(f"run {run_id} is executed by another process already") from error
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.local, pytest.mark.xdist_group("killed"), pytest.mark.
 BOOSTING = "      - {kind: gradient_boosting, iterations: [40], learning_rate: [0.1], max_leaf_nodes: [8]}\n"
 REAL = datetime(2024, 5, 1, tzinfo=UTC)
 STEPS = ["claim", "build-dataset", "validate-data", "train", "evaluate", "gate", "refit", "set-thresholds", "check", "record"]
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 @dataclass

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,22 @@ def test_the_lock_has_one_holder_and_is_free_when_it_is_gone(settings: Settings)
         with pytest.raises(PlatformError, match="executed by another process"):
             lock.open_lock(settings, RUN)
     assert not lock.is_executing(settings, RUN)
+
+
+def test_a_glance_at_the_lock_does_not_keep_a_run_from_starting(settings: Settings) -> None:
+    looked = 0
+    ended = threading.Event()
+
+    def look() -> None:
+        nonlocal looked
+        while not ended.is_set():
+            lock.is_executing(settings, RUN)
+            looked += 1
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        for _ in range(500):
+            lock.open_lock(settings, RUN).close()
+        ended.set()
+        looking.result()
+    assert looked > 10
