@@ -21,6 +21,9 @@ FEWEST_ROWS = 50
 """Rows from which shares are judged: three nulls of ten say nothing."""
 EMPTY = 0.95
 """Share of nulls from which a column that is not watched counts as lost. Many are missing now and then, with the season."""
+SLACK = 0.5
+"""How far beyond the training's range values may lie, as a share of its width. A season's growth goes a little beyond, and is
+drift; another unit goes far beyond, and is broken."""
 FEWEST_WINDOWS = 2
 """Windows that a volume is held against at least."""
 
@@ -68,6 +71,8 @@ def check_column(name: str, values: Values | None, limits: ColumnLimits | None, 
     ['nulls', 'range']
     >>> check_column("a", np.array([0.5, 0.7]), limits, True)
     []
+    >>> check_column("a", np.array([1.2, 1.4]), limits, True)
+    []
     >>> [bool(check_column("a", np.array([0.5, *[np.nan] * empty]), limits, False)) for empty in (9, 99)]
     [False, True]
 
@@ -97,8 +102,10 @@ def check_column(name: str, values: Values | None, limits: ColumnLimits | None, 
         share, name_of, what = len(new) / len(held), "new categories", f"were never seen in the training, as {_most(new)}"
     elif limits.low is not None and limits.high is not None and held.dtype != object:
         numbers = np.asarray(held, dtype=np.float64)
-        share, name_of = float(np.mean((numbers < limits.low) | (numbers > limits.high))), "range"
-        what = f"are outside {limits.low:g} to {limits.high:g}, the range of the training"
+        slack = SLACK * (limits.high - limits.low)
+        share = float(np.mean((numbers < limits.low - slack) | (numbers > limits.high + slack)))
+        what = f"are far outside {limits.low:g} to {limits.high:g}, the range of the training"
+        name_of = "range"
     else:
         return found
     if share > limits.max_new_share:

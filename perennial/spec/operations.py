@@ -44,7 +44,7 @@ class Monitoring(Part):
     max_null_increase: float = Field(0.1, ge=0, le=1)
     """Largest null share of a watched column above its share in the training. 0.1 by default: one request in ten."""
     max_new_share: float = Field(0.05, ge=0, le=1)
-    """Largest share of values outside the training's range, or of a category that it never saw. 0.05 by default."""
+    """Largest share of values far outside the training's range, or of a category that it never saw. 0.05 by default."""
     min_volume_share: float = Field(0.5, ge=0, le=1)
     """Fewest requests in a window, as a share of the median of the four before it. 0.5 by default: half of them gone."""
     clean_windows: int = Field(2, ge=1)
