@@ -19,8 +19,8 @@ from perennial.window import Check
 
 FEWEST_ROWS = 50
 """Rows from which shares are judged: three nulls of ten say nothing."""
-EMPTY = 0.95
-"""Share of nulls from which a column that is not watched counts as lost. Many are missing now and then, with the season."""
+EMPTY = 0.999
+"""Share of nulls from which a column that is not watched counts as lost. Most are missing now and then, with the season."""
 SLACK = 0.5
 """How far beyond the training's range values may lie, as a share of its width. A season's growth goes a little beyond, and is
 drift; another unit goes far beyond, and is broken."""
@@ -73,7 +73,7 @@ def check_column(name: str, values: Values | None, limits: ColumnLimits | None, 
     []
     >>> check_column("a", np.array([1.2, 1.4]), limits, True)
     []
-    >>> [bool(check_column("a", np.array([0.5, *[np.nan] * empty]), limits, False)) for empty in (9, 99)]
+    >>> [bool(check_column("a", np.array([0.5, *[np.nan] * empty]), limits, False)) for empty in (9, 9999)]
     [False, True]
 
     Args:
