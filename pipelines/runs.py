@@ -33,9 +33,32 @@ ENVIRONMENT = {
 """What the process of a run and its steps are given besides the settings."""
 
 
-def wants_search(model: Model, champion: Version | None, now: datetime) -> bool:
-    """Whether a training at `now` must search: there is no champion, or its recipe was searched too long ago."""
-    return champion is None or (now - champion.searched_at).days >= model.spec.training.search.every_days
+JUDGED = ("registered", "stopped")
+"""Outcomes of a run that came to its gates."""
+
+
+def wants_search(model: Model, champion: Version | None, searched_at: datetime | None, now: datetime) -> bool:
+    """Whether a training at `now` must search: there is no champion, or the last search was too long ago.
+
+    A search counts whatever its gates said. A changed recipe must be better than the champion's, which a month seldom shows; were
+    only the champion's own search to count, every later training would search again and none would ever refit.
+
+    Args:
+        model: the spec.
+        champion: the champion, if there is one.
+        searched_at: time of the newest search that came to its gates, if there was one.
+        now: time of the training.
+    """
+    if champion is None:
+        return True
+    newest = max(champion.searched_at, searched_at or champion.searched_at)
+    return (now - newest).days >= model.spec.training.search.every_days
+
+
+def last_search(ledger: Ledger, model: str, now: datetime) -> datetime | None:
+    """Time of the newest search of a model up to `now` that came to its gates."""
+    runs = ledger.runs(model, limit=1000)
+    return max((run.now for run in runs if run.mode == "search" and run.outcome in JUDGED and run.now <= now), default=None)
 
 
 def prepare(
@@ -70,7 +93,11 @@ def prepare(
     run_id = run_id or new_id(model.name, wall_clock)
     with Ledger.open(settings.ledger) as ledger:
         champion = ledger.champion(model.name)
-        searching = wants_search(model, champion, now) if search is None or champion is None else search
+        searching = (
+            wants_search(model, champion, last_search(ledger, model.name, now), now)
+            if search is None or champion is None
+            else search
+        )
         asked = None
         if key is None:
             asked = _ask(settings, ledger, model.name, f"{model.name}/manual/{run_id}", now)

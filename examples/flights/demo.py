@@ -39,7 +39,7 @@ SERVED_UNTIL = datetime(2014, 1, 1, tzinfo=UTC)
 SHORT_UNTIL = datetime(2013, 6, 1, tzinfo=UTC)
 """End of the traffic in the short form: the first scheduled training is due."""
 LAST = datetime(2014, 1, 2, 6, tzinfo=UTC)
-"""Time of the last tick: December's labels have matured."""
+"""Time of the last look: December's labels have matured."""
 BROKEN_FROM = datetime(2013, 5, 6, tzinfo=UTC)
 """From here on the broken source reports another unit."""
 LATER = datetime(2013, 5, 2, tzinfo=UTC)
@@ -160,9 +160,11 @@ def play(settings: Settings, clock: Clock, until: datetime, port: int, challenge
     model, spans = read(settings.models / f"{MODEL}.yaml"), traffic.months(FIRST, until)
 
     def tick(end: datetime) -> datetime:
-        now = LAST if end == SERVED_UNTIL else end
-        perennial("tick", "--now", now.isoformat(), "--wait")
-        return now
+        if end == SERVED_UNTIL:  # the year is over: what was decided last is shown and not carried out
+            perennial("monitor", MODEL, "--now", LAST.isoformat())
+            return LAST
+        perennial("tick", "--now", end.isoformat(), "--wait")
+        return end
 
     with traffic.server(MODEL, port) as url:
         months = year.play_year(settings, model, url, spans[:1], tick, clock.lap)

@@ -41,9 +41,21 @@ def version(searched_at: datetime) -> Version:
 def test_a_training_searches_first_and_on_schedule_and_refits_between(settings: Settings) -> None:
     model = read(settings.models / f"{NAME}.yaml")
     days = model.spec.training.search.every_days
-    assert runs.wants_search(model, None, MOMENT)
-    assert not runs.wants_search(model, version(MOMENT - timedelta(days=days - 1)), MOMENT)
-    assert runs.wants_search(model, version(MOMENT - timedelta(days=days)), MOMENT)
+    assert runs.wants_search(model, None, None, MOMENT)
+    assert not runs.wants_search(model, version(MOMENT - timedelta(days=days - 1)), None, MOMENT)
+    assert runs.wants_search(model, version(MOMENT - timedelta(days=days)), None, MOMENT)
+    stopped = MOMENT - timedelta(days=30)
+    assert not runs.wants_search(model, version(MOMENT - timedelta(days=days)), stopped, MOMENT), "searched, though in vain"
+
+
+@pytest.mark.parametrize(("outcome", "counts"), [("stopped", True), ("registered", True), ("invalid data", False)])
+def test_a_search_counts_when_it_came_to_its_gates(settings: Settings, outcome: str, counts: bool) -> None:
+    with Ledger.open(settings.ledger) as ledger:
+        ledger.start_run(run_id="r", model=NAME, mode="search", started=MOMENT, now=MOMENT, spec="s", folder="f")
+        assert runs.last_search(ledger, NAME, MOMENT) is None
+        ledger.finish_run("r", finished=MOMENT, outcome=outcome, reason="as it came")
+        assert runs.last_search(ledger, NAME, MOMENT) == (MOMENT if counts else None)
+        assert runs.last_search(ledger, NAME, MOMENT - timedelta(days=1)) is None, "later than it is asked for"
 
 
 def test_a_prepared_run_is_in_the_ledger_before_it_executes(settings: Settings) -> None:
