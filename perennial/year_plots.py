@@ -60,7 +60,7 @@ def performance(history: "History") -> bytes:
             alone = [(record, record.performance.alone.get(name)) for record in history.windows if record.performance]
             _series(axes, alone, ORANGE, "D", "the first version left alone", shift=0.5)
             _series(axes, served, BLUE, "o", "what was served", shift=0.0)
-            axes.set_ylabel(f"{label}\n{history.unit} per 1,000" if name == "utility" else label)
+            axes.set_ylabel(f"{label}\nper 1,000" if name == "utility" else label)
             _changes(axes, history)
         _time(panels, history)
         panels[0].legend(loc="best", ncols=2, **LEGEND)
