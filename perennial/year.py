@@ -22,7 +22,7 @@ from perennial.wording import count, figure, interval, percent, sentence
 from perennial.year_plots import unlabelled
 
 ALT = {
-    "performance": "AUC, log loss and utility of each window with intervals; the numbers and the unit stand in the table of windows.",
+    "performance": "AUC, log loss and utility of each window with intervals; numbers and unit stand in the table of windows.",
     "decisions": "Champions, incidents and decisions on a time axis; they stand in the tables of the same names.",
     "columns": "Step of each watched column in each window; the alarms stand in the table of columns.",
     "labels": "Predictions of each window and the share without a label; the numbers stand in the table of windows.",
