@@ -122,6 +122,6 @@ def test_the_second_project_retrains_by_itself_and_the_new_version_answers(tmp_p
         until, payment = time.monotonic() + 20, source(settings, "payments", TRAINED, NOW).iloc[-1]
         names = ["payment_id", "customer_id", "shop_code", "amount", "method"]
         row = {name: payment[name].item() if hasattr(payment[name], "item") else payment[name] for name in names}
-        while ask(connection, [row], NOW)["model_version"] != str(champion.number):
+        while ask(connection, [row], NOW)["model_version"] != champion.digest:
             assert time.monotonic() < until, "the server does not take the champion up"
             time.sleep(0.2)
