@@ -91,15 +91,8 @@ def _start(world: World, model: Model, claim: Claim, state: RunState) -> Act:
         if claim.decision is None:
             runner.prepare_monitoring(model, world.now, world.wall_clock, key=claim.key, run_id=claim.owner)
         else:
-            barred = [(incident.barred_from, incident.barred_until) for incident in ledger.incidents(model.name)]
             runner.prepare_training(
-                model,
-                world.now,
-                world.wall_clock,
-                key=claim.key,
-                run_id=claim.owner,
-                decision=claim.decision,
-                barred=sorted(barred),
+                model, world.now, world.wall_clock, key=claim.key, run_id=claim.owner, decision=claim.decision
             )
     ledger.check_fence()
     try:

@@ -1,6 +1,5 @@
 """Who executes runs: an interface of five calls, and local processes as its first implementation."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from subprocess import Popen
@@ -25,15 +24,7 @@ class Runner(Protocol):
         ...
 
     def prepare_training(
-        self,
-        model: Model,
-        now: datetime,
-        wall_clock: datetime,
-        *,
-        key: str,
-        run_id: str,
-        decision: int,
-        barred: Sequence[tuple[datetime, datetime]],
+        self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str, decision: int
     ) -> None:
         """The run is known, with its parameters, and not started."""
         ...
@@ -64,18 +55,10 @@ class LocalRunner:
         runs.prepare_monitoring(self.settings, model, now, wall_clock, key=key, run_id=run_id)
 
     def prepare_training(
-        self,
-        model: Model,
-        now: datetime,
-        wall_clock: datetime,
-        *,
-        key: str,
-        run_id: str,
-        decision: int,
-        barred: Sequence[tuple[datetime, datetime]],
+        self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str, decision: int
     ) -> None:
         """The run's folder and its row in the ledger exist."""
-        runs.prepare(self.settings, model, now, wall_clock, key=key, run_id=run_id, decision=decision, barred=barred)
+        runs.prepare(self.settings, model, now, wall_clock, key=key, run_id=run_id, decision=decision)
 
     def start(self, run_id: str) -> None:
         """A process of its own executes the run."""

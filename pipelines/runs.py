@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal
@@ -70,10 +70,11 @@ def prepare(
     search: bool | None = None,
     key: str | None = None,
     decision: int | None = None,
-    barred: Sequence[tuple[datetime, datetime]] = (),
     run_id: str | None = None,
 ) -> str:
     """Make the folder of a training with its parameters, and its row in the ledger; returns the run's id.
+
+    Requests of times that an incident bars are left out of it, whoever asks for the training.
 
     Args:
         settings: where things are.
@@ -84,7 +85,6 @@ def prepare(
         key: key of the claim that it carries out, which is intended already; without one a person asks for it, and this makes the
             decision and its claim.
         decision: number of the decision that it carries out.
-        barred: times [from, until) whose requests do not train.
         run_id: a fresh id; made here when absent.
 
     Raises:
@@ -110,7 +110,7 @@ def prepare(
             "wall_clock": wall_clock.isoformat(),
             "recipe": "" if searching or champion is None else champion.recipe.model_dump_json(),
             "champion": "" if champion is None else champion.digest,
-            "barred": json.dumps([[start.isoformat(), end.isoformat()] for start, end in barred]),
+            "barred": json.dumps([[start.isoformat(), end.isoformat()] for start, end in ledger.barred(model.name)]),
         }
         _prepare(settings, ledger, model, "search" if searching else "refit", parameters, wall_clock, decision)
         if asked is not None:

@@ -158,6 +158,10 @@ class Decisions(Transactions):
             connection.execute(update(incidents).where(_open(model, number)).values(closed=now, closing=closing))
             return _incident(connection, model, number)
 
+    def barred(self, model: str) -> tuple[tuple[datetime, datetime], ...]:
+        """Times [from, until) whose requests train no model, by their begin: of every incident, closed ones too."""
+        return tuple(sorted((found.barred_from, found.barred_until) for found in self.incidents(model)))
+
     def incidents(self, model: str, only_open: bool = False) -> tuple[Incident, ...]:
         """The incidents of a model, newest first."""
         query = select(incidents).where(incidents.c.model == model).order_by(incidents.c.number.desc())

@@ -133,17 +133,10 @@ class QuickRunner:
         self._prepare(model, "monitor", now, wall_clock, key, run_id, None)
 
     def prepare_training(
-        self,
-        model: Model,
-        now: datetime,
-        wall_clock: datetime,
-        *,
-        key: str,
-        run_id: str,
-        decision: int,
-        barred: Sequence[tuple[datetime, datetime]],
+        self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str, decision: int
     ) -> None:
-        self.barred = barred
+        with Ledger.open(self.settings.ledger) as ledger:
+            self.barred = list(ledger.barred(model.name))
         self._prepare(model, "refit", now, wall_clock, key, run_id, decision)
 
     def _prepare(

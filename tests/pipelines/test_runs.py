@@ -3,10 +3,12 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from feature_repo.dataset import spans
+from perennial.decision import DecisionDraft
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Version
 from perennial.recipe import Recipe
@@ -147,10 +149,33 @@ def test_a_run_that_was_half_prepared_is_prepared_again(settings: Settings) -> N
         assert [(run.run_id, run.mode, run.claim, run.decision) for run in ledger.runs(NAME)] == [("m1", "monitor", "k", None)]
 
 
-def test_barred_times_reach_the_run(settings: Settings) -> None:
+def bar(ledger: Ledger, cause: str, start: datetime) -> int:
+    """A week is broken; returns the number of the incident."""
+    draft = DecisionDraft(kind="fix data", reason=None, sentence="Fix it.", otherwise="Sound data.", facts=())
+    decision, _ = ledger.add_decision(NAME, cause=cause, now=MOMENT, draft=draft, state="done")
+    return ledger.open_incident(
+        NAME,
+        decision=decision.number,
+        now=MOMENT,
+        owner="o",
+        seen="s",
+        subjects=["amount"],
+        barred_from=start,
+        barred_until=start + timedelta(days=7),
+        needed=2,
+    ).number
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_barred_times_reach_the_run(settings: Settings, by_hand: bool) -> None:
     model, week = read(settings.models / f"{NAME}.yaml"), timedelta(days=7)
-    run_id = runs.prepare(settings, model, MOMENT, MOMENT, key="k", decision=3, barred=[(MOMENT - week, MOMENT)])
-    parameters = json.loads((settings.runs / run_id / "parameters.json").read_text())
-    assert spans(parameters["barred"]) == [(MOMENT - week, MOMENT)]
     with Ledger.open(settings.ledger) as ledger:
-        assert (ledger.run(run_id).decision, ledger.decisions(NAME)) == (3, ()), "the decision was made elsewhere"
+        ledger.close_incident(NAME, bar(ledger, "later", MOMENT - week), now=MOMENT, closing="mended")
+        bar(ledger, "earlier", MOMENT - 3 * week)
+    asked: dict[str, Any] = {} if by_hand else {"key": "k", "decision": 3}
+    run_id = runs.prepare(settings, model, MOMENT, MOMENT, **asked)
+    parameters = json.loads((settings.runs / run_id / "parameters.json").read_text())
+    assert spans(parameters["barred"]) == [(MOMENT - 3 * week, MOMENT - 2 * week), (MOMENT - week, MOMENT)]
+    with Ledger.open(settings.ledger) as ledger:
+        if not by_hand:
+            assert (ledger.run(run_id).decision, len(ledger.decisions(NAME))) == (3, 2), "the decision was made elsewhere"
