@@ -18,7 +18,6 @@ from perennial.spec.read import read
 from perennial.window import WindowRecord
 from perennial.wording import interval
 from pipelines import runs
-from pipelines.lock import is_executing
 
 WAITS_FOR = {
     "claim": "the ledger",
@@ -75,13 +74,7 @@ def claimed(settings: Settings, ledger: Ledger, model: Model, run_id: str, now: 
         PlatformError: another run of the model is in flight.
     """
     name = model.name
-    for other in ledger.open_claims(name):
-        if other.decision is not None or is_executing(settings, other.owner):
-            hint = f"wait for its end (`perennial logs {other.owner}`)"
-            raise PlatformError(f"{name}: run {other.owner} is in flight for {other.key}; {hint}")
-        ledger.end_claim(other.key, state="failed", now=clock)
-        if any(run.run_id == other.owner for run in ledger.runs(name)):
-            ledger.fail_run(other.owner, finished=clock, reason="given up: it was killed, and a person asked again")
+    runs.give_up_left(settings, ledger, name, lambda other: other.decision is None, clock, clock)
     claim, attempt = None, 1
     while claim is None or (claim.owner != run_id and claim.state == "failed"):
         key = f"{name}/monitor/{now.isoformat()}" + (f"/{attempt}" if attempt > 1 else "")

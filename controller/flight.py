@@ -52,7 +52,6 @@ def carry_on(world: World, model: Model) -> Iterator[Found]:
         elif state == "dead" and claim.starts == 0 and _is_being_begun(world, claim):
             yield f"run {claim.owner} was prepared just now, and is about to be started"
         elif claim.starts >= MOST_STARTS:
-            world.ledger.fail_run(claim.owner, finished=world.wall_clock, reason="PlatformError: it was killed")
             yield _give_up(world, claim, f"its run was started {claim.starts} times and killed each time")
         else:
             yield _start(world, model, claim, state)
@@ -76,10 +75,7 @@ def _ended(world: World, model: Model, claim: Claim, run: Run) -> Iterator[Act]:
 
 
 def _give_up(world: World, claim: Claim, why: str) -> Act:
-    if claim.decision is not None:
-        for before in ("open", "acting"):
-            world.ledger.move_decision(claim.model, claim.decision, before=before, after="failed", outcome=why)
-    world.ledger.end_claim(claim.key, state="failed", now=world.now)
+    claims.give_up(world.ledger, claim, why, now=world.now, wall_clock=world.wall_clock)
     return Act(model=claim.model, what="gave up", sentence=f"{claim.key}: {why}")
 
 

@@ -1,7 +1,10 @@
 """Claims at work: how a run takes what it may do, and how its end is noted. The record itself is `perennial.decision.Claim`."""
 
+from contextlib import suppress
 from datetime import datetime
 
+from perennial.decision import Claim
+from perennial.errors import NotFoundError
 from perennial.ledger import Ledger, Run
 from perennial.settings import Settings
 
@@ -41,6 +44,24 @@ def end(ledger: Ledger, run: Run, now: datetime) -> None:
     if run.claim is None or run.outcome == SUPERSEDED:
         return
     if run.decision is not None:
-        for before in ("open", "acting"):
-            ledger.move_decision(run.model, run.decision, before=before, after="done", outcome=f"{run.outcome}: {run.reason}")
+        ledger.end_decision(run.model, run.decision, state="done", outcome=f"{run.outcome}: {run.reason}")
     ledger.end_claim(run.claim, state="done", now=now)
+
+
+def give_up(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
+    """Nobody carries the claim out any more: it has failed, with its decision, and with its run if that had no end.
+
+    The claim comes last: while it is open, whoever finds it does the same again.
+
+    Args:
+        ledger: the ledger, fenced or not.
+        claim: open.
+        why: half a sentence.
+        now: the time for which it is given up, aware.
+        wall_clock: the real time, aware.
+    """
+    if claim.decision is not None:
+        ledger.end_decision(claim.model, claim.decision, state="failed", outcome=why)
+    with suppress(NotFoundError):  # a run that was never prepared
+        ledger.fail_run(claim.owner, finished=wall_clock, reason=f"PlatformError: {why}")
+    ledger.end_claim(claim.key, state="failed", now=now)

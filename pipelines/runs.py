@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal
 
-from perennial.decision import Decision, DecisionDraft, Fact
+from perennial.claim import give_up
+from perennial.decision import Claim, Decision, DecisionDraft, Fact
 from perennial.errors import NotFoundError, PerennialError, PlatformError
 from perennial.ledger import Ledger, Mode, Version
 from perennial.settings import Settings
@@ -100,7 +101,7 @@ def prepare(
         )
         asked = None
         if key is None:
-            asked = _ask(settings, ledger, model.name, f"{model.name}/manual/{run_id}", now)
+            asked = _ask(settings, ledger, model.name, f"{model.name}/manual/{run_id}", now, wall_clock)
             key, decision = asked.cause, asked.number
         parameters = {
             "spec": to_json(model),
@@ -118,9 +119,7 @@ def prepare(
     return run_id
 
 
-def prepare_monitoring(
-    settings: Settings, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str | None = None
-) -> str:
+def prepare_monitoring(settings: Settings, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str) -> str:
     """Make the folder of a monitoring run with its parameters, and its row in the ledger; returns the run's id.
 
     Args:
@@ -129,12 +128,11 @@ def prepare_monitoring(
         now: the time at which the run takes place: windows that have closed by then are looked at.
         wall_clock: the real time.
         key: key of the claim that it carries out, which is intended already.
-        run_id: a fresh id; made here when absent.
+        run_id: a fresh id.
 
     Raises:
         PlatformError: the folder cannot be written, or the ledger is locked.
     """
-    run_id = run_id or new_id(model.name, wall_clock)
     parameters = {"spec": to_json(model), "run_id": run_id, "key": key, "now": now.isoformat()}
     with Ledger.open(settings.ledger) as ledger:
         _prepare(settings, ledger, model, "monitor", parameters, wall_clock, None)
@@ -146,22 +144,38 @@ def new_id(model: str, wall_clock: datetime) -> str:
     return f"{model}-{wall_clock:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _ask(settings: Settings, ledger: Ledger, model: str, key: str, now: datetime) -> Decision:
-    """A person's request for a training, which is a decision like any other: open, so that it is not forgotten after a crash.
+def give_up_left(
+    settings: Settings, ledger: Ledger, model: str, is_own: Callable[[Claim], bool], now: datetime, wall_clock: datetime
+) -> None:
+    """No claim of the model is open: that of a person's earlier run which no process executes is given up by asking again.
 
-    A claim of a person's earlier run that no process executes is given up: to ask again is to say so.
+    Args:
+        settings: where the runs' locks are.
+        ledger: the ledger.
+        model: name of the model.
+        is_own: whether a claim is of the kind that the person asks for again.
+        now: the time for which it is asked.
+        wall_clock: the real time.
 
     Raises:
         PlatformError: another run of the model is in flight.
     """
     for claim in ledger.open_claims(model):
-        if not claim.key.startswith(f"{model}/manual/") or is_executing(settings, claim.owner):
+        if not is_own(claim) or is_executing(settings, claim.owner):
             raise PlatformError(
                 f"{model}: run {claim.owner} is in flight for {claim.key}; wait for its end (`perennial logs {claim.owner}`)"
             )
-        ledger.end_claim(claim.key, state="failed", now=now)
-        if claim.decision is not None:
-            _give_up(ledger, model, claim.decision, "given up: it had not come to its end, and a person asked again")
+        why = "given up: it had not come to its end, and a person asked again"
+        give_up(ledger, claim, why, now=now, wall_clock=wall_clock)
+
+
+def _ask(settings: Settings, ledger: Ledger, model: str, key: str, now: datetime, wall_clock: datetime) -> Decision:
+    """A person's request for a training, which is a decision like any other: open, so that it is not forgotten after a crash.
+
+    Raises:
+        PlatformError: another run of the model is in flight.
+    """
+    give_up_left(settings, ledger, model, lambda claim: claim.key.startswith(f"{model}/manual/"), now, wall_clock)
     asked = Fact(name="request", value=None, limit=None, sentence="A person asked for a training.")
     sentence, otherwise = "Train again: a person asked for it.", "Nobody asking."
     draft = DecisionDraft(kind="retrain", reason="manual", sentence=sentence, otherwise=otherwise, facts=(asked,))
@@ -178,14 +192,9 @@ def _begin(ledger: Ledger, decision: Decision, run_id: str, now: datetime, wall_
     if ledger.intend(decision.cause, model=model, owner=run_id, decision=decision.number, now=now) is None:
         said = "another run of the model was started at the same moment"
         ledger.fail_run(run_id, finished=wall_clock, reason=f"PlatformError: not begun: {said}")
-        _give_up(ledger, model, decision.number, f"not begun: {said}")
+        ledger.end_decision(model, decision.number, state="failed", outcome=f"not begun: {said}")
         raise PlatformError(f"{model}: {said}; `perennial runs {model}` shows it")
     ledger.move_decision(model, decision.number, before="open", after="acting")
-
-
-def _give_up(ledger: Ledger, model: str, decision: int, said: str) -> None:
-    for before in ("open", "acting"):
-        ledger.move_decision(model, decision, before=before, after="failed", outcome=said)
 
 
 def _prepare(

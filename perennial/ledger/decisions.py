@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, update
 
@@ -9,6 +10,9 @@ from perennial.decision import Decision, DecisionDraft, DecisionState, Incident
 from perennial.errors import NotFoundError
 from perennial.ledger.tables import decisions, incidents
 from perennial.ledger.transactions import Transactions
+
+UNDER_WAY = ("open", "acting")
+"""States of a decision from which the controller goes on."""
 
 
 class Decisions(Transactions):
@@ -61,6 +65,18 @@ class Decisions(Transactions):
             connection.execute(update(decisions).where(same & (decisions.c.state == before)).values(state=after, outcome=outcome))
             return _decision(connection, model, number)
 
+    def end_decision(self, model: str, number: int, *, state: Literal["done", "failed"], outcome: str) -> Decision:
+        """The decision is over, with what came of it, if it was open or acted on; over already, it stays as it is.
+
+        Raises:
+            NotFoundError: there is no such decision.
+        """
+        same = (decisions.c.model == model) & (decisions.c.number == number)
+        with self._write() as connection:
+            ended = update(decisions).where(same & decisions.c.state.in_(UNDER_WAY)).values(state=state, outcome=outcome)
+            connection.execute(ended)
+            return _decision(connection, model, number)
+
     def decisions(self, model: str, limit: int | None = None) -> tuple[Decision, ...]:
         """The decisions about a model, newest first."""
         query = select(decisions).where(decisions.c.model == model).order_by(decisions.c.number.desc()).limit(limit)
@@ -78,7 +94,7 @@ class Decisions(Transactions):
 
     def open_decisions(self, model: str) -> tuple[Decision, ...]:
         """Decisions on which the controller acts next, or acts, oldest first."""
-        wanted = (decisions.c.model == model) & decisions.c.state.in_(("open", "acting"))
+        wanted = (decisions.c.model == model) & decisions.c.state.in_(UNDER_WAY)
         with self._read() as connection:
             found = connection.execute(select(decisions).where(wanted).order_by(decisions.c.number)).mappings()
             return tuple(Decision.model_validate(dict(row)) for row in found)

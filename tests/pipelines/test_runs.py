@@ -105,6 +105,7 @@ def test_one_run_of_a_model_is_in_flight(settings: Settings) -> None:
     with Ledger.open(settings.ledger) as ledger:
         assert [claim.owner for claim in ledger.open_claims(NAME)] == [second], "the first, which nobody executes, is given up"
         newest, older = ledger.decisions(NAME)
+        assert ledger.run(first).state == "failed", "else it would count as in flight for ever"
     assert (older.state, newest.state, newest.reason) == ("failed", "acting", "manual")
 
 

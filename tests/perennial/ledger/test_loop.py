@@ -62,6 +62,9 @@ def test_a_decision_is_unique_on_its_cause_and_moves_by_compare_and_set(ledger: 
     assert ledger.open_decisions("churn") == (first,)
     assert ledger.move_decision("churn", 1, before="acting", after="done").state == "open"
     assert ledger.move_decision("churn", 1, before="open", after="acting").state == "acting"
+    ended = ledger.end_decision("churn", 1, state="failed", outcome="it broke")
+    assert ledger.end_decision("churn", 1, state="done", outcome="later") == ended
+    assert (ended.state, ended.outcome, ledger.open_decisions("churn")) == ("failed", "it broke", ())
     with pytest.raises(NotFoundError, match="no decision 7"):
         ledger.move_decision("churn", 7, before="open", after="done")
 
