@@ -11,7 +11,7 @@ from perennial.decision import Claim
 from perennial.errors import NotFoundError
 from perennial.ledger.records import Lease
 from perennial.ledger.tables import claims, leases
-from perennial.ledger.transactions import Transactions
+from perennial.ledger.transactions import Transactions, read_all, read_one
 
 OVER = ("done", "failed")
 """States in which nobody can take a claim any more."""
@@ -39,8 +39,7 @@ class Claims(Transactions):
                 return None
             connection.execute(insert(claims).values(**values, token=0, state="intended", starts=0))
         with self._read() as connection:  # PostgreSQL's writers may both come so far: then an index lets in the first
-            row = connection.execute(select(claims).where(claims.c.key == key)).mappings().one_or_none()
-            return None if row is None else Claim.model_validate(dict(row))
+            return read_one(connection, select(claims).where(claims.c.key == key), Claim)
 
     def reown(self, claim: Claim, owner: str, now: datetime) -> Claim:
         """Another run may take the claim, and the one before may not any more; unchanged if it moved since it was read.
@@ -108,7 +107,7 @@ class Claims(Transactions):
         """The claims of a model that are not over, oldest first."""
         query = select(claims).where((claims.c.model == model) & claims.c.state.not_in(OVER)).order_by(claims.c.moved)
         with self._read() as connection:
-            return tuple(Claim.model_validate(dict(row)) for row in connection.execute(query).mappings())
+            return read_all(connection, query, Claim)
 
     def take_lease(self, name: str, holder: str, *, now: datetime, seconds: float) -> Lease | None:
         """The lease is this holder's until `now` and so many seconds more; none while another's has not run out.
@@ -153,12 +152,11 @@ class Claims(Transactions):
 
 
 def _claim(connection: Connection, key: str) -> Claim:
-    row = connection.execute(select(claims).where(claims.c.key == key)).mappings().one_or_none()
-    if row is None:
+    found = read_one(connection, select(claims).where(claims.c.key == key), Claim)
+    if found is None:
         raise NotFoundError(f"ledger: no claim {key!r}: a run's claim is made before the run is started")
-    return Claim.model_validate(dict(row))
+    return found
 
 
 def _lease(connection: Connection, name: str) -> Lease | None:
-    row = connection.execute(select(leases).where(leases.c.name == name)).mappings().one_or_none()
-    return None if row is None else Lease.model_validate(dict(row))
+    return read_one(connection, select(leases).where(leases.c.name == name), Lease)

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, u
 from perennial.decision import Decision, DecisionDraft, DecisionState, Incident
 from perennial.errors import NotFoundError
 from perennial.ledger.tables import decisions, incidents
-from perennial.ledger.transactions import Transactions
+from perennial.ledger.transactions import Transactions, read_all, read_one
 
 UNDER_WAY = ("open", "acting")
 """States of a decision from which the controller goes on."""
@@ -81,7 +81,7 @@ class Decisions(Transactions):
         """The decisions about a model, newest first."""
         query = select(decisions).where(decisions.c.model == model).order_by(decisions.c.number.desc()).limit(limit)
         with self._read() as connection:
-            return tuple(Decision.model_validate(dict(row)) for row in connection.execute(query).mappings())
+            return read_all(connection, query, Decision)
 
     def decision(self, model: str, number: int) -> Decision:
         """One decision.
@@ -96,8 +96,7 @@ class Decisions(Transactions):
         """Decisions on which the controller acts next, or acts, oldest first."""
         wanted = (decisions.c.model == model) & decisions.c.state.in_(UNDER_WAY)
         with self._read() as connection:
-            found = connection.execute(select(decisions).where(wanted).order_by(decisions.c.number)).mappings()
-            return tuple(Decision.model_validate(dict(row)) for row in found)
+            return read_all(connection, select(decisions).where(wanted).order_by(decisions.c.number), Decision)
 
     def open_incident(
         self,
@@ -184,7 +183,7 @@ class Decisions(Transactions):
         if only_open:
             query = query.where(incidents.c.closed.is_(None))
         with self._read() as connection:
-            return tuple(Incident.model_validate(dict(row)) for row in connection.execute(query).mappings())
+            return read_all(connection, query, Incident)
 
 
 def _open(model: str, number: int) -> ColumnElement[bool]:
@@ -198,15 +197,15 @@ def _next(connection: Connection, table: Table, model: str) -> int:
 
 def _decision(connection: Connection, model: str, number: int) -> Decision:
     same = (decisions.c.model == model) & (decisions.c.number == number)
-    row = connection.execute(select(decisions).where(same)).mappings().one_or_none()
-    if row is None:
+    found = read_one(connection, select(decisions).where(same), Decision)
+    if found is None:
         raise NotFoundError(f"ledger: {model} has no decision {number}; `perennial decisions {model}` lists them")
-    return Decision.model_validate(dict(row))
+    return found
 
 
 def _incident(connection: Connection, model: str, number: int) -> Incident:
     same = (incidents.c.model == model) & (incidents.c.number == number)
-    row = connection.execute(select(incidents).where(same)).mappings().one_or_none()
-    if row is None:
+    found = read_one(connection, select(incidents).where(same), Incident)
+    if found is None:
         raise NotFoundError(f"ledger: {model} has no incident {number}; `perennial decisions {model}` lists them")
-    return Incident.model_validate(dict(row))
+    return found

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from perennial.errors import NotFoundError
 from perennial.ledger.records import Mode, Run
 from perennial.ledger.tables import gate_results, runs
-from perennial.ledger.transactions import Transactions
+from perennial.ledger.transactions import Transactions, read_all, read_one
 
 if TYPE_CHECKING:
     from perennial.gates import GateResult
@@ -109,7 +109,7 @@ class Runs(Transactions):
         if model is not None:
             query = query.where(runs.c.model == model)
         with self._read() as connection:
-            return tuple(Run.model_validate(dict(row)) for row in connection.execute(query).mappings())
+            return read_all(connection, query, Run)
 
     def run(self, run_id: str) -> Run:
         """The run with this id, or the only one whose id begins so.
@@ -151,7 +151,7 @@ class Runs(Transactions):
         wanted = (gate_results.c.name, gate_results.c.verdict, gate_results.c.sentence, gate_results.c.numbers)
         with self._read() as connection:
             query = select(*wanted).where(gate_results.c.run_id == _full_id(connection, run_id)).order_by(gate_results.c.position)
-            return tuple(GateResult.model_validate(dict(row)) for row in connection.execute(query).mappings())
+            return read_all(connection, query, GateResult)
 
 
 def run_of(connection: Connection, run_id: str) -> Run:
@@ -160,10 +160,10 @@ def run_of(connection: Connection, run_id: str) -> Run:
     Raises:
         NotFoundError: there is none.
     """
-    row = connection.execute(select(runs).where(runs.c.run_id == run_id)).mappings().one_or_none()
-    if row is None:
+    found = read_one(connection, select(runs).where(runs.c.run_id == run_id), Run)
+    if found is None:
         raise NotFoundError(f"ledger: no run {run_id!r}; `perennial runs` lists them")
-    return Run.model_validate(dict(row))
+    return found
 
 
 def _full_id(connection: Connection, beginning: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, select
 
@@ -12,6 +12,9 @@ from perennial.ledger.database import WAIT_SECONDS, connect, name_of, translated
 from perennial.ledger.records import Fence
 from perennial.ledger.tables import claims, leases
 from perennial.ledger.upgrade import upgrade
+from perennial.record import Record
+
+R = TypeVar("R", bound=Record)
 
 
 class Transactions:
@@ -99,3 +102,13 @@ def fence_query(fence: Fence) -> Select[int]:
     if fence.kind == "claim":
         return select(claims.c.token).where(claims.c.key == fence.key)
     return select(leases.c.token).where(leases.c.name == fence.key)
+
+
+def read_all(connection: Connection, query: Select[Any], kind: type[R]) -> tuple[R, ...]:
+    """The rows of a query as records, in its order."""
+    return tuple(kind.model_validate(dict(row)) for row in connection.execute(query).mappings())
+
+
+def read_one(connection: Connection, query: Select[Any], kind: type[R]) -> R | None:
+    """The only row of a query as a record; none when there is none."""
+    return next(iter(read_all(connection, query, kind)), None)

@@ -10,7 +10,7 @@ from perennial.errors import DataError, NotFoundError
 from perennial.ledger.records import Version
 from perennial.ledger.runs import run_of
 from perennial.ledger.tables import rollouts, versions
-from perennial.ledger.transactions import Transactions
+from perennial.ledger.transactions import Transactions, read_all, read_one
 from perennial.recipe import Recipe
 from perennial.rollout import Observation, Rollout, request, step
 
@@ -73,7 +73,7 @@ class Versions(Transactions):
         """The versions of a model, newest first; empty when it has none."""
         query = select(versions).where(versions.c.model == model).order_by(versions.c.number.desc())
         with self._read() as connection:
-            return tuple(Version.model_validate(dict(row)) for row in connection.execute(query).mappings())
+            return read_all(connection, query, Version)
 
     def version(self, model: str, number: int | None = None) -> Version:
         """The version of a model with this number, else its newest.
@@ -146,10 +146,10 @@ class Versions(Transactions):
             if after != before:
                 changed = {"state": after.state, "moved": after.moved, "reason": after.reason}
                 connection.execute(update(rollouts).where(same & (rollouts.c.state == before.state)).values(**changed))
-            row = connection.execute(select(rollouts).where(same)).mappings().one_or_none()
-        if row is None:
+            found = read_one(connection, select(rollouts).where(same), Rollout)
+        if found is None:
             raise NotFoundError(f"ledger {self._where}: no rollout {before.attempt} of {before.model} version {before.number}")
-        return Rollout.model_validate(dict(row))
+        return found
 
     def rollouts(self, model: str) -> tuple[Rollout, ...]:
         """Every request for traffic of a model's versions, newest first."""
@@ -160,7 +160,7 @@ class Versions(Transactions):
 def _rollouts(connection: Connection, model: str) -> tuple[Rollout, ...]:
     newest = (rollouts.c.requested.desc(), rollouts.c.number.desc(), rollouts.c.attempt.desc())
     query = select(rollouts).where(rollouts.c.model == model).order_by(*newest)
-    return tuple(Rollout.model_validate(dict(row)) for row in connection.execute(query).mappings())
+    return read_all(connection, query, Rollout)
 
 
 def _champion(connection: Connection, model: str) -> int | None:

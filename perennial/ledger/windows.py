@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from perennial.errors import NotFoundError
 from perennial.ledger.tables import windows
-from perennial.ledger.transactions import Transactions
+from perennial.ledger.transactions import Transactions, read_all, read_one
 from perennial.window import Measurement, Performance, Window, WindowRecord
 
 
@@ -46,12 +46,12 @@ class Windows(Transactions):
         """The measured windows of a model, newest first."""
         query = select(windows).where(windows.c.model == model).order_by(windows.c.start.desc()).limit(limit)
         with self._read() as connection:
-            return tuple(WindowRecord.model_validate(dict(row)) for row in connection.execute(query).mappings())
+            return read_all(connection, query, WindowRecord)
 
 
 def _window(connection: Connection, model: str, start: datetime) -> WindowRecord:
     same = (windows.c.model == model) & (windows.c.start == start)
-    row = connection.execute(select(windows).where(same)).mappings().one_or_none()
-    if row is None:
+    found = read_one(connection, select(windows).where(same), WindowRecord)
+    if found is None:
         raise NotFoundError(f"ledger: the window of {model} from {start.isoformat()} was never measured")
-    return WindowRecord.model_validate(dict(row))
+    return found
