@@ -4,7 +4,7 @@ from datetime import datetime
 
 from rich.console import Console
 
-from console.explanation import explanation, incident_of, incident_state, kind_of, outcome_of
+from console.explanation import explanation, incident_of, incident_state, outcome_of
 from console.output import console, minute, print_json, table
 from perennial.decision import Decision, Incident
 from perennial.errors import NotFoundError
@@ -34,8 +34,7 @@ def show_decisions(settings: Settings, model: str | None, limit: int, json: bool
     else:
         columns = ("model", "number", "made", "decision", "state", "why", "what came of it")
         rows = [
-            (one.model, str(one.number), minute(one.made), kind_of(one), one.state, one.sentence, outcome_of(one))
-            for one in newest
+            (one.model, str(one.number), minute(one.made), one.title, one.state, one.sentence, outcome_of(one)) for one in newest
         ]
         out.print(table("Decisions", columns, rows, numbers=("number",)))
     for incident in incidents:

@@ -27,7 +27,7 @@ def explanation(decision: Decision, incident: Incident | None) -> tuple[str, ...
     """
     made = f"{decision.made:%Y-%m-%d %H:%M}"
     lines = [
-        f"{decision.model}, decision {decision.number} of {made}: {kind_of(decision)} ({decision.state})",
+        f"{decision.model}, decision {decision.number} of {made}: {decision.title} ({decision.state})",
         f"  {decision.sentence}",
         f"Looked at for the first time: windows {begins(decision.windows)}; how good it was in those {begins(decision.judged)}",
     ]
@@ -39,11 +39,6 @@ def explanation(decision: Decision, incident: Incident | None) -> tuple[str, ...
     if decision.facts:
         lines.append("It rests on:")
     return (*lines, *facts_in(decision, MOST_LINES - len(lines) - len(ending)), *ending)
-
-
-def kind_of(decision: Decision) -> str:
-    """Kind and reason of a decision in a word or two."""
-    return f"{decision.kind}: {decision.reason}" if decision.reason else decision.kind
 
 
 def begins(starts: Sequence[datetime]) -> str:

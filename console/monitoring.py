@@ -121,7 +121,7 @@ def window_row(record: WindowRecord) -> tuple[str, ...]:
     alarms = ", ".join(column.column for column in measured.alarms)
     unjudged = sum(column.verdict == "not judged" for column in measured.columns)
     judged = f"{unjudged} of {len(measured.columns)} not judged" if unjudged else ""
-    broken = ", ".join(f"{check.name} {check.subject}".strip() for check in measured.broken)
+    broken = ", ".join(check.title for check in measured.broken)
     flagged = ("; ".join(part for part in (alarms, judged) if part) or "–", broken or "–")
     if performance is None:
         return (f"{record.start:%Y-%m-%d}", rows, "not matured", "–", "–", "–", *flagged)

@@ -3,7 +3,6 @@
 import os
 import sys
 from datetime import datetime
-from pathlib import Path
 from typing import NoReturn
 
 from console.output import console, print_json, table
@@ -59,7 +58,7 @@ def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bo
     spec, log = read(settings.models / f"{model}.yaml"), settings.prediction_log(model)
     if not log.exists():
         raise NotFoundError(f"{log}: no prediction log; `perennial serve {model}` writes one")
-    into = Path(f"{log}-parquet")
+    into = settings.prediction_tables(model)
     collected = collect(log, into, now)
     parity = compare(settings, spec, load(into))
     if json:

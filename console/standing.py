@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from console.explanation import incident_state, kind_of, outcome_of
+from console.explanation import incident_state, outcome_of
 from console.output import minute
 from perennial.decision import Decision, Incident
 from perennial.errors import SpecError
@@ -16,7 +16,7 @@ from perennial.ledger import Run, Version
 from perennial.record import Record
 from perennial.rollout import Rollout
 from perennial.spec.model import Model
-from perennial.window import GRID, WindowRecord
+from perennial.window import WindowRecord, window_at
 
 STATES = (
     "spec wrong",
@@ -116,8 +116,8 @@ def coming(stored: Stored, now: datetime) -> tuple[Coming, ...]:
         return ()
     spec, found = stored.spec.spec, list[Coming]()
     if stored.logged or stored.windows:
-        start, end = running_window(now, spec.monitoring.window_days)
-        found.append(Coming(when=end, what=f"the window from {start:%Y-%m-%d} closes"))
+        running = window_at(now, spec.monitoring.window_days)
+        found.append(Coming(when=running.end, what=f"the window from {running.start:%Y-%m-%d} closes"))
     maturity = timedelta(hours=spec.label.maturity_hours)
     for record in stored.windows[::-1]:
         if record.performance is None:
@@ -127,18 +127,6 @@ def coming(stored: Stored, now: datetime) -> tuple[Coming, ...]:
         due = stored.champion.trained_until + timedelta(days=spec.retraining.max_age_days)
         found.append(Coming(when=due, what="its scheduled retrain is due"))
     return tuple(sorted(found, key=lambda one: one.when))
-
-
-def running_window(now: datetime, days: int) -> tuple[datetime, datetime]:
-    """Begin and end of the window that holds `now`.
-
-    >>> from datetime import UTC
-    >>> [f"{moment:%d}" for moment in running_window(datetime(2013, 4, 10, tzinfo=UTC), 7)]
-    ['08', '15']
-    """
-    length = timedelta(days=days)
-    start = GRID + (now - GRID) // length * length
-    return start, start + length
 
 
 def _spec(stored: Stored) -> Iterator[Finding]:
@@ -188,7 +176,7 @@ def _decisions(stored: Stored, watching: bool) -> Iterator[Finding]:
         why = f"incident {incident.number} since {minute(incident.opened)}: {incident.seen}"
         yield Finding(state="data broken", why=why, next=incident_state(incident))
     for decision in stored.decisions:
-        why = f"decision {decision.number} of {minute(decision.made)}, {kind_of(decision)}: {decision.sentence}"
+        why = f"decision {decision.number} of {minute(decision.made)}, {decision.title}: {decision.sentence}"
         if decision.state == "waits for a person":
             accept = f"a person accepts it with `perennial decisions accept {name} {decision.number}`, or leaves it"
             yield Finding(state="waits for a person", why=why, next=accept)
@@ -232,7 +220,7 @@ def _windows(stored: Stored, model: Model, watching: bool, now: datetime) -> Ite
             source = f"{model.spec.owner} looks whether the source {model.spec.label.source!r} still comes"
             yield Finding(state="labels missing", why=why, next=f"{source}; `perennial labels {stored.name}`")
     days = timedelta(days=model.spec.monitoring.window_days)
-    closed = (running_window(now, model.spec.monitoring.window_days)[0] - newest.end) // days
+    closed = (window_at(now, model.spec.monitoring.window_days).start - newest.end) // days
     maturity = timedelta(hours=model.spec.label.maturity_hours)
     matured = sum(record.performance is None and now >= record.end + maturity for record in stored.windows)
     if closed > 0 or matured:
@@ -266,7 +254,7 @@ def seen_in(windows: Sequence[WindowRecord]) -> str:
     """
     newest = windows[0]
     alarms = ", ".join(column.column for column in newest.measurement.alarms)
-    broken = ", ".join(sorted({f"{check.name} {check.subject}".strip() for check in newest.measurement.broken}))
+    broken = ", ".join(sorted({check.title for check in newest.measurement.broken}))
     flagged = "; ".join([f"alarms: {alarms}"] * bool(alarms) + [f"failed checks: {broken}"] * bool(broken)) or "nothing flagged"
     text = f"window from {newest.start:%Y-%m-%d}: {newest.measurement.rows:,} predictions, {flagged}"
     judged = next((record for record in windows if record.performance is not None), None)

@@ -10,6 +10,7 @@ from console.decisions import models_of
 from console.output import console, labelled, minute, print_json, table
 from console.standing import ORDINARY, Coming, Finding, Stored, coming, findings
 from console.stores import failing_stores
+from controller.ticked import LEASE
 from perennial.errors import SpecError
 from perennial.ledger import Lease, Ledger
 from perennial.record import Record
@@ -21,8 +22,6 @@ from serving.deployers import local
 
 ANSWER_SECONDS = 0.5
 """How long a local server may take to say how it is."""
-CONTROLLER = "controller"
-"""Name of the controller's lease."""
 RECENT = 12
 """Windows and decisions of a model that are looked at."""
 IN_FULL = 4
@@ -172,7 +171,7 @@ def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Con
         clock: the real time, UTC.
     """
     with Ledger.open(settings.ledger) as ledger:
-        controller = controller_of(ledger.lease(CONTROLLER), clock)
+        controller = controller_of(ledger.lease(LEASE), clock)
         stored = [stored_of(settings, ledger, name) for name in models_of(settings, ledger)]
     found = [status_of(one, controller.is_watching, now) for one in stored]
     return controller, [one.model_copy(update={"server": server_of(settings, one.model)}) for one in found]

@@ -8,7 +8,7 @@ from datetime import datetime
 from controller.dispatch import submit_due
 from controller.flight import World, carry_on
 from controller.runner import LocalRunner, Runner
-from controller.ticked import Act, Found, Problem, Ticked
+from controller.ticked import LEASE, Act, Found, Problem, Ticked
 from perennial.errors import FencedError, PerennialError
 from perennial.ledger import Fence, Lease, Ledger
 from perennial.settings import Settings
@@ -16,7 +16,6 @@ from perennial.spec.model import Model
 from perennial.spec.read import read
 from serving.rollouts import carry_out
 
-LEASE = "controller"
 LEASE_SECONDS = 60.0
 """How long a controller that says nothing keeps the lease. A tick takes seconds; a paused one is fenced off later."""
 

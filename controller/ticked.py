@@ -5,6 +5,9 @@ from typing import Literal
 
 from perennial.record import Record
 
+LEASE = "controller"
+"""Name of the lease of whoever ticks."""
+
 
 class Act(Record):
     """One thing that a tick did."""

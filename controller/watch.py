@@ -7,8 +7,8 @@ from datetime import datetime
 from types import FrameType
 
 from controller.runner import LocalRunner, Runner
-from controller.tick import LEASE, holder, tick
-from controller.ticked import Problem, Ticked
+from controller.tick import holder, tick
+from controller.ticked import LEASE, Problem, Ticked
 from perennial.errors import PerennialError, PlatformError
 from perennial.ledger import Ledger
 from perennial.settings import Settings

@@ -1,7 +1,7 @@
 """What became of the labels since, by window: which came late, which were changed. Shown to people; nothing is decided on it."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pandas as pd
 
@@ -51,10 +51,8 @@ def label_counts(settings: Settings, model: Model, now: datetime) -> tuple[Label
         DataError: it lacks a column.
         PlatformError: the log cannot be read.
     """
-    begins = [segment.start for segment in Log.segments_of(settings, model.name, now)[0] if segment.start is not None]
-    if not begins:
-        return ()
-    closed = list(windows(datetime.fromtimestamp(min(begins), UTC), now, model.spec.monitoring.window_days))
+    first = Log.first_time(settings, model.name, now)
+    closed = [] if first is None else list(windows(first, now, model.spec.monitoring.window_days))
     if not closed:
         return ()
     log, labels = Log.read(settings, model, closed, now), published(settings, model, closed[0].start, now)

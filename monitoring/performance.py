@@ -7,13 +7,15 @@ same values, the same labels. What follows from it is asked in `policy`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monitoring.blocks import PROBABILITY
 from monitoring.limits import FEWEST_BLOCKS, prediction_limit
-from monitoring.windows import PROBABILITY, LoggedWindow, as_values, column_of, labelled, matures
+from monitoring.windows import LoggedWindow, as_values, column_of, labelled, matures
 from perennial.estimate import Estimate
 from perennial.evaluation import BlockEvaluation, NaiveRule, compare, evaluate, log_losses, worst_where_invalid
 from perennial.judgement import Champion
@@ -25,7 +27,8 @@ from perennial.window import Criterion, Labels, Loss, Performance, WindowRecord
 
 Floats = NDArray[np.float64]
 
-EVALUATED, OUT_OF_FOLD = "since the champion's evaluation began", "out-of-fold weeks of its training"
+EVALUATED: Final = "since the champion's evaluation began"
+OUT_OF_FOLD: Final = "out-of-fold weeks of its training"
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,7 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
         value=value,
         limit=limit,
         blocks=len(weeks),
-        basis="since the champion's evaluation began" if is_recent else "out-of-fold weeks of its training",
+        basis=EVALUATED if is_recent else OUT_OF_FOLD,
         hurt=is_hurt,
         sentence=sentence,
     )

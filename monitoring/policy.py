@@ -142,10 +142,7 @@ def _new(situation: Situation) -> list[WindowRecord]:
 
 def _fix(situation: Situation, broken: Broken) -> DecisionDraft:
     failed = [check for record in _new(situation) for check in record.measurement.broken]
-    facts = tuple(
-        Fact(name=f"{check.name} {check.subject}".strip(), value=check.value, limit=check.limit, sentence=check.sentence)
-        for check in failed
-    )
+    facts = tuple(Fact(name=check.title, value=check.value, limit=check.limit, sentence=check.sentence) for check in failed)
     subjects = ", ".join(subject or "volume" for subject in broken.subjects)
     span = f"{_day(broken.barred_from)} to {_day(broken.barred_until)}"
     return DecisionDraft(

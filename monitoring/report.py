@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from monitoring.blocks import sample
+from monitoring.blocks import joined, sample
 from monitoring.drift import Reference
 from monitoring.evidence import Newest
 from monitoring.statistics import Values, present, unsuited
@@ -80,9 +80,7 @@ def _sides(newest: Newest, column: MonitoredColumn, rows: int) -> tuple[Values, 
         return "no value in the window"
     if not before:
         return "no value in the weeks before"
-    if is_text:
-        return now, np.concatenate([np.asarray(values, dtype=np.object_) for values in before])
-    return now, np.concatenate([np.asarray(values, dtype=np.float64) for values in before])
+    return now, joined(before)
 
 
 def _values(logged: LoggedWindow, name: str, is_text: bool, rows: int, reference: Reference) -> Values | None:

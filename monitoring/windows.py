@@ -7,12 +7,12 @@ what arrives or changes later is shown elsewhere and decides nothing.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
 
+from monitoring.blocks import PROBABILITY
 from monitoring.log import SegmentInfo, Span, collect, info_of, load, unfinished
 from monitoring.statistics import Values
 from perennial.errors import DataError, NotFoundError
@@ -25,7 +25,6 @@ from perennial.window import Window, WindowRecord, windows
 TIME = "event_timestamp"
 BEFORE = 4
 """Windows that a step is measured against."""
-PROBABILITY = "probability"
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,6 @@ def as_values(series: "pd.Series[float] | pd.Series[str]", is_text: bool) -> Val
     return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 
-def collected(settings: Settings, model: str) -> Path:
-    """Folder of a model's log as tables."""
-    return Path(f"{settings.prediction_log(model)}-parquet")
-
-
 def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: datetime) -> Due:
     """What a monitoring run has to do at `now`.
 
@@ -114,8 +108,8 @@ def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: 
     Raises:
         PlatformError: the log cannot be read or its tables not written.
     """
-    begins = [found.start for found in Log.segments_of(settings, model.name, now)[0] if found.start is not None]
-    return due_of(datetime.fromtimestamp(min(begins), UTC), model, records, now) if begins else Due((), ())
+    first = Log.first_time(settings, model.name, now)
+    return Due((), ()) if first is None else due_of(first, model, records, now)
 
 
 def due_of(first: datetime, model: Model, records: Iterable[WindowRecord], now: datetime) -> Due:
@@ -160,11 +154,17 @@ class Log:
         if not log.exists():
             return (), []
         growing = unfinished(log)
-        finished = collect(log, collected(settings, model), now).segments
+        finished = collect(log, settings.prediction_tables(model), now).segments
         names = {segment.name for segment in finished}
         growing = [segment for segment in growing if segment.path.stem not in names]
         known = [*finished, *(info_of(segment) for segment in growing)]
         return tuple(sorted(known, key=lambda segment: (segment.boot_id, segment.first_sequence))), growing
+
+    @classmethod
+    def first_time(cls, settings: Settings, model: str, now: datetime) -> datetime | None:
+        """Time of the first logged prediction, UTC; None without one."""
+        begins = [segment.start for segment in cls.segments_of(settings, model, now)[0] if segment.start is not None]
+        return datetime.fromtimestamp(min(begins), UTC) if begins else None
 
     @classmethod
     def read(cls, settings: Settings, model: Model, wanted: Sequence[Window], now: datetime) -> "Log":
@@ -179,7 +179,7 @@ class Log:
         first = min(wanted, key=lambda window: window.start)
         start = first.start - BEFORE * (first.end - first.start)
         known, growing = cls.segments_of(settings, model.name, now)
-        frame = load(collected(settings, model.name), start, max(window.end for window in wanted), growing)
+        frame = load(settings.prediction_tables(model.name), start, max(window.end for window in wanted), growing)
         return cls(frame, known, model.spec.requests.id)
 
     def window(self, window: Window) -> LoggedWindow:

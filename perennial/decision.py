@@ -53,6 +53,11 @@ class Decision(Record):
     outcome: str
     """What came of it; empty until it is done or failed."""
 
+    @property
+    def title(self) -> str:
+        """Kind and reason in a word or two."""
+        return f"{self.kind}: {self.reason}" if self.reason else self.kind
+
 
 class DecisionDraft(Record):
     """A decision that is not in the ledger yet: what the policy concludes."""

@@ -101,6 +101,10 @@ class Settings(BaseModel):
         """Folder of a model's prediction log."""
         return self.state / "predictions" / model
 
+    def prediction_tables(self, model: str) -> Path:
+        """Folder of a model's prediction log as Parquet files."""
+        return self.state / "predictions" / f"{model}-parquet"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Settings of this process.

@@ -34,6 +34,22 @@ class Window(Record):
         return now >= self.end + timedelta(hours=maturity_hours)
 
 
+def window_at(time: datetime, days: int) -> Window:
+    """The window that holds a time.
+
+    >>> found = window_at(datetime(2013, 4, 10, tzinfo=UTC), 7)
+    >>> found.start.day, found.end.day
+    (8, 15)
+
+    Args:
+        time: UTC.
+        days: length of a window.
+    """
+    length = timedelta(days=days)
+    start = GRID + (time - GRID) // length * length
+    return Window(start=start, end=start + length)
+
+
 def windows(first: datetime, now: datetime, days: int) -> Iterator[Window]:
     """The closed windows at `now`, oldest first, from the one that holds `first`.
 
@@ -46,11 +62,10 @@ def windows(first: datetime, now: datetime, days: int) -> Iterator[Window]:
         now: UTC.
         days: length of a window.
     """
-    length = timedelta(days=days)
-    start = GRID + (first - GRID) // length * length
-    while start + length <= now:
-        yield Window(start=start, end=start + length)
-        start += length
+    window = window_at(first, days)
+    while window.is_closed(now):
+        yield window
+        window = window_at(window.end, days)
 
 
 class ColumnDrift(Record):
@@ -89,6 +104,11 @@ class Check(Record):
     """Whether it is beyond the limit."""
     sentence: str
     """What was seen, in one sentence."""
+
+    @property
+    def title(self) -> str:
+        """What is checked of what, in a few words."""
+        return f"{self.name} {self.subject}".strip()
 
 
 class Measurement(Record):

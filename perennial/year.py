@@ -189,7 +189,7 @@ def _held(windows: Sequence[WindowRecord]) -> str:
                 "not matured" if performance is None else "–" if share is None else percent(share),
                 "–" if rate is None else percent(rate),
                 ", ".join(column.column for column in measured.alarms) or "–",
-                ", ".join(f"{check.name} {check.subject}".strip() for check in measured.broken) or "–",
+                ", ".join(check.title for check in measured.broken) or "–",
             ]
         )
     head = ["window", "predictions", "lost", "without a label", "came true", "alarms", "failed checks"]
@@ -224,7 +224,7 @@ def _decisions(history: History) -> list[str]:
         [
             str(decision.number),
             f"{decision.made:%Y-%m-%d}",
-            f"{decision.kind}: {decision.reason}" if decision.reason else decision.kind,
+            decision.title,
             decision.sentence,
             decision.otherwise,
             decision.outcome or decision.state,

@@ -187,7 +187,7 @@ def compare_policies(settings: Settings, months: tuple[year.Month, ...], until: 
     with Ledger.open(settings.ledger) as ledger:
         first, versions = ledger.version(MODEL, 1), ledger.rollouts(MODEL)
     contract = Contract.read(open_version(settings.versions / MODEL / first.digest).file("contract"))
-    log = Path(f"{settings.prediction_log(MODEL)}-parquet")
+    log = settings.prediction_tables(MODEL)
     collect(settings.prediction_log(MODEL), log, datetime.now(UTC))
     results = policies.compare(
         settings,

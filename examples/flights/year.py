@@ -87,7 +87,7 @@ def flagged(windows: Sequence[WindowRecord]) -> str:
     seen: dict[str, int] = {}
     for record in windows:
         names = {f"drift {alarm.column}" for alarm in record.measurement.alarms}
-        names |= {f"{check.name} {check.subject}".strip() for check in record.measurement.broken}
+        names |= {check.title for check in record.measurement.broken}
         if record.performance is not None and record.performance.loss is not None and record.performance.loss.hurt:
             names.add("log loss")
         for name in names:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.tick import LEASE
+from controller.ticked import LEASE
 from controller.watch import watch
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger

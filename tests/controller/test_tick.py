@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.tick import LEASE, tick
+from controller.tick import tick
+from controller.ticked import LEASE
 from perennial import registry
 from perennial.decision import DecisionDraft
 from perennial.errors import FencedError, PlatformError

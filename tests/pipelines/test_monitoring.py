@@ -1,7 +1,6 @@
 """The second project's monitoring pipeline through the command line: windows, a decision, a report; what each step imports."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -81,6 +80,6 @@ def _of_the_open_week(project: Project) -> int:
     """Logged rows of the week that has not closed yet."""
     from monitoring.log import load
 
-    frame = load(Path(f"{project.settings.prediction_log(NAME)}-parquet"))
+    frame = load(project.settings.prediction_tables(NAME))
     begin = pd.Timestamp("2024-04-08", tz="UTC")
     return int((frame["time"] >= begin).sum())
