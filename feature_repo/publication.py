@@ -3,21 +3,17 @@
 The same bytes as `store.write_online` writes, which packs what it is given anew at each call. Whose time it is, the caller says.
 """
 
-import struct
 from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from feature_repo.database import Row, open_database
-from feature_repo.layout import Layout, Value, key_encoder, struct_code
+from feature_repo.layout import Layout
 from feature_repo.packed import to_microseconds
-from feature_repo.sources import TIME
-from feature_repo.store import check_columns, microseconds, plain
+from feature_repo.packing import pack
 from perennial.settings import Settings
 
 
@@ -70,57 +66,3 @@ class Publication:
                     database.write(layout, rows[begin:end])
         self._written = ends
         return count
-
-
-def pack(layout: Layout, frame: pd.DataFrame) -> list[Row]:
-    """Key, time and value of each row of a frame, ascending by time.
-
-    Args:
-        layout: of the view.
-        frame: join keys, `event_timestamp` (UTC), every field of the view.
-
-    Raises:
-        DataError: a column is missing.
-    """
-    check_columns(layout, frame)
-    encode = key_encoder(layout.join_keys)
-    known: dict[tuple[Value, ...], bytes] = {}
-    keys = []
-    for key in zip(*(plain(frame[field.name], field) for field in layout.join_keys), strict=True):
-        if key not in known:
-            known[key] = encode(key)
-        keys.append(known[key])
-    times = microseconds(frame[TIME])
-    values = packed_values(layout, frame)
-    order = np.argsort(times, kind="stable").tolist()
-    moments = times.tolist()
-    return [(keys[place], moments[place], values[place]) for place in order]
-
-
-def packed_values(layout: Layout, frame: pd.DataFrame) -> list[bytes]:
-    """`layout.encode` of each row, a column at a time.
-
-    >>> from feature_repo.layout import Field
-    >>> layout = Layout(view="v", join_keys=(), fields=(Field(name="a", kind="float64"), Field(name="b", kind="int32")))
-    >>> packed_values(layout, pd.DataFrame({"a": [0.5, None], "b": [None, 7]})) == [
-    ...     layout.encode([0.5, None]), layout.encode([None, 7])]
-    True
-    """
-    columns = [plain(frame[field.name], field) for field in layout.fields]
-    if not len(frame):
-        return []
-    if any(field.kind == "string" for field in layout.fields):
-        return [layout.encode(row) for row in zip(*columns, strict=True)]
-    count = len(frame)
-    nulls = np.array([[value is None for value in column] for column in columns], dtype=bool).T
-    parts: list[NDArray[np.uint8]] = [
-        np.tile(np.frombuffer(layout.digest, dtype=np.uint8), (count, 1)),
-        np.packbits(nulls, axis=1, bitorder="little"),
-    ]
-    for field, column in zip(layout.fields, columns, strict=True):
-        filled = [0 if value is None else value for value in column]
-        bytes_of_column = struct.pack(f"<{count}{struct_code(field.kind)}", *filled)
-        parts.append(np.frombuffer(bytes_of_column, dtype=np.uint8).reshape(count, -1))
-    rows = np.concatenate(parts, axis=1)
-    size, data = rows.shape[1], rows.tobytes()
-    return [data[begin : begin + size] for begin in range(0, len(data), size)]

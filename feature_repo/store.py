@@ -11,20 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from feast import Entity, FeatureService, FeatureStore, FeatureView
 from feast.repo_config import RepoConfig
-from numpy.typing import NDArray
 
 from feature_repo.database import open_database
-from feature_repo.layout import Field, Kind, Layout, Value, key_encoder
 from feature_repo.packed import to_microseconds
+from feature_repo.packing import pack
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
-from feature_repo.sources import TIME
 from perennial.errors import DataError, PerennialError, PlatformError
 from perennial.settings import Settings
 
@@ -186,54 +182,8 @@ def write_online(settings: Settings, view: str, frame: pd.DataFrame) -> int:
     """
     with open_database(settings.online_store) as database:
         layout = database.layout(view)
-        check_columns(layout, frame)
-        key, keys = key_encoder(layout.join_keys), [plain(frame[field.name], field) for field in layout.join_keys]
-        values = [plain(frame[field.name], field) for field in layout.fields]
-        times = microseconds(frame[TIME]).tolist()
-        encoded = (layout.encode(row) for row in zip(*values, strict=True))
-        database.write(layout, zip(map(key, zip(*keys, strict=True)), times, encoded, strict=True))
-    return len(times)
-
-
-def check_columns(layout: Layout, frame: pd.DataFrame) -> None:
-    """Nothing, where a frame has every column of a view.
-
-    Raises:
-        DataError: a column is missing.
-    """
-    missing = [name for name in (*(field.name for field in (*layout.join_keys, *layout.fields)), TIME) if name not in frame]
-    if missing:
-        raise DataError(
-            f"view {layout.view!r}: the frame has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
-        )
-
-
-CONVERT: dict[Kind, Callable[[Any], Value]] = {
-    "float32": float,
-    "float64": float,
-    "int32": int,
-    "int64": int,
-    "bool": bool,
-    "string": str,
-    "timestamp": lambda time: int(time) // 1_000_000,
-}
-
-
-def plain(column: "pd.Series[Any]", field: Field) -> list[Value]:
-    """A column's values as the store holds them; None where missing.
-
-    >>> plain(pd.Series([1.5, None]), Field(name="x", kind="float64")), plain(pd.Series([1, None]), Field(name="x", kind="int64"))
-    ([1.5, None], [1, None])
-    """
-    values = microseconds(column).tolist() if field.kind == "timestamp" else column.tolist()
-    convert = CONVERT[field.kind]
-    return [None if missing else convert(value) for value, missing in zip(values, column.isna(), strict=True)]
-
-
-def microseconds(times: "pd.Series[Any]") -> NDArray[np.int64]:
-    """Microseconds since 1970 of a column of times; UTC where they have no zone."""
-    aware = pd.to_datetime(times, utc=True).dt.tz_localize(None)
-    return aware.to_numpy().astype("datetime64[us]").astype(np.int64)
+        database.write(layout, pack(layout, frame))
+    return len(frame)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ import pytest
 from feature_repo import store
 from feature_repo.database import Row, open_database
 from feature_repo.layout import Field, Kind, Layout
-from feature_repo.publication import Publication, pack, packed_values
+from feature_repo.packing import pack, packed_values, plain
+from feature_repo.publication import Publication
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.settings import Settings
 from tests.second_project import write_project
@@ -121,7 +122,7 @@ def test_every_kind_is_packed_as_one_row_at_a_time_would_be() -> None:
             None if missing else value for value, missing in zip(column, random.random(count) < 0.3, strict=True)
         ]
     frame = pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in values.items()})
-    rows = zip(*(store.plain(frame[field.name], field) for field in layout.fields), strict=True)
+    rows = zip(*(plain(frame[field.name], field) for field in layout.fields), strict=True)
     assert packed_values(layout, frame) == [layout.encode(row) for row in rows]
     assert packed_values(layout, frame.head(0)) == []
 
