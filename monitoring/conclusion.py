@@ -42,8 +42,7 @@ def conclude(
         FencedError: another run has taken the claim.
     """
     name = model.name
-    with Ledger.open(settings.ledger) as unfenced:
-        ledger = unfenced.with_fence(fence)
+    with Ledger.open(settings.ledger).with_fence(fence) as ledger:
         for closed in measured.windows:
             ledger.record_window(name, closed.window, closed.measurement, now=now)
         for matured in performed.windows:

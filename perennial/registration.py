@@ -92,56 +92,39 @@ def register(
         FencedError: the claim was taken since, by another start of the run or by another run.
         PlatformError: ledger, MLflow or a folder cannot be written; the step may be run again.
     """
-    with Ledger.open(settings.ledger) as unfenced:
-        ledger = unfenced.with_fence(fence)
-        ledger.check_fence()
-        return _register(settings, ledger, findings, version, run_id, run_key, finished, page, thresholds)
-
-
-def _register(
-    settings: Settings,
-    ledger: Ledger,
-    findings: Findings,
-    version: Path | None,
-    run_id: str,
-    run_key: str,
-    finished: datetime,
-    page: Path,
-    thresholds: Path | None,
-) -> str:
-    """As `register`, with the fenced ledger."""
     folder = settings.results / run_id
-    findings.write(folder)
-    pictures = plots.write(findings, folder / "plots")
-    text = report(findings)
-    for path in (folder / "report.html", page):
-        path.write_text(text, encoding="utf-8")
-    outcome, reason = outcome_of(findings)
-    logged = registry.log_run(
+    with Ledger.open(settings.ledger).with_fence(fence) as ledger:
+        ledger.check_fence()
+        findings.write(folder)
+        pictures = plots.write(findings, folder / "plots")
+        text = report(findings)
+        for path in (folder / "report.html", page):
+            path.write_text(text, encoding="utf-8")
+        outcome, reason = outcome_of(findings)
+        logged = _log(settings, findings, run_id, run_key, outcome, finished)
+        ledger.write_gates(run_id, findings.results)
+        if findings.registered and version is not None:
+            files = {**_files(folder, version, thresholds), **pictures}
+            reason = _add_version(settings, ledger, findings, files, run_id, run_key, finished, logged)
+        ended = {"outcome": outcome, "reason": reason, "run_key": run_key, "dataset": findings.info.digest}
+        run = ledger.finish_run(run_id, finished=finished, mlflow_run_id=logged, **ended)
+        claim.end(ledger, run, finished)
+    return outcome
+
+
+def _log(settings: Settings, findings: Findings, run_id: str, run_key: str, outcome: str, finished: datetime) -> str:
+    """The run is in MLflow, with everything in its folder of results; returns its id there."""
+    metrics = {} if findings.judgement is None else findings.judgement.evaluation.metrics
+    return registry.log_run(
         settings,
         run_id=run_id,
         model=findings.model.name,
         parameters=_parameters(findings),
-        metrics={} if findings.judgement is None else {k: v.value for k, v in findings.judgement.evaluation.metrics.items()},
+        metrics={name: estimate.value for name, estimate in metrics.items()},
         tags={"outcome": outcome, "run_key": run_key, "dataset": findings.info.digest, "spec": digest(findings.model)},
-        artifacts=folder,
+        artifacts=settings.results / run_id,
         now=finished,
     )
-    ledger.write_gates(run_id, findings.results)
-    if findings.registered and version is not None:
-        files = {**_files(folder, version, thresholds), **pictures}
-        reason = _add_version(settings, ledger, findings, files, run_id, run_key, finished, logged)
-    run = ledger.finish_run(
-        run_id,
-        finished=finished,
-        outcome=outcome,
-        reason=reason,
-        run_key=run_key,
-        dataset=findings.info.digest,
-        mlflow_run_id=logged,
-    )
-    claim.end(ledger, run, finished)
-    return outcome
 
 
 def _files(folder: Path, version: Path, thresholds: Path | None) -> dict[str, Path]:

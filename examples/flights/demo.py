@@ -32,6 +32,8 @@ from perennial.version import open_version
 MODEL = "flight-delay"
 
 
+BEGINNING = datetime(2012, 12, 1, tzinfo=UTC)
+"""Before everything in the sources."""
 FIRST = datetime(2013, 4, 2, tzinfo=UTC)
 """Time of the first training: the labels of January to March have matured."""
 SERVED_UNTIL = datetime(2014, 1, 1, tzinfo=UTC)
@@ -101,32 +103,25 @@ def short_project(settings: Settings) -> Settings:
     return settings.model_copy(update={"project": project})
 
 
-def shuffle_labels(sources: Path, target: Path, evaluation_start: datetime, seed: int) -> int:
-    """Copy the sources, the labels before an evaluation block shuffled among their flights; returns how many.
+def copied(sources: Path, target: Path) -> Path:
+    """A copy of the sources, to be spoilt: the prepared ones stay as they are."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(sources, target)
+    return target
+
+
+def shuffle_labels(sources: Path, start: datetime, end: datetime, seed: int) -> int:
+    """Shuffle the labels of requests in [start, end) among their flights, in place; returns how many.
 
     What the labels of a broken join look like: every value plausible, none where it belongs.
     """
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(sources, target)
     labels, requests = (pd.read_parquet(sources / f"{name}.parquet") for name in ("labels", "requests"))
-    early = labels["flight_id"].isin(requests.loc[requests["event_timestamp"] < evaluation_start, "flight_id"]).to_numpy()
+    inside = requests["event_timestamp"].between(start, end, inclusive="left")
+    chosen = labels["flight_id"].isin(requests.loc[inside, "flight_id"]).to_numpy()
     values = labels["arrived_late"].to_numpy().copy()
-    values[early] = np.random.default_rng(seed).permutation(values[early])
-    labels.assign(arrived_late=values).to_parquet(target / "labels.parquet", index=False, coerce_timestamps="us")
-    return int(early.sum())
-
-
-def shuffle_later_labels(sources: Path, seed: int) -> int:
-    """Shuffle the labels from the first training on among their flights, in place; returns how many.
-
-    What comes true then has nothing to do with any flight: no model can be better than chance.
-    """
-    labels, requests = (pd.read_parquet(sources / f"{name}.parquet") for name in ("labels", "requests"))
-    later = labels["flight_id"].isin(requests.loc[requests["event_timestamp"] >= FIRST, "flight_id"]).to_numpy()
-    values = labels["arrived_late"].to_numpy().copy()
-    values[later] = np.random.default_rng(seed).permutation(values[later])
+    values[chosen] = np.random.default_rng(seed).permutation(values[chosen])
     labels.assign(arrived_late=values).to_parquet(sources / "labels.parquet", index=False, coerce_timestamps="us")
-    return int(later.sum())
+    return int(chosen.sum())
 
 
 def break_source(sources: Path, factor: float = 1.609) -> int:
@@ -142,14 +137,13 @@ def break_source(sources: Path, factor: float = 1.609) -> int:
 
 
 def spoilt(settings: Settings, labels: str, source: str) -> Settings:
-    """Settings of sources that are spoilt as asked for: a copy of them, so that the prepared ones stay as they are."""
+    """Settings of sources that are spoilt as asked for."""
     if (labels, source) == ("real", "real"):
         return settings
-    copy = settings.state / f"sources-{labels}-{source}"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(settings.sources, copy)
+    copy = copied(settings.sources, settings.state / f"sources-{labels}-{source}")
     if labels == "shuffled":
-        console.print(f"  {shuffle_later_labels(copy, seed=2013):,} labels from {FIRST:%d %B} on shuffled", highlight=False)
+        count = shuffle_labels(copy, FIRST, LAST, seed=2013)  # no model can be better than chance then
+        console.print(f"  {count:,} labels from {FIRST:%d %B} on shuffled", highlight=False)
     if source == "broken":
         console.print(f"  {break_source(copy):,} weather reports from {BROKEN_FROM:%d %B} on in another unit", highlight=False)
     return settings.model_copy(update={"sources": copy})
@@ -170,8 +164,8 @@ def play(settings: Settings, clock: Clock, until: datetime, port: int, challenge
         months = year.play_year(settings, model, url, spans[:1], tick, clock.lap)
         if challenge:
             console.rule("A worse challenger: the same recipe, its training labels shuffled")
-            broken = settings.state / "sources-shuffled"
-            count = shuffle_labels(settings.sources, broken, EVALUATION_START, seed=2013)
+            broken = copied(settings.sources, settings.state / "sources-shuffled")
+            count = shuffle_labels(broken, BEGINNING, EVALUATION_START, seed=2013)
             console.print(
                 f"  {count:,} labels before {EVALUATION_START:%d %B} shuffled; the later ones left alone", highlight=False
             )
@@ -233,7 +227,7 @@ def main() -> None:
     console.rule("Spec and features")
     perennial("validate", MODEL)
     perennial("features", "apply")
-    perennial("features", "materialize", "--start", "2012-12-01T00:00:00Z", "--end", FIRST.isoformat())
+    perennial("features", "materialize", "--start", BEGINNING.isoformat(), "--end", FIRST.isoformat())
     clock.lap("validate the spec, apply and materialise the features")
 
     console.rule("Training on January to March")

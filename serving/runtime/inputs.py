@@ -93,11 +93,8 @@ class Inputs:
         """The id that a request may carry besides; None when there is none."""
         if id_column and self._id_place is None:
             self.id = Input(id_column, id_kind, True, _or_null(CHECKS[id_kind]))
-
-    @property
-    def allowed(self) -> tuple[str, ...]:
-        """Every name that a request may hold."""
-        return self.names if self.id is None else (*self.names, self.id.name)
+        self.by_name = {given.name: given for given in (*self.all, self.id) if given is not None}
+        """Everything that a request may hold."""
 
     def row(self, values: Sequence[Value], time: float, identifier: Value = None) -> Row:
         """A row of checked values in the order of `all`, and of the request's own id if it has one."""
@@ -130,12 +127,12 @@ class Inputs:
         if not isinstance(instance, Mapping):
             return mistake(place, shown(instance), f"an object with {', '.join(self.names)}")
         for name in instance:
-            if name not in self.allowed:
-                return Failure(400, f"{place}: unknown name {shown(name)}; allowed: {', '.join(self.allowed)}")
-        for given in (*self.all, *([] if self.id is None else [self.id])):
-            if given is self.id and given.name not in instance:
-                continue
+            if name not in self.by_name:
+                return Failure(400, f"{place}: unknown name {shown(name)}; allowed: {', '.join(self.by_name)}")
+        for given in self.by_name.values():
             if given.name not in instance:
+                if given is self.id:
+                    continue
                 hint = " (null where it is not known)" if given.nullable else ""
                 return Failure(400, f"{place}.{given.name}: missing; required{hint}: {', '.join(self.names)}")
             try:

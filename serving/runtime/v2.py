@@ -59,12 +59,11 @@ def read(body: bytes, inputs: Inputs, views: Sequence[str], time: float) -> Call
         found = "missing" if tensors is None else f"found {shown(tensors)}"
         raise Failure(400, f"inputs: {found}; required: a list of tensors named {', '.join(inputs.names)}")
     columns: dict[str, list[Value]] = {}
-    given = {item.name: item for item in (*inputs.all, *([] if inputs.id is None else [inputs.id]))}
     for place, tensor in enumerate(tensors):
         where = f"inputs[{place}]"
         if not isinstance(tensor, dict):
             raise mistake(where, shown(tensor), "a tensor: an object with name, shape, datatype and data")
-        item = _named(tensor, where, given, columns)
+        item = _named(tensor, where, inputs.by_name, columns)
         where = f"{where} {item.name!r}"
         _only(tensor, TENSOR, where)
         pairs += len(tensor) + _parameters(tensor, where, ("binary_data_size", "binary_data"))
@@ -86,9 +85,7 @@ def _rows(columns: dict[str, list[Value]], inputs: Inputs, time: float) -> list[
     if not 1 <= rows <= MOST_ROWS:
         raise mistake("inputs", f"{rows} rows", f"1 to {MOST_ROWS}")
     values = list(zip(*[columns[name] for name in inputs.names], strict=True))
-    own: list[Value] = [None] * rows
-    if inputs.id is not None:
-        own = columns.get(inputs.id.name, own)
+    own = [None] * rows if inputs.id is None else columns.get(inputs.id.name, [None] * rows)
     return [inputs.row(row, time, identifier) for row, identifier in zip(values, own, strict=True)]
 
 
@@ -235,15 +232,14 @@ def _rejected(predictor: Predictor, place: int, prediction: Prediction) -> Failu
 def metadata(predictor: Predictor) -> dict[str, object]:
     """What a version takes and gives."""
     types = {"probability": "FP64", "decision": "BOOL", "prediction_id": "BYTES", "not_fresh": "BYTES"}
-    inputs: list[dict[str, object]] = [
-        {"name": given.name, "datatype": DATATYPES[given.kind], "shape": [-1]} for given in predictor.inputs.all
-    ]
-    if own := predictor.inputs.id:
-        inputs.append({"name": own.name, "datatype": DATATYPES[own.kind], "shape": [-1], "parameters": {"optional": True}})
+    optional = {predictor.inputs.id: {"parameters": {"optional": True}}}
     return {
         "name": predictor.contract.model,
         "versions": [predictor.digest],
         "platform": "perennial_scikit-learn",
-        "inputs": inputs,
+        "inputs": [
+            {"name": given.name, "datatype": DATATYPES[given.kind], "shape": [-1], **optional.get(given, {})}
+            for given in predictor.inputs.by_name.values()
+        ],
         "outputs": [{"name": name, "datatype": types.get(name, "FP64"), "shape": [-1]} for name in output_names(predictor.views)],
     }
