@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from feature_repo import source_checks
 from feature_repo.asof import AsofRetrievalJob, Joined
-from feature_repo.checks import check_conservation, treat
+from feature_repo.checks import Treated, check_conservation, treat
 from feature_repo.plan import plan_of
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
@@ -73,13 +73,7 @@ def build(
     span = span_of(settings, model, now)
     every = read_requests(settings, model, service, span)
     requests = without(every, barred)
-    joined = read_features(settings, project, service, requests[[model.spec.requests.id, TIME, *service.join_keys]])
-    frame = shaped(joined.table.to_pandas(), columns, service)
-    check_conservation(requests, frame, model.spec.requests.id)
-    for name in (column.name for column in columns if column.view is None):
-        frame[name] = requests[name].to_numpy()
-    frame = shaped(frame, columns, service)
-    treated = treat(frame, service, model.spec.features.freshness, joined.matched, model.spec.requests.id, TIME)
+    treated = with_features(settings, project, model, columns, requests)
     frame = add_labels(settings, model, treated.frame[treated.kept].reset_index(drop=True), now)
     frame = frame[ordered(model, service, columns)]
     info = DatasetInfo(
@@ -190,6 +184,24 @@ def read_requests(settings: Settings, model: Model, service: ServiceInfo, span: 
         raise DataError(f"{path}: no requests in [{iso(span.start)}, {iso(span.end)})")
     frame: pd.DataFrame = table.sort_by(identifier).to_pandas()
     return frame
+
+
+def with_features(
+    settings: Settings, project: Project, model: Model, columns: tuple[Column, ...], requests: pd.DataFrame
+) -> Treated:
+    """Each request with the features that it could have read and its fields, after the freshness policy; no row is lost.
+
+    Raises:
+        DataError: the join broke a rule.
+    """
+    service, identifier = project.service(model.spec.features.service), model.spec.requests.id
+    joined = read_features(settings, project, service, requests[[identifier, TIME, *service.join_keys]])
+    frame = shaped(joined.table.to_pandas(), columns, service)
+    check_conservation(requests, frame, identifier)
+    for name in (column.name for column in columns if column.view is None):
+        frame[name] = requests[name].to_numpy()
+    frame = shaped(frame, columns, service)
+    return treat(frame, service, model.spec.features.freshness, joined.matched, identifier, TIME)
 
 
 def read_features(settings: Settings, project: Project, service: ServiceInfo, entities: pd.DataFrame) -> Joined:
