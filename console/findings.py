@@ -79,7 +79,7 @@ def interval(estimate: Estimate, digits: int = 4) -> str:
     return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
-def show_metrics(out: Console, evaluation: BlockEvaluation, name: str = "Evaluation") -> None:
+def show_metrics(out: Console, evaluation: BlockEvaluation) -> None:
     """Print the metrics of a block, with intervals over its days."""
     digits = {"utility": 1, "naive_utility": 1}
     rows = [
@@ -88,7 +88,7 @@ def show_metrics(out: Console, evaluation: BlockEvaluation, name: str = "Evaluat
     ]
     share = f"{2 * evaluation.confidence - 1:.0%}"
     title = (
-        f"{name}: {evaluation.rows:,} labelled requests of {evaluation.days} days, "
+        f"Evaluation: {evaluation.rows:,} labelled requests of {evaluation.days} days, "
         f"{evaluation.unlabelled:,} without a label; label rate {evaluation.label_rate:.3f}, threshold {evaluation.threshold:.3f}"
     )
     out.print(table(title, ("metric", "value", f"{share} interval over days"), rows, numbers=("value",)))

@@ -18,7 +18,7 @@ from monitoring.limits import FEWEST_BLOCKS, prediction_limit
 from monitoring.windows import LoggedWindow, as_values, column_of, labelled, matures
 from perennial.estimate import Estimate
 from perennial.evaluation import BlockEvaluation, NaiveRule, compare, evaluate, log_losses, worst_where_invalid
-from perennial.judgement import Champion
+from perennial.judgement import Champion, unlabelled_by_day
 from perennial.matrix import to_matrix
 from perennial.spec.model import Model
 from perennial.thresholds import Thresholds
@@ -102,7 +102,6 @@ def _evaluated(
     naive: NaiveRule,
     threshold: float,
 ) -> BlockEvaluation:
-    days = frame["label"].isna().groupby(frame["time"].dt.strftime("%Y-%m-%d")).agg(["sum", "size"])
     return evaluate(
         probability,
         label,
@@ -111,7 +110,7 @@ def _evaluated(
         evaluation=model.spec.evaluation,
         start=logged.window.start,
         end=logged.window.end,
-        unlabelled_by_day={str(day): (int(row["sum"]), int(row["size"])) for day, row in days.iterrows()},
+        unlabelled_by_day=unlabelled_by_day(frame["label"], frame["time"]),
         naive=naive,
         threshold=threshold,
         seed=model.spec.training.seed,

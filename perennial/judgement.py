@@ -39,6 +39,7 @@ def judge_candidate(
     """
     spec, everything = model.spec, from_frame(frame, info)
     block = evaluation_rows(everything, info)
+    requests = frame[frame["event_timestamp"] >= pd.Timestamp(info.evaluation_start)]
     probability = trained.probability(block, info)
     evaluation = evaluate(
         probability,
@@ -48,7 +49,7 @@ def judge_candidate(
         evaluation=spec.evaluation,
         start=datetime.fromisoformat(info.evaluation_start),
         end=datetime.fromisoformat(info.end),
-        unlabelled_by_day=unlabelled_by_day(frame, info),
+        unlabelled_by_day=unlabelled_by_day(requests["label"], requests["event_timestamp"]),
         naive=trained.summary.naive,
         threshold=trained.summary.threshold,
         seed=spec.training.seed,
@@ -168,10 +169,14 @@ def compare_with(
     )
 
 
-def unlabelled_by_day(frame: pd.DataFrame, info: DatasetInfo) -> dict[str, tuple[int, int]]:
-    """Requests without a label and all requests of each day of the evaluation block, by ISO date."""
-    block = frame[frame["event_timestamp"] >= pd.Timestamp(info.evaluation_start)]
-    counts = block["label"].isna().groupby(block["event_timestamp"].dt.strftime("%Y-%m-%d")).agg(["sum", "size"])
+def unlabelled_by_day(labels: "pd.Series[bool]", times: "pd.Series[pd.Timestamp]") -> dict[str, tuple[int, int]]:
+    """Requests without a label and all requests of each day, by ISO date.
+
+    Args:
+        labels: of the requests, null where none is known.
+        times: of the same requests, UTC.
+    """
+    counts = labels.isna().groupby(times.dt.strftime("%Y-%m-%d")).agg(["sum", "size"])
     return {str(day): (int(row["sum"]), int(row["size"])) for day, row in counts.iterrows()}
 
 

@@ -1,7 +1,7 @@
 """Traffic of a real year: values published hourly, one request a simulated hour with its flights, and single calls between.
 
-What the server answered is compared with what came true. The requests of an hour are sent at its beginning, when the values
-published until then have been written: what the model sees is what it could have seen.
+The requests of an hour are sent at its beginning, when the values published until then have been written: what the model sees is
+what it could have seen.
 """
 
 import http.client
@@ -22,7 +22,6 @@ import orjson
 import pandas as pd
 
 from feature_repo.publication import Publication
-from perennial.evaluation import BlockEvaluation, NaiveRule, evaluate
 from perennial.settings import Settings
 from perennial.spec.model import Model
 
@@ -229,36 +228,3 @@ def tensors(row: Mapping[Any, Any]) -> dict[str, object]:
     present = {name: value for name, value in row.items() if value is not None}
     inputs = [{"name": name, "shape": [1], "datatype": kinds[type(value)], "data": [value]} for name, value in present.items()]
     return {"inputs": inputs}
-
-
-def judge(settings: Settings, model: Model, played: Played, threshold: float, naive: NaiveRule, now: datetime) -> BlockEvaluation:
-    """What was served beside what came true by `now`: metrics with intervals over days, and the requests without a label.
-
-    Args:
-        settings: where the labels are.
-        model: the spec.
-        played: what was answered.
-        threshold: of the contract.
-        naive: the rule to beat, from the training.
-        now: later labels do not count.
-    """
-    spec = model.spec
-    labels = read(settings, spec.label.source, played.answers["event_timestamp"].min().to_pydatetime(), now)
-    frame = played.answers.merge(labels[[spec.requests.id, spec.label.column]], on=spec.requests.id, how="left")
-    day = frame["event_timestamp"].dt.strftime("%Y-%m-%d")
-    counts = frame[spec.label.column].isna().groupby(day).agg(["sum", "size"])
-    known = frame[frame[spec.label.column].notna() & frame["probability"].notna()]
-    first, last = frame["event_timestamp"].min().floor("D"), frame["event_timestamp"].max().floor("D")
-    return evaluate(
-        known["probability"].to_numpy(dtype=np.float64),
-        known[spec.label.column].to_numpy(dtype=bool),
-        known["event_timestamp"].dt.tz_localize(None).to_numpy().astype("datetime64[us]"),
-        objective=spec.objective,
-        evaluation=spec.evaluation,
-        start=first.to_pydatetime(),
-        end=(last + pd.Timedelta(days=1)).to_pydatetime(),
-        unlabelled_by_day={str(name): (int(row["sum"]), int(row["size"])) for name, row in counts.iterrows()},
-        naive=naive,
-        threshold=threshold,
-        seed=spec.training.seed,
-    )
