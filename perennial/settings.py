@@ -1,17 +1,27 @@
 """Where things are: folders, URIs, threads. From the environment, read once per process; never what a model is.
 
-What a model *is* stands in its spec (`perennial.spec`). Every variable begins with `PERENNIAL_`.
+What a model *is* stands in its spec (`perennial.spec`). Every variable begins with `PERENNIAL_`. A URL never holds a secret: the
+clients read those from the variables that their own tools know, `PGPASSWORD` (PostgreSQL), `REDISCLI_AUTH` (Redis),
+`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (S3; `AWS_ENDPOINT_URL` says where), `MLFLOW_TRACKING_PASSWORD` (MLflow).
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perennial.errors import SpecError
 
 PREFIX = "PERENNIAL_"
+SECRETS = {
+    "ledger": "PGPASSWORD",
+    "feature_registry": "PGPASSWORD",
+    "online_store": "REDISCLI_AUTH",
+    "tracking": "PGPASSWORD or MLFLOW_TRACKING_PASSWORD",
+}
+"""Settings that are URLs, and the variable from which their client reads the password."""
 
 
 class Settings(BaseModel):
@@ -25,6 +35,20 @@ class Settings(BaseModel):
     """Folder of everything that Perennial writes. `PERENNIAL_STATE`, else `.perennial/` in the project."""
     sources: Path
     """Folder of the Parquet sources. `PERENNIAL_SOURCES`, else `sources/` in the state."""
+    ledger: str = Field(pattern=r"^(sqlite|postgresql\+psycopg)://")
+    """SQLAlchemy URL of the ledger. `PERENNIAL_LEDGER`, else SQLite in the state."""
+    feature_registry: str = Field(pattern=r"^(sqlite|postgresql\+psycopg)://")
+    """SQLAlchemy URL of Feast's registry. `PERENNIAL_FEATURE_REGISTRY`, else SQLite in the state."""
+    online_store: str = Field(pattern=r"^(/|rediss?://)")
+    """The packed online store: URL of a Redis, or a file. `PERENNIAL_ONLINE_STORE`, else a file in the state."""
+    tracking: str = Field(pattern=r"^(sqlite|postgresql\+psycopg|https?)://")
+    """MLflow's tracking and registry URL. `PERENNIAL_TRACKING`, else SQLite in the state."""
+    bucket: str | None = Field(None, pattern=r"^s3://[a-z0-9.-]+(/[A-Za-z0-9._-]+)*$")
+    """Where sources, datasets, versions and prediction logs are kept besides this machine: `s3://<bucket>/<prefix>`; the state
+    keeps copies, each by its digest. None keeps all of it in the state alone. `PERENNIAL_BUCKET`."""
+    namespace: str | None = Field(None, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    """Kubernetes namespace in which versions are served by KServe; None serves by a process of this machine.
+    `PERENNIAL_NAMESPACE`."""
     name: str = Field("perennial", pattern=r"^[a-z][a-z0-9_]*$")
     """Name of the installation: Feast project, MLflow experiment. `PERENNIAL_NAME`."""
     threads: int = Field(1, ge=1)
@@ -39,26 +63,6 @@ class Settings(BaseModel):
     def definitions(self) -> Path:
         """Folder of the Feast definitions."""
         return self.project / "feature_repo" / "definitions"
-
-    @property
-    def feature_registry(self) -> str:
-        """SQLAlchemy URL of Feast's registry."""
-        return f"sqlite:///{self.state / 'feast' / 'registry.db'}"
-
-    @property
-    def online_store(self) -> Path:
-        """File of the packed online store."""
-        return self.state / "feast" / "online.db"
-
-    @property
-    def ledger(self) -> str:
-        """SQLAlchemy URL of the ledger."""
-        return f"sqlite:///{self.state / 'ledger.db'}"
-
-    @property
-    def tracking(self) -> str:
-        """MLflow's tracking and registry URL."""
-        return f"sqlite:///{self.state / 'mlflow' / 'mlflow.db'}"
 
     @property
     def tracking_artifacts(self) -> Path:
@@ -131,7 +135,16 @@ class Settings(BaseModel):
         project = Path(given.get("PERENNIAL_PROJECT", ".")).absolute()
         state = Path(given.get("PERENNIAL_STATE", project / ".perennial")).absolute()
         sources = Path(given.get("PERENNIAL_SOURCES", state / "sources")).absolute()
-        values = {allowed[key]: value for key, value in given.items()}
+        embedded = {
+            "ledger": f"sqlite:///{state / 'ledger.db'}",
+            "feature_registry": f"sqlite:///{state / 'feast' / 'registry.db'}",
+            "online_store": str(state / "feast" / "online.db"),
+            "tracking": f"sqlite:///{state / 'mlflow' / 'mlflow.db'}",
+        }
+        values = embedded | {allowed[key]: value for key, value in given.items()}
+        for name, variable in SECRETS.items():
+            if urlsplit(values[name]).password is not None:
+                raise SpecError(f"environment: {PREFIX}{name.upper()}: holds a password; give it as {variable}, from a secret")
         try:
             return cls.model_validate({**values, "project": project, "state": state, "sources": sources})
         except ValidationError as error:
@@ -142,4 +155,4 @@ class Settings(BaseModel):
 
     def to_environment(self) -> dict[str, str]:
         """The variables that give a child process these settings."""
-        return {PREFIX + name.upper(): str(value) for name, value in self}
+        return {PREFIX + name.upper(): str(value) for name, value in self if value is not None}

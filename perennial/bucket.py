@@ -1,0 +1,146 @@
+"""The object store of a cluster's installation: one bucket and a prefix. The only home of its client.
+
+Objects are written once and named by content or by writer, so that a repeated write changes nothing. Serving uses it too, so
+pandas and pyarrow are not imported here. Where it is and who asks: `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`
+and the other variables that every client of S3 knows.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import S3Store
+
+from perennial.errors import NotFoundError, PlatformError
+
+REQUEST_SECONDS = 30
+"""How long one request may take."""
+RETRY_SECONDS = 20
+"""How long a request is repeated while the store does not answer; then the caller decides."""
+
+
+class Bucket:
+    """The objects below `s3://<bucket>/<prefix>`."""
+
+    def __init__(self, uri: str, retry_seconds: float = RETRY_SECONDS) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            uri: `s3://<bucket>/<prefix>`.
+            retry_seconds: how long a request is repeated while the store does not answer.
+        """
+        self.uri = uri.rstrip("/")
+        bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        self._store = S3Store(
+            bucket,
+            prefix=prefix or None,
+            config={"region": os.environ.get("AWS_REGION", "us-east-1")},
+            client_options={
+                "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
+                "timeout": timedelta(seconds=REQUEST_SECONDS),
+            },
+            retry_config={"retry_timeout": timedelta(seconds=retry_seconds), "max_retries": 10},
+        )
+
+    def put(self, key: str, content: bytes | Path) -> bool:
+        """The object is there; whether this call made it. One that was there before is left as it is.
+
+        Args:
+            key: below the prefix.
+            content: bytes, or the file that holds them.
+
+        Raises:
+            PlatformError: the store does not answer or refuses.
+        """
+        with self._answering(key):
+            try:
+                obstore.put(self._store, key, content, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def get(self, key: str) -> bytes:
+        """Content of an object.
+
+        Raises:
+            NotFoundError: there is none.
+            PlatformError: the store does not answer or refuses.
+        """
+        with self._answering(key):
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of the objects below a prefix, sorted.
+
+        Raises:
+            PlatformError: the store does not answer or refuses.
+        """
+        with self._answering(prefix):
+            return sorted(str(found["path"]) for chunk in obstore.list(self._store, prefix) for found in chunk)
+
+    def put_folder(self, folder: Path, key: str, last: str) -> None:
+        """Every file of a folder is an object below a key; `last` after all others, so that who sees it sees them all.
+
+        Args:
+            folder: without folders in it.
+            key: below the prefix.
+            last: name of the file that is written last.
+
+        Raises:
+            PlatformError: the store does not answer or refuses.
+        """
+        for file in sorted(folder.iterdir(), key=lambda path: (path.name == last, path.name)):
+            self.put(f"{key}/{file.name}", file)
+
+    def fetch_folder(self, key: str, folder: Path) -> None:
+        """The objects below a key are files of a folder, which appears as a whole or not at all; one that exists stays.
+
+        Raises:
+            NotFoundError: there is no object below the key.
+            PlatformError: the store does not answer or refuses, or the folder cannot be written.
+        """
+        if folder.exists():
+            return
+        keys = self.keys(f"{key}/")
+        if not keys:
+            raise NotFoundError(f"{self.uri}/{key}: no such objects")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as draft:
+            whole = Path(draft) / folder.name
+            whole.mkdir()
+            for found in keys:
+                (whole / found.rpartition("/")[2]).write_bytes(self.get(found))
+            try:
+                whole.rename(folder)
+            except OSError as error:
+                if not folder.is_dir():  # else another process was first with the same bytes
+                    raise PlatformError(f"{folder}: cannot be written: {error.strerror}") from error
+
+    def fetch(self, key: str, file: Path) -> None:
+        """An object's content is in a file, which is replaced as a whole.
+
+        Raises:
+            NotFoundError: there is no such object.
+            PlatformError: the store does not answer or refuses.
+        """
+        content = self.get(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f".{file.name}.{os.getpid()}")
+        draft.write_bytes(content)
+        draft.replace(file)
+
+    @contextmanager
+    def _answering(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{self.uri}/{key}: no such object") from error
+        except (BaseError, OSError, ValueError) as error:
+            # The client's messages are long and may show how a request was signed; their first line says what is wrong.
+            first = str(error).strip().splitlines()[0][:300]
+            raise PlatformError(f"{self.uri}/{key}: the object store does not answer or refuses: {first}") from error
