@@ -1,0 +1,96 @@
+"""`python -m serving.runtime.fetch URI FOLDER`: a version's files before the runtime starts; an init container's whole work.
+
+KServe runs it through our ClusterStorageContainer for every `storageUri` that begins with `perennial://`. Every byte is checked
+against the digest in the URI, and the file that the runtime reads (`current`) is written last.
+"""
+
+import argparse
+import logging
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from perennial.bucket import Bucket
+from perennial.errors import DataError, PerennialError, SpecError
+from perennial.version import open_version
+from serving.runtime.current import Current
+
+LOG = logging.getLogger("serving.runtime")
+SCHEME = "perennial://"
+_URI = re.compile(rf"{SCHEME}(?P<model>[a-z0-9][a-z0-9-]*)/(?P<number>[1-9][0-9]*)/(?P<digest>[0-9a-f]{{64}})")
+
+
+def uri(model: str, number: int, digest: str) -> str:
+    """The `storageUri` of a version.
+
+    >>> uri("chargeback", 3, "0" * 64) == "perennial://chargeback/3/" + "0" * 64
+    True
+    """
+    return f"{SCHEME}{model}/{number}/{digest}"
+
+
+def parsed(text: str) -> tuple[str, int, str]:
+    """Model, number and digest of a version's URI.
+
+    Raises:
+        DataError: it is no such URI.
+    """
+    match = _URI.fullmatch(text)
+    if match is None:
+        raise DataError(f"storageUri: found {text!r}; allowed: {SCHEME}<model>/<number>/<digest of 64 hexadecimal digits>")
+    return match["model"], int(match["number"]), match["digest"]
+
+
+def fetch(text: str, folder: Path, bucket: Bucket) -> Current:
+    """The version is below `folder`, checked, and `folder/current` names it.
+
+    Args:
+        text: the version's URI.
+        folder: made for it; what a call before left there is fetched again where it is wrong.
+        bucket: holds `versions/<model>/<digest>/`.
+
+    Raises:
+        NotFoundError: the bucket holds no such version.
+        DataError: the URI is wrong, or what the bucket holds is not what its digest says.
+        PlatformError: the bucket does not answer, or the folder cannot be written.
+    """
+    model, number, digest = parsed(text)
+    target = folder / digest
+    bucket.fetch_folder(f"versions/{model}/{digest}", target)
+    try:
+        version = open_version(target)
+    except DataError:
+        shutil.rmtree(target)  # the next attempt shall not find it
+        raise
+    if version.manifest.model != model:
+        raise DataError(f"{text}: is a version of {version.manifest.model!r}")
+    current = Current(path=str(target), digest=digest, number=number)
+    draft = folder / ".current"
+    draft.write_text(current.to_json(), encoding="utf-8")
+    draft.replace(folder / "current")
+    return current
+
+
+def main() -> int:
+    """Fetch as the arguments say; returns the process's exit code. One line on stderr says what is wrong: KServe shows it."""
+    parser = argparse.ArgumentParser(prog="python -m serving.runtime.fetch", description="Fetch a version's files and check them.")
+    parser.add_argument("uri", help=f"{SCHEME}<model>/<number>/<digest>")
+    parser.add_argument("folder", type=Path, help="where they go, for example /mnt/models")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        where = os.environ.get("PERENNIAL_BUCKET", "")
+        if not where.startswith("s3://"):
+            raise SpecError(f"environment: PERENNIAL_BUCKET: found {where!r}; allowed: s3://<bucket>/<prefix>")
+        found = fetch(given.uri, given.folder, Bucket(where))
+    except PerennialError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    LOG.info("fetched version %s of %s", found.number, given.uri)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
