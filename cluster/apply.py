@@ -1,0 +1,168 @@
+"""Objects of any kind: made and changed by server-side apply with one field owner, read, listed, deleted.
+
+What others wrote into an object stays; what is applied here returns when it was changed by others.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cluster.client import Client, Object
+from perennial.errors import NotFoundError, PlatformError
+
+OWNER = "perennial"
+"""Field manager of everything that is applied."""
+
+PAUSE_SECONDS = 0.2
+"""Between two looks at whether an object is gone."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of an apply."""
+
+    object: Object
+    """As it is stored now, with what the API server and others added."""
+    change: Literal["created", "changed", "unchanged"]
+    """Whether this call changed it; a status that others wrote in between is no change."""
+
+
+def apply(client: Client, wanted: Object, dry_run: bool = False) -> Applied:
+    """The object is in the cluster as it is wanted; fields that are not named stay as others wrote them.
+
+    Args:
+        client: of the cluster.
+        wanted: `apiVersion`, `kind`, `metadata.name` and what is to be; a field that was applied before and is not named any more
+            is removed. One that another owner holds is taken from it.
+        dry_run: whether the API server only says what would come of it.
+
+    Raises:
+        NotFoundError: the API server has no such kind, or the namespace is not there.
+        RefusedError: the API server refuses: an unknown field, a webhook, a right.
+        PlatformError: it does not answer.
+    """
+    path = path_of(client, wanted)
+    before = _get(client, path)
+    query = {"fieldManager": OWNER, "force": "true", "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
+    after = client.call("PATCH", path, query, wanted, "application/apply-patch+yaml")
+    if before is None:
+        return Applied(after, "created")
+    return Applied(after, "changed" if differ(before, after) else "unchanged")
+
+
+def get(client: Client, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
+    """An object as it is stored; None when there is none.
+
+    Args:
+        client: of the cluster.
+        api_version: `v1`, or `<group>/<version>`.
+        kind: for example `Pod`.
+        name: of the object.
+        namespace: None for a kind that has none.
+
+    Raises:
+        NotFoundError: the API server has no such kind.
+        PlatformError: it does not answer or refuses.
+    """
+    return _get(client, client.path(api_version, kind, namespace, name))
+
+
+def list_by_label(
+    client: Client, api_version: str, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None
+) -> list[Object]:
+    """Objects of a kind that have all of these labels; `apiVersion` and `kind` are in each.
+
+    Args:
+        client: of the cluster.
+        api_version: `v1`, or `<group>/<version>`.
+        kind: for example `Pod`.
+        namespace: None asks for those of every namespace.
+        labels: values by name; all objects when absent.
+
+    Raises:
+        NotFoundError: the API server has no such kind.
+        PlatformError: it does not answer or refuses.
+    """
+    query = {"labelSelector": ",".join(f"{name}={value}" for name, value in (labels or {}).items())} if labels else {}
+    return list_at(client, api_version, kind, namespace, query)
+
+
+def list_at(client: Client, api_version: str, kind: str, namespace: str | None, query: Mapping[str, str]) -> list[Object]:
+    """Objects of a kind by a query of the API (`labelSelector`, `fieldSelector`), page by page; see `list_by_label`."""
+    found: list[Object] = []
+    more: dict[str, str] = {"limit": "500"}
+    while more:
+        page = client.call("GET", client.path(api_version, kind, namespace), {**query, **more})
+        found += [{"apiVersion": api_version, "kind": kind, **item} for item in page.get("items") or []]
+        rest = page.get("metadata", {}).get("continue")
+        more = {**more, "continue": rest} if rest else {}
+    return found
+
+
+def delete(
+    client: Client, api_version: str, kind: str, name: str, namespace: str | None = None, wait_seconds: float = 60.0
+) -> bool:
+    """The object and all that it owns are gone; whether it was there.
+
+    Args:
+        client: of the cluster.
+        api_version: `v1`, or `<group>/<version>`.
+        kind: for example `Pod`.
+        name: of the object.
+        namespace: None for a kind that has none.
+        wait_seconds: how long its end is waited for; 0 only asks for it.
+
+    Raises:
+        NotFoundError: the API server has no such kind.
+        PlatformError: it does not answer, refuses, or the object is still there: the finalizers that hold it are named.
+    """
+    path = client.path(api_version, kind, namespace, name)
+    found = _get(client, path)
+    if found is None:
+        return False
+    uid = found["metadata"]["uid"]
+    try:
+        client.call("DELETE", path, body={"propagationPolicy": "Foreground", "preconditions": {"uid": uid}})
+    except NotFoundError:
+        return True
+    until = time.monotonic() + wait_seconds
+    while wait_seconds:
+        found = _get(client, path)
+        if found is None or found["metadata"]["uid"] != uid:
+            break
+        if time.monotonic() > until:
+            held = ", ".join(found["metadata"].get("finalizers", [])) or "nothing that it names"
+            raise PlatformError(f"{kind} {name}: was deleted and is still there after {wait_seconds:g} s; it is held by {held}")
+        time.sleep(PAUSE_SECONDS)
+    return True
+
+
+def path_of(client: Client, named: Object) -> str:
+    """Path of an object that says its kind, name and namespace."""
+    metadata = named["metadata"]
+    return client.path(named["apiVersion"], named["kind"], metadata.get("namespace"), metadata["name"])
+
+
+def differ(before: Object, after: Object) -> bool:
+    """Whether an object was changed in more than its status.
+
+    >>> stored = {"metadata": {"name": "a", "resourceVersion": "1", "generation": 1}, "spec": {"replicas": 1}, "status": {}}
+    >>> differ(stored, stored | {"metadata": {"name": "a", "resourceVersion": "2", "generation": 1}, "status": {"ready": 1}})
+    False
+    >>> differ(stored, stored | {"metadata": {"name": "a", "resourceVersion": "2", "labels": {"b": "c"}, "generation": 1}})
+    True
+    """
+    return _content(before) != _content(after)
+
+
+def _content(stored: Object) -> Object:
+    metadata = {name: value for name, value in stored["metadata"].items() if name not in ("resourceVersion", "managedFields")}
+    return {name: value for name, value in stored.items() if name != "status"} | {"metadata": metadata}
+
+
+def _get(client: Client, path: str) -> Object | None:
+    try:
+        return client.call("GET", path)
+    except NotFoundError:
+        return None

@@ -1,0 +1,66 @@
+"""Who may do what: the rights that Perennial needs, as data, and the question whether this process has them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cluster.client import Client
+
+
+@dataclass(frozen=True, order=True)
+class Right:
+    """That one verb may be used on one resource of a namespace."""
+
+    group: str
+    """API group; empty for the core."""
+    resource: str
+    """Its plural, with the subresource: `pods`, `pods/log`."""
+    verb: str
+    """Kubernetes' word."""
+
+    def __str__(self) -> str:
+        """For example `patch inferenceservices.serving.kserve.io`."""
+        return f"{self.verb} {self.resource}{'.' if self.group else ''}{self.group}"
+
+
+NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
+    ("serving.kserve.io", "inferenceservices"): ("create", "delete", "get", "list", "patch"),
+    ("policy", "poddisruptionbudgets"): ("create", "delete", "get", "list", "patch"),
+    ("apps", "deployments"): ("get", "list"),
+    ("apps", "replicasets"): ("list",),
+    ("coordination.k8s.io", "leases"): ("create", "get", "update"),
+    ("", "events"): ("create", "list"),
+    ("", "pods"): ("list",),
+    ("", "services"): ("get",),
+}
+"""What the controller does in its namespace, by group and resource. Its Role allows exactly this."""
+
+
+def controller_rights() -> tuple[Right, ...]:
+    """The rights of the controller, one by one, sorted."""
+    return tuple(sorted(Right(group, resource, verb) for (group, resource), verbs in NEEDED.items() for verb in verbs))
+
+
+def missing(client: Client, namespace: str, rights: Iterable[Right]) -> tuple[Right, ...]:
+    """The rights that who asks does not have, each asked by a SelfSubjectAccessReview.
+
+    Args:
+        client: of the cluster.
+        namespace: in which they are needed.
+        rights: those that are needed.
+
+    Raises:
+        PlatformError: the API server does not answer or refuses.
+    """
+    return tuple(right for right in rights if not _is_allowed(client, namespace, right))
+
+
+def _is_allowed(client: Client, namespace: str, right: Right) -> bool:
+    resource, _, subresource = right.resource.partition("/")
+    asked = {"namespace": namespace, "group": right.group, "resource": resource, "subresource": subresource, "verb": right.verb}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {name: value for name, value in asked.items() if value}},
+    }
+    answer = client.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+    return bool(answer["status"]["allowed"])

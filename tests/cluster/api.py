@@ -1,0 +1,248 @@
+"""A stand-in for an API server: it keeps objects, counts resource versions, and refuses what a real one would refuse.
+
+Strict: a path, method, query or content type that it does not know is an error, not an empty answer. What server-side
+apply makes of an object that several owners write is not shown here; tests/cluster/test_real.py shows it on a real one.
+"""
+
+import copy
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import yaml
+
+from cluster.client import Client, Object
+
+TOKEN = "token-of-the-test"
+KINDS: dict[str, dict[str, tuple[str, bool]]] = {
+    "v1": {
+        "Namespace": ("namespaces", False),
+        "Node": ("nodes", False),
+        "Pod": ("pods", True),
+        "Event": ("events", True),
+        "ConfigMap": ("configmaps", True),
+        "Secret": ("secrets", True),
+        "Service": ("services", True),
+        "ServiceAccount": ("serviceaccounts", True),
+    },
+    "apps/v1": {"Deployment": ("deployments", True), "ReplicaSet": ("replicasets", True), "DaemonSet": ("daemonsets", True)},
+    "coordination.k8s.io/v1": {"Lease": ("leases", True)},
+    "networking.k8s.io/v1": {"NetworkPolicy": ("networkpolicies", True)},
+}
+"""What the server knows, by version and kind: its plural, and whether it lives in a namespace."""
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+class RefusalError(Exception):
+    """An answer that is none of success."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Api:
+    """What the stand-in holds and how it behaves; tests change it."""
+
+    def __init__(self) -> None:
+        self.kinds = copy.deepcopy(KINDS)
+        self.objects: dict[str, Object] = {}
+        self.denied: set[str] = set()
+        self.refused: dict[tuple[str, str], int] = {}
+        self.version = "v1.34.4"
+        self.time: datetime | None = None
+        self.asked: list[str] = []
+        self.page = 500
+        self.deletes = True
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def keep(self, stored: Object) -> Object:
+        """An object is there."""
+        metadata = stored["metadata"]
+        resource, namespaced = self.kinds[stored["apiVersion"]][stored["kind"]]
+        root = f"/api{'s' if '/' in stored['apiVersion'] else ''}/{stored['apiVersion']}"
+        path = f"{root}/namespaces/{metadata['namespace']}/{resource}" if namespaced else f"{root}/{resource}"
+        return self._store(f"{path}/{metadata['name']}", copy.deepcopy(stored))
+
+    def answer(self, method: str, path: str, query: dict[str, str], content_type: str, body: Any) -> Object:
+        """What a request is answered with."""
+        with self._lock:
+            self.asked.append(f"{method} {path}")
+            if (method, path) in self.refused:
+                raise RefusalError(self.refused[method, path], "refused by the test")
+            if path == "/version":
+                return {"gitVersion": self.version} if self.version else {"title": "a shop"}
+            if path == REVIEWS and method == "POST":
+                return self._review(body)
+            for api_version, kinds in self.kinds.items():
+                root = f"/api{'s' if '/' in api_version else ''}/{api_version}"
+                if path == root:
+                    listed = [{"kind": kind, "name": name, "namespaced": spaced} for kind, (name, spaced) in kinds.items()]
+                    return {
+                        "kind": "APIResourceList",
+                        "resources": [*listed, {"kind": "Scale", "name": "x/scale", "namespaced": True}],
+                    }
+                if path.startswith(f"{root}/"):
+                    return self._object(method, root, path, query, content_type, body)
+            raise RefusalError(404, "404 page not found")
+
+    def _review(self, body: Object) -> Object:
+        asked = body["spec"]["resourceAttributes"]
+        resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+        right = f"{asked['verb']} {resource}" + (f".{asked['group']}" if asked.get("group") else "")
+        return body | {"status": {"allowed": right not in self.denied}}
+
+    def _object(self, method: str, root: str, path: str, query: dict[str, str], content_type: str, body: Any) -> Object:
+        rest = path.removeprefix(f"{root}/").split("/")
+        namespace = rest[1] if rest[0] == "namespaces" and len(rest) > 2 else None
+        rest = rest[2:] if namespace else rest
+        if rest[0] not in {name for name, _ in self.kinds[root.removeprefix("/apis/").removeprefix("/api/")].values()}:
+            raise RefusalError(404, "404 page not found")
+        if len(rest) == 1 and method == "GET":
+            return self._list(root, namespace, rest[0], query)
+        if len(rest) == 1 and method == "POST":
+            name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{self._count}"
+            if f"{path}/{name}" in self.objects:
+                raise RefusalError(409, f'{rest[0]} "{name}" already exists')
+            body["metadata"] = {**body["metadata"], "name": name}
+            return self._store(f"{path}/{name}", body)
+        if len(rest) != 2:
+            raise RefusalError(405, f"the server does not allow {method} of {path}")
+        if method == "PATCH":
+            return self._apply(path, query, content_type, body)
+        stored = self.objects.get(path)
+        if stored is None:
+            raise RefusalError(404, f'{rest[0]} "{rest[1]}" not found')
+        if method == "GET":
+            return stored
+        if method == "PUT":
+            if body["metadata"].get("resourceVersion") != stored["metadata"]["resourceVersion"]:
+                raise RefusalError(409, "the object has been modified; please apply your changes to the latest version")
+            return self._store(path, body)
+        if method == "DELETE":
+            if body["propagationPolicy"] != "Foreground" or body["preconditions"]["uid"] != stored["metadata"]["uid"]:
+                raise RefusalError(409, "precondition failed: uid")
+            if self.deletes:
+                del self.objects[path]
+            return stored
+        raise RefusalError(405, f"the server does not allow {method}")
+
+    def _apply(self, path: str, query: dict[str, str], content_type: str, body: Object) -> Object:
+        expected = {"fieldManager": "perennial", "force": "true", "fieldValidation": "Strict"}
+        if content_type != "application/apply-patch+yaml" or query | {"dryRun": "All"} != expected | {"dryRun": "All"}:
+            raise RefusalError(415, f"an apply by {content_type} with {query}")
+        stored = self.objects.get(path)
+        merged: Object = _merge(stored or {}, body)
+        if "dryRun" in query or merged == stored:
+            return merged
+        return self._store(path, merged)
+
+    def _list(self, root: str, namespace: str | None, resource: str, query: dict[str, str]) -> Object:
+        prefix = f"{root}/namespaces/{namespace}/{resource}/" if namespace else f"{root}/"
+        found = [each for path, each in self.objects.items() if path.startswith(prefix) and path.split("/")[-2] == resource]
+        for condition in filter(None, query.get("labelSelector", "").split(",")):
+            name, value = condition.split("=")
+            found = [each for each in found if each["metadata"].get("labels", {}).get(name) == value]
+        for condition in filter(None, query.get("fieldSelector", "").split(",")):
+            name, value = condition.split("=")
+            found = [each for each in found if _field(each, name) == value]
+        first, last = int(query.get("continue", "0")), int(query.get("continue", "0")) + min(self.page, int(query["limit"]))
+        items = [
+            {name: value for name, value in each.items() if name not in ("kind", "apiVersion")} for each in found[first:last]
+        ]
+        return {"items": items, "metadata": {"continue": str(last)} if last < len(found) else {}}
+
+    def _store(self, path: str, stored: Object) -> Object:
+        self._count += 1
+        before = self.objects.get(path, {"metadata": {}})["metadata"]
+        stored["metadata"] = {"uid": f"uid-{self._count}", **before, **stored["metadata"], "resourceVersion": str(self._count)}
+        self.objects[path] = stored
+        return stored
+
+
+def _merge(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return copy.deepcopy(above)
+    return {**copy.deepcopy(below), **{name: _merge(below.get(name), value) for name, value in above.items()}}
+
+
+def _field(stored: Object, name: str) -> object:
+    value: Any = stored
+    for part in name.split("."):
+        value = value.get(part, {})
+    return value
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # one segment for head and body: two would wait for each other
+
+    def _do(self) -> None:
+        api: Api = self.server.api  # type: ignore[attr-defined]
+        split = urlsplit(self.path)
+        length = int(self.headers.get("Content-Length", "0"))
+        body = json.loads(self.rfile.read(length)) if length else None
+        content_type = self.headers.get("Content-Type", "")
+        try:
+            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                raise RefusalError(401, "Unauthorized")
+            status, answer = 200, api.answer(self.command, split.path, dict(parse_qsl(split.query)), content_type, body)
+        except RefusalError as refusal:
+            status, answer = refusal.status, {"kind": "Status", "message": str(refusal), "reason": "Refused"}
+        plain = answer.get("message") == "404 page not found"
+        content = b"404 page not found\n" if plain else json.dumps(answer).encode()
+        self.send_response_only(status)
+        self.send_header("Date", format_datetime(api.time or datetime.now(UTC), usegmt=True))
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _do  # noqa: N815 # names of the library
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is printed."""
+
+
+@contextmanager
+def running(api: Api) -> Iterator[str]:
+    """The stand-in listens; its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.api = api  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def kubeconfig(file: Path, address: str, token: str = TOKEN) -> Path:
+    """A kubeconfig that names the stand-in."""
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [{"name": "test", "cluster": {"server": address}}],
+        "users": [{"name": "test", "user": {"token": token}}],
+    }
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return file
+
+
+@contextmanager
+def opened(api: Api, folder: Path) -> Iterator[Client]:
+    """A client of the stand-in."""
+    with running(api) as address, Client.open({"KUBECONFIG": str(kubeconfig(folder / "kubeconfig", address))}) as client:
+        yield client
