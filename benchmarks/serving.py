@@ -104,7 +104,7 @@ def is_constant(_: int, body: bytes) -> bool:
 def started(stack: ExitStack, shop: Shop, folder: Path) -> dict[str, int]:
     """The ports of the three servers, which are gone when the stack is left."""
     model = next(Current.read(shop.current).folder.glob("model-*.skops"))
-    ours = ["--model", "chargeback", "--current", str(shop.current), "--online", str(shop.settings.online_store)]
+    ours = ["--model", "chargeback", "--current", str(shop.current), "--online", shop.settings.online_store]
     commands = {
         "stock": ["-m", "benchmarks.rivals", "stock", "--project", str(shop.settings.project), "--model", str(model)],
         "ours": ["-m", "serving.runtime", *ours, "--log", str(folder / "log")],

@@ -22,7 +22,7 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
         raise NotFoundError(f"{model}: nothing is deployed; `perennial train {model}` registers and rolls out a version")
     # -P: a project's folders may carry the names of ours.
     arguments = [sys.executable, "-P", "-m", "serving.runtime", "--model", model, "--current", str(current)]
-    arguments += ["--online", str(settings.online_store), "--log", str(settings.prediction_log(model))]
+    arguments += ["--online", settings.online_store, "--log", str(settings.prediction_log(model))]
     arguments += ["--host", host, "--port", str(port), *(["--replay"] if replay else [])]
     console().print(
         f"Serving {model} on http://{host}:{port}; ready when this answers:\n  curl http://{host}:{port}/v2/models/{model}/ready",

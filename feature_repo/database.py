@@ -34,10 +34,10 @@ Row = tuple[bytes, int, bytes]
 
 
 class OnlineDatabase:
-    """The file at `path`, opened."""
+    """The file `where`, opened."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
+    def __init__(self, where: str, connection: sqlite3.Connection) -> None:
+        self.where = where
         self._connection = connection
 
     def keep_layouts(self, layouts: Iterable[Layout]) -> None:
@@ -62,7 +62,7 @@ class OnlineDatabase:
         if found is None:
             known = [str(name) for (name,) in self._connection.execute("select view from layouts order by view")]
             raise NotFoundError(
-                f"{self.path}: no view {view!r}; it has {', '.join(known) or 'none'}; `perennial features apply` adds views"
+                f"{self.where}: no view {view!r}; it has {', '.join(known) or 'none'}; `perennial features apply` adds views"
             )
         return Layout.model_validate_json(found[0])
 
@@ -75,7 +75,7 @@ class OnlineDatabase:
         current = self._connection.execute("select digest from layouts where view = ?", (layout.view,)).fetchone()
         if current is not None and current[0] != layout.digest:
             raise DataError(
-                f"{self.path}: view {layout.view!r} has layout {current[0].hex()}, these values {layout.digest.hex()}; "
+                f"{self.where}: view {layout.view!r} has layout {current[0].hex()}, these values {layout.digest.hex()}; "
                 "the definitions were changed: `perennial features apply`, then write again"
             )
         self._connection.executemany(
@@ -117,32 +117,32 @@ class OnlineDatabase:
 
 
 @contextmanager
-def open_database(path: Path, *, write: bool = True) -> Iterator[OnlineDatabase]:
-    """The file at `path`, made when absent; what is done with it is one transaction, undone by an exception.
+def open_database(where: str, *, write: bool = True) -> Iterator[OnlineDatabase]:
+    """The file `where`, made when absent; what is done with it is one transaction, undone by an exception.
 
     Args:
-        path: the file.
+        where: path of the file.
         write: whether the transaction writes. It then takes the write lock at once: a lock taken in the middle could not wait.
 
     Raises:
         PlatformError: the file is locked, cannot be written, or is no such database.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(where, timeout=WAIT_SECONDS, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
-        raise PlatformError(f"{path}: cannot be opened: {error}; the folder must be writable") from error
+        raise PlatformError(f"{where}: cannot be opened: {error}; the folder must be writable") from error
     try:
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
         connection.executescript(SCHEMA)
         connection.execute("begin immediate" if write else "begin")
-        yield OnlineDatabase(path, connection)
+        yield OnlineDatabase(where, connection)
         connection.execute("commit")
     except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("rollback")
-        raise PlatformError(f"{path}: {error}; another process may be writing: try again, or look who holds the file") from error
+        raise PlatformError(f"{where}: {error}; another process may be writing: try again, or look who holds the file") from error
     except BaseException:
         if connection.in_transaction:
             connection.execute("rollback")

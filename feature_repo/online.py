@@ -81,13 +81,17 @@ class _ViewReader:
 class PlanReader:
     """Reads the features of a plan from the store's file. For one thread at a time; a file that was replaced is opened again."""
 
-    def __init__(self, plan: ReadPlan, path: Path) -> None:
+    def __init__(self, plan: ReadPlan, where: str) -> None:
         """Nothing is opened yet.
+
+        Args:
+            plan: what is read.
+            where: path of the store's file.
 
         Raises:
             DataError: the plan contradicts itself, or was written by another release.
         """
-        self._path = path
+        self._path = Path(where)
         self._keys = tuple(key.name for key in plan.keys)
         self._views = tuple(_ViewReader(view, self._keys) for view in plan.views)
         self._connection: sqlite3.Connection | None = None

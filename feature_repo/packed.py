@@ -137,10 +137,9 @@ class PackedOnlineStore(OnlineStore):
             database.drop(view.name for view in tables)
 
 
-def path_of(config: RepoConfig) -> Path:
+def path_of(config: RepoConfig) -> str:
     """The store's file."""
-    path = Path(str(config.online_store.path))
-    return path if path.is_absolute() or config.repo_path is None else Path(config.repo_path) / path
+    return str(Path(config.repo_path or ".") / config.online_store.path)
 
 
 def layout_of(view: FeatureView) -> Layout:

@@ -30,7 +30,7 @@ def path(name: str) -> str:
             environment.setdefault("PERENNIAL_PROJECT", str(Path.cwd().parent))
         settings = Settings.from_environment(environment)
         # Feast opens its registry next, and SQLite makes no folders: `feast plan` would fail in a fresh clone.
-        settings.online_store.parent.mkdir(parents=True, exist_ok=True)
+        Path(settings.online_store).parent.mkdir(parents=True, exist_ok=True)
     return str(source_path(settings, name))
 
 

@@ -37,7 +37,7 @@ class Applied:
     services: tuple[str, ...]
 
 
-def configuration(settings: Settings, registry: str | None = None, online: Path | None = None) -> RepoConfig:
+def configuration(settings: Settings, registry: str | None = None, online: str | None = None) -> RepoConfig:
     """Feast's configuration for these settings.
 
     Args:
@@ -50,7 +50,7 @@ def configuration(settings: Settings, registry: str | None = None, online: Path 
         provider="local",
         registry={"registry_type": "sql", "path": registry or settings.feature_registry},
         offline_store={"type": "feature_repo.asof.AsofOfflineStore", "threads": settings.threads},
-        online_store={"type": "feature_repo.packed.PackedOnlineStore", "path": str(online or settings.online_store)},
+        online_store={"type": "feature_repo.packed.PackedOnlineStore", "path": online or settings.online_store},
         materialization={"pull_latest_features": True, "online_write_batch_size": BATCH_ROWS},
         entity_key_serialization_version=3,
         repo_path=settings.definitions.parent,
@@ -63,7 +63,7 @@ def open(settings: Settings) -> FeatureStore:
     Raises:
         PlatformError: the registry is locked or cannot be written.
     """
-    folder = settings.online_store.parent
+    folder = Path(settings.online_store).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -79,7 +79,7 @@ def open_private(settings: Settings, project: Project) -> Iterator[FeatureStore]
     A training set is made from the definitions as they are in the files, whose digest it carries, whatever was applied before.
     """
     with tempfile.TemporaryDirectory(prefix="perennial-") as folder:
-        registry, online = f"sqlite:///{folder}/registry.db", Path(folder) / "online.db"
+        registry, online = f"sqlite:///{folder}/registry.db", f"{folder}/online.db"
         store = FeatureStore(config=configuration(settings, registry, online))
         with _foreign_errors(project.folder):
             store.apply([*project.entities.values(), *project.views.values(), *project.services.values()])

@@ -140,7 +140,7 @@ def _measure(files: Path, folder: Path, model: str, run_key: str, p95_ms: float,
     published = publish(paths, model, run_key, folder / "versions")
     asked = calls_of(_reference(paths["reference"]), contract.plan, calls + warm_up)
     layouts = [layout_of(view) for view in contract.plan.views]
-    online = folder / "online.db"
+    online = str(folder / "online.db")
     with open_database(online) as database:
         database.keep_layouts(layouts)
     deploy(folder / "current", published.path, None)
@@ -257,7 +257,7 @@ class _Asking:
 
     connection: http.client.HTTPConnection
     model: str
-    online: Path
+    online: str
     layouts: Sequence[Layout]
     measured: Measured
 
@@ -345,7 +345,7 @@ def _connected(port: int) -> Iterator[http.client.HTTPConnection]:
 
 
 @contextmanager
-def _booted(folder: Path, model: str, online: Path) -> Iterator[int]:
+def _booted(folder: Path, model: str, online: str) -> Iterator[int]:
     """The port of a server process for what is deployed in `folder`; it has ended afterwards.
 
     Raises:
@@ -354,7 +354,7 @@ def _booted(folder: Path, model: str, online: Path) -> Iterator[int]:
     output = folder / "server.txt"
     # Without -P a folder `serving` of the project that is trained would be taken for ours.
     command = [sys.executable, "-P", "-m", "serving.runtime", "--model", model, "--current", str(folder / "current")]
-    command += ["--online", str(online), "--log", str(folder / "log"), "--port", "0", "--replay", "--drain-seconds", "0"]
+    command += ["--online", online, "--log", str(folder / "log"), "--port", "0", "--replay", "--drain-seconds", "0"]
     environment = {name: value for name, value in os.environ.items() if name not in THREADS}
     with output.open("wb") as stream:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment)

@@ -16,7 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.runtime", description="Serve one model by V1 and V2 over REST.")
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--current", required=True, type=Path, help="file that says which version is wanted")
-    parser.add_argument("--online", required=True, type=Path, help="file of the packed online store")
+    parser.add_argument("--online", required=True, help="file of the packed online store")
     parser.add_argument("--log", type=Path, help="folder of the prediction log; none is kept without it")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one (default %(default)s)")

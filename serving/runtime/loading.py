@@ -1,7 +1,5 @@
 """Loading a version: its bytes, its contract, its model, its plan against the store. What does not fit refuses it."""
 
-from pathlib import Path
-
 from feature_repo.online import PlanReader
 from perennial import model_file
 from perennial.contract import Contract
@@ -12,7 +10,7 @@ from serving.runtime.inputs import Row
 from serving.runtime.predictor import Predictor
 
 
-def load(current: Current, name: str, online: Path) -> Predictor:
+def load(current: Current, name: str, online: str) -> Predictor:
     """The wanted version, checked and warmed up.
 
     Args:

@@ -40,8 +40,8 @@ class Options:
     """Name of the model."""
     current: Path
     """File that says which version is wanted."""
-    online: Path
-    """File of the online store."""
+    online: str
+    """The online store."""
     log: Path | None
     """Folder of the prediction log; None keeps none."""
     host: str

@@ -34,7 +34,7 @@ class Refused:
 class Watcher:
     """What serves, and whether it can. Attributes are read by the loop, written by the watcher's thread."""
 
-    def __init__(self, file: Path, name: str, online: Path, metrics: Metrics) -> None:
+    def __init__(self, file: Path, name: str, online: str, metrics: Metrics) -> None:
         """Nothing serves yet.
 
         Args:

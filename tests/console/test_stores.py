@@ -15,7 +15,7 @@ from tests.made_up import FIRST, settings_in
 def settings(tmp_path: Path) -> Settings:
     """A project whose online store answers; the others were never made."""
     made = settings_in(tmp_path)
-    made.online_store.parent.mkdir(parents=True)
+    Path(made.online_store).parent.mkdir(parents=True)
     with sqlite3.connect(made.online_store) as connection:
         connection.execute("CREATE TABLE x (y)")
     connection.close()
@@ -41,8 +41,9 @@ def test_a_store_that_is_no_database_or_a_folder_is_named(settings: Settings) ->
     file = Path(settings.tracking.removeprefix("sqlite:///"))
     file.parent.mkdir(parents=True)
     file.write_bytes(b"not a database" * 100)
-    settings.online_store.unlink()
-    settings.online_store.mkdir()
-    online, tracking = failing_stores(settings)
-    assert "the online store fails" in online
-    assert "MLflow's database fails" in tracking and "not a database" in tracking
+    online = Path(settings.online_store)
+    online.unlink()
+    online.mkdir()
+    for_online, for_tracking = failing_stores(settings)
+    assert "the online store fails" in for_online
+    assert "MLflow's database fails" in for_tracking and "not a database" in for_tracking

@@ -137,7 +137,7 @@ def test_labels_that_come_after_now_are_not_known(settings: Settings, model: Mod
 def test_the_future_of_a_source_changes_nothing(settings: Settings, model: Model, tmp_path: Path) -> None:
     now = FIRST_DAY + timedelta(days=60)
     before = build(settings, model, now, WALL_CLOCK)[1]
-    other = Settings(project=settings.project, state=settings.state, sources=tmp_path, name="perennial", threads=2)
+    other = settings.model_copy(update={"sources": str(tmp_path), "threads": 2})
     for name in ("payments", "outcomes", "account", "pair"):
         frame = source(settings, name)
         frame[frame["event_timestamp"] <= now].to_parquet(tmp_path / f"{name}.parquet", index=False, coerce_timestamps="us")
@@ -210,7 +210,7 @@ def test_labels_of_other_ids_are_no_labels(settings: Settings, model: Model, tmp
     shutil.copytree(settings.sources, tmp_path, dirs_exist_ok=True)
     outcomes = source(settings, "outcomes")
     outcomes.assign(payment_id=outcomes["payment_id"] + 10**6).to_parquet(tmp_path / "outcomes.parquet", coerce_timestamps="us")
-    other = Settings(project=settings.project, state=settings.state, sources=tmp_path, name="perennial", threads=1)
+    other = settings.model_copy(update={"sources": str(tmp_path)})
     with pytest.raises(DataError, match=r"none of the 1,200 requests .* do the ids of payments and outcomes match"):
         build(other, model, NOW, WALL_CLOCK)
 
@@ -230,7 +230,9 @@ def test_a_request_field_with_the_name_of_a_feature_is_named(settings: Settings,
 
 def test_the_flights_of_a_quarter_are_a_dataset(flights_sources: Path, tmp_path: Path) -> None:
     here = Path(__file__).parents[2]
-    settings = Settings(project=here, state=tmp_path, sources=flights_sources, name="perennial", threads=1)
+    settings = Settings.from_environment(
+        {"PERENNIAL_PROJECT": str(here), "PERENNIAL_STATE": str(tmp_path), "PERENNIAL_SOURCES": str(flights_sources)}
+    )
     flights = read(here / "models" / "flight-delay.yaml")
     frame, info = build(settings, flights, datetime(2013, 4, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC))
     assert (info.start, info.end) == ("2013-01-01T00:00:00+00:00", "2013-04-01T00:00:00+00:00")

@@ -188,7 +188,7 @@ def test_a_layout_of_the_store_is_compared_with_the_plan(settings: Settings, pla
 
 
 def test_a_value_of_an_old_layout_is_never_decoded(settings: Settings, plan: ReadPlan, tmp_path: Path) -> None:
-    path = tmp_path / "online.db"
+    path = str(tmp_path / "online.db")
     with open_database(settings.online_store, write=False) as source, open_database(path) as target:
         layouts = [source.layout(view.view) for view in plan.views]
         target.keep_layouts(layouts)
@@ -220,14 +220,14 @@ def rows_of(settings: Settings, view: str) -> list[tuple[bytes, int, bytes]]:
 
 
 def test_a_store_that_is_gone_comes_back_by_itself(settings: Settings, plan: ReadPlan, tmp_path: Path) -> None:
-    path = tmp_path / "online.db"
+    path = str(tmp_path / "online.db")
     reader = PlanReader(plan, path)
     with pytest.raises(PlatformError, match="does not answer"):
         reader.read(KEYS)
-    path.write_bytes(b"no database at all, but long enough to be looked at" * 100)
+    Path(path).write_bytes(b"no database at all, but long enough to be looked at" * 100)
     with pytest.raises(PlatformError, match="does not answer"):
         reader.answers()
-    path.unlink()
+    Path(path).unlink()
     with open_database(settings.online_store, write=False) as source, open_database(path) as target:
         target.keep_layouts([source.layout(view.view) for view in plan.views])
     reader.answers()

@@ -212,6 +212,6 @@ def test_a_locked_registry_says_so(settings: Settings) -> None:
 
 
 def test_a_state_folder_that_is_a_file_says_so(settings: Settings) -> None:
-    settings.online_store.parent.write_text("in the way")
+    Path(settings.online_store).parent.write_text("in the way")
     with pytest.raises(PlatformError, match="the state's folder must be writable"):
         store.apply(settings)

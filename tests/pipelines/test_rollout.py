@@ -77,8 +77,9 @@ def test_a_second_version_takes_over_and_rollback_goes_back(copied: Project) -> 
 
 def test_a_lost_online_store_refuses_no_version(copied: Project) -> None:
     settings = copied.settings
-    settings.online_store.parent.mkdir(parents=True, exist_ok=True)
-    settings.online_store.write_bytes(b"not a database")
+    online = Path(settings.online_store)
+    online.parent.mkdir(parents=True, exist_ok=True)
+    online.write_bytes(b"not a database")
     with Ledger.open(settings.ledger) as ledger:
         second = add_second_version(copied, ledger)
         moved = carry_out(settings, ledger, read(settings.models / f"{NAME}.yaml"), lambda: MOMENT + timedelta(minutes=1))

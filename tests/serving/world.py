@@ -96,8 +96,8 @@ class World:
     stored: dict[tuple[str, tuple[Value, ...]], dict[str, Value]] = field(default_factory=dict)
 
     @property
-    def online(self) -> Path:
-        return self.folder / "online.db"
+    def online(self) -> str:
+        return str(self.folder / "online.db")
 
     @property
     def current(self) -> Path:
@@ -212,7 +212,7 @@ def make_version(
 def served(world: World, *more: str, runner: Sequence[str] = ("-m", "serving.runtime")) -> Iterator["Served"]:
     """A server process for the world; it is gone afterwards."""
     output = world.folder / "server.txt"
-    arguments = ["--model", NAME, "--current", str(world.current), "--online", str(world.online), "--port", "0", *more]
+    arguments = ["--model", NAME, "--current", str(world.current), "--online", world.online, "--port", "0", *more]
     with output.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen([sys.executable, *runner, *arguments], stderr=stream, env=dict(os.environ))
     found = None

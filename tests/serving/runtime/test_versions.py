@@ -215,9 +215,10 @@ def test_a_stale_view_with_reject_gives_no_prediction(server: Served, world: Wor
 
 
 def test_readiness_follows_the_online_store(server: Served, world: World) -> None:
-    hidden = world.online.with_suffix(".away")
+    store = Path(world.online)
+    hidden = store.with_suffix(".away")
     connection = server.connect()
-    world.online.rename(hidden)
+    store.rename(hidden)
     try:
         answer = server.wait_until_ready(wanted=False)
         assert "the online store does not answer" in answer.json["reason"]
@@ -226,7 +227,7 @@ def test_readiness_follows_the_online_store(server: Served, world: World) -> Non
         assert connection.ask("GET", "/v2/health/live").status == 200
         assert server.metrics()[f'perennial_ready{{model="{NAME}"}}'] == 0
     finally:
-        hidden.rename(world.online)
+        hidden.rename(store)
     server.wait_until_ready()
     assert connection.v1(instance()).status == 200
     assert connection.is_the_same
