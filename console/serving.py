@@ -23,6 +23,7 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
     # -P: a project's folders may carry the names of ours.
     arguments = [sys.executable, "-P", "-m", "serving.runtime", "--model", model, "--current", str(current)]
     arguments += ["--online", settings.online_store, "--log", str(settings.prediction_log(model))]
+    arguments += [] if settings.bucket is None else ["--bucket", settings.bucket]
     arguments += ["--host", host, "--port", str(port), *(["--replay"] if replay else [])]
     console().print(
         f"Serving {model} on http://{host}:{port}; ready when this answers:\n  curl http://{host}:{port}/v2/models/{model}/ready",
@@ -35,10 +36,11 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
 
 def roll_back(settings: Settings, model: str, now: datetime, reason: str, json: bool) -> None:
     """Give the traffic back to the champion before, and say so."""
+    from perennial.spec.read import read
     from serving.rollouts import roll_back as carry_back
 
     with Ledger.open(settings.ledger) as ledger:
-        left, restored = carry_back(settings, ledger, model, now, reason)
+        left, restored = carry_back(settings, ledger, read(settings.models / f"{model}.yaml"), now, reason)
     if json:
         print_json({"left": left.model_dump(mode="json"), "champion": restored.model_dump(mode="json")})
     else:
@@ -52,21 +54,22 @@ def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bo
         NotFoundError: there is no prediction log.
     """
     from feature_repo.parity import compare
-    from monitoring.log import collect, load
+    from monitoring.log import collect_model, has_log, load
     from perennial.spec.read import read
 
-    spec, log = read(settings.models / f"{model}.yaml"), settings.prediction_log(model)
-    if not log.exists():
-        raise NotFoundError(f"{log}: no prediction log; `perennial serve {model}` writes one")
-    into = settings.prediction_tables(model)
-    collected = collect(log, into, now)
-    parity = compare(settings, spec, load(into))
+    spec = read(settings.models / f"{model}.yaml")
+    if not has_log(settings, model):
+        raise NotFoundError(f"{settings.prediction_log(model)}: no prediction log; `perennial serve {model}` writes one")
+    collected = collect_model(settings, model, now)
+    parity = compare(settings, spec, load(settings.prediction_tables(model)))
     if json:
         print_json(parity.model_dump(mode="json"))
         return not parity.flagged
     out = console()
     counted = f"{collected.rows:,} logged predictions in {len(collected.segments)} segments, {collected.lost:,} rows lost"
     out.print(counted + "".join(f"\n  damaged: {segment.name}: {segment.damage}" for segment in collected.damaged))
+    for end in collected.vanished:
+        out.print(f"  process {end.boot_id} ended without its last segment, after at least {end.next_sequence:,} rows")
     out.print(parity.sentence)
     worst = [column for column in parity.columns if column.differing][:10]
     if worst:

@@ -11,14 +11,14 @@ from console.output import console, labelled, minute, print_json, table
 from console.standing import ORDINARY, Coming, Finding, Stored, coming, findings
 from console.stores import failing_stores
 from controller.ticked import LEASE
-from perennial.errors import SpecError
+from perennial.errors import PlatformError, SpecError
 from perennial.ledger import Lease, Ledger
 from perennial.record import Record
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from pipelines.lock import is_executing
-from serving.deployers import local
+from serving.deployers import open_deployer
 
 ANSWER_SECONDS = 0.5
 """How long a local server may take to say how it is."""
@@ -146,7 +146,6 @@ def stored_of(settings: Settings, ledger: Ledger, name: str) -> Stored:
         except SpecError as error:
             spec = error
     newest = next(iter(ledger.runs(name, limit=1)), None)
-    deployed = local.deployed(settings.current(name))
     return Stored(
         name=name,
         spec=spec,
@@ -154,12 +153,26 @@ def stored_of(settings: Settings, ledger: Ledger, name: str) -> Stored:
         run=newest,
         executing=newest is not None and newest.state == "running" and is_executing(settings, newest.run_id),
         rollout=next(iter(ledger.rollouts(name)), None),
-        deployed=None if deployed is None else deployed.digest,
+        deployed=open_deployer(settings).deployed(name),
         windows=ledger.windows(name, limit=RECENT),
         decisions=ledger.decisions(name, limit=RECENT),
         incidents=ledger.incidents(name, only_open=True),
-        logged=settings.prediction_log(name).exists(),
+        logged=is_logged(settings, name),
     )
+
+
+def is_logged(settings: Settings, name: str) -> bool:
+    """Whether a prediction was ever logged; as far as this machine knows it, when the bucket does not answer."""
+    if settings.prediction_log(name).exists() or settings.prediction_tables(name).exists():
+        return True
+    if settings.bucket is None:
+        return False
+    from monitoring.log import has_log
+
+    try:
+        return has_log(settings, name)
+    except PlatformError:
+        return False
 
 
 def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[ControllerStatus, list[ModelStatus]]:

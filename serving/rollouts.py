@@ -20,7 +20,7 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.version import open_version
 from serving.check import check_serving
-from serving.deployers import local
+from serving.deployers import open_deployer
 
 
 def carry_out(settings: Settings, ledger: Ledger, model: Model, clock: Callable[[], datetime]) -> Rollout | None:
@@ -48,7 +48,7 @@ def carry_out(settings: Settings, ledger: Ledger, model: Model, clock: Callable[
         newest = ledger.move_rollout(newest, seen.model_copy(update={"loaded": passed, "passed": passed}))
     if newest.state == "checked":
         newest = ledger.move_rollout(newest, _seen("promoted", newest, clock(), "no step stands between it and the traffic"))
-    repair(settings, ledger, model.name)
+    repair(settings, ledger, model, clock())
     return newest
 
 
@@ -65,38 +65,35 @@ def checked(settings: Settings, version: Version, p95_ms: float) -> GateResult:
         return check_serving(Path(folder), model=version.model, run_key=version.run_key, p95_ms=p95_ms)
 
 
-def roll_back(settings: Settings, ledger: Ledger, model: str, now: datetime, reason: str) -> tuple[Version, Version]:
+def roll_back(settings: Settings, ledger: Ledger, model: Model, now: datetime, reason: str) -> tuple[Version, Version]:
     """Give the traffic back to the champion before; returns the version that lost it and the one that has it now.
 
     Raises:
         NotFoundError: the model has no champion, or none before it.
     """
-    champions = [rollout for rollout in ledger.rollouts(model) if rollout.state == "champion"]
-    current = ledger.champion(model)
+    champions = [rollout for rollout in ledger.rollouts(model.name) if rollout.state == "champion"]
+    current = ledger.champion(model.name)
     if current is None:
-        raise NotFoundError(f"{model} has no champion; `perennial train {model}` makes one")
+        raise NotFoundError(f"{model.name} has no champion; `perennial train {model.name}` makes one")
     if len(champions) < 2:
-        raise NotFoundError(f"{model}: no champion before version {current.number} to go back to")
+        raise NotFoundError(f"{model.name}: no champion before version {current.number} to go back to")
     leaving = next(rollout for rollout in champions if rollout.number == current.number)
     ledger.move_rollout(leaving, _seen("rolled back", leaving, now, reason))
-    repair(settings, ledger, model)
-    restored = ledger.champion(model)
+    repair(settings, ledger, model, now)
+    restored = ledger.champion(model.name)
     assert restored is not None  # one of the others
     return current, restored
 
 
-def repair(settings: Settings, ledger: Ledger, model: str) -> Version | None:
+def repair(settings: Settings, ledger: Ledger, model: Model, now: datetime) -> Version | None:
     """Make the deployed state and MLflow's alias what the ledger says; returns the champion."""
-    champion = ledger.champion(model)
+    champion = ledger.champion(model.name)
     if champion is None:
         return None
-    folder, file = settings.versions / model / champion.digest, settings.current(model)
-    deployed = local.deployed(file)
-    if deployed is None or deployed.digest != champion.digest:
-        ledger.check_fence()
-        local.deploy(file, folder, champion.number)
     ledger.check_fence()
-    registry.set_champion(settings, model=model, number=champion.number)
+    open_deployer(settings).deploy(model, champion, ledger.run(champion.run_id), now)
+    ledger.check_fence()
+    registry.set_champion(settings, model=model.name, number=champion.number)
     return champion
 
 

@@ -14,6 +14,18 @@ class Serving(Part):
     """Latency budget of one request, 95th percentile in milliseconds, lookup included. 50 by default: unnoticed in a page."""
     log_required: bool = False
     """Whether an answer is refused (503) when its row cannot be logged. No by default: an answer outweighs its record."""
+    replicas: int = Field(2, ge=1)
+    """Pods that answer on a cluster. 2 by default: one may be lost, or moved to another node, without a refused request."""
+    max_replicas: int | None = Field(None, ge=2)
+    """Most pods when the cluster scales by CPU; absent (the default), it does not scale."""
+
+    @model_validator(mode="after")
+    def _scales_up(self) -> "Serving":
+        if self.max_replicas is not None and self.max_replicas <= self.replicas:
+            refuse(
+                [Breach(("max_replicas",), f"{self.max_replicas}, but there are {self.replicas} replicas", "more than replicas")]
+            )
+        return self
 
 
 class MonitoredColumn(Part):

@@ -4,10 +4,41 @@ The process looks at the file twice a second, loads the version beside the one i
 """
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 from perennial.errors import PlatformError
+from perennial.ledger import Run, Version
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from serving.deployers.deployer import Standing
 from serving.runtime.current import Current
+
+
+class LocalDeployer:
+    """Deploys to the server of this machine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def deployed(self, model: str) -> str | None:
+        """Digest of the version that the server should serve."""
+        current = deployed(self._settings.current(model))
+        return None if current is None else current.digest
+
+    def deploy(self, model: Model, version: Version, run: Run, now: datetime) -> str | None:  # noqa: ARG002 - a process needs less
+        """The server will serve the version."""
+        if self.deployed(model.name) == version.digest:
+            return None
+        deploy(self._settings.current(model.name), self._settings.versions / model.name / version.digest, version.number)
+        return f"version {version.number} was deployed"
+
+    def standing(self, model: str) -> Standing:
+        """What the server was told; whether it runs, `perennial status` asks it."""
+        current = deployed(self._settings.current(model))
+        if current is None:
+            return Standing(state="absent", sentence="nothing is deployed")
+        return Standing(state="serving", sentence=f"version {current.number} is deployed to the server of this machine")
 
 
 def deploy(file: Path, folder: Path, number: int | None) -> Current:

@@ -47,7 +47,7 @@ def changed(model: Model, **parts: object) -> Model:
 
 
 def source(settings: Settings, name: str) -> pd.DataFrame:
-    return pd.read_parquet(settings.sources / f"{name}.parquet")
+    return pd.read_parquet(settings.source(name))
 
 
 def test_every_request_of_the_matured_days_is_in_it_once(settings: Settings, built: Built) -> None:

@@ -121,7 +121,7 @@ def test_repair_makes_the_deployed_state_what_the_ledger_wants(copied: Project) 
     settings = copied.settings
     settings.current(NAME).unlink()
     with Ledger.open(settings.ledger) as ledger:
-        champion = repair(settings, ledger, NAME)
+        champion = repair(settings, ledger, read(settings.models / f"{NAME}.yaml"), MOMENT)
     current = deployed(settings.current(NAME))
     assert champion is not None
     assert current is not None

@@ -1,0 +1,47 @@
+"""What a deployer does, wherever versions run."""
+
+from datetime import datetime
+from typing import Literal, Protocol
+
+from perennial.ledger import Run, Version
+from perennial.record import Record
+from perennial.spec.model import Model
+
+
+class Standing(Record):
+    """How far a model's traffic is."""
+
+    state: Literal["absent", "rolling", "serving", "stuck"]
+    """`serving`: all of it is with the version that is wanted; `rolling`: on its way; `stuck`: it will not come by waiting."""
+    sentence: str
+    """For people: which version, how many answer, and why not all."""
+
+
+class Deployer(Protocol):
+    """Makes what runs what is wanted. Every call may be repeated."""
+
+    def deployed(self, model: str) -> str | None:
+        """Digest of the version that was deployed last; None when nothing was."""
+        ...
+
+    def deploy(self, model: Model, version: Version, run: Run, now: datetime) -> str | None:
+        """The version is deployed as the spec says; one sentence when something had to be changed for it.
+
+        Args:
+            model: the spec.
+            version: what shall serve.
+            run: the run that made it.
+            now: UTC.
+
+        Raises:
+            PlatformError: it cannot be deployed now; what serves goes on serving.
+        """
+        ...
+
+    def standing(self, model: str) -> Standing:
+        """How far a model's traffic is, as seen now.
+
+        Raises:
+            PlatformError: nobody can say now.
+        """
+        ...

@@ -1,0 +1,156 @@
+"""The deployer of a cluster: one InferenceService per model, and what became of it.
+
+Applied by server-side apply under one field owner: what others wrote beside it stays, what is ours returns with the next call,
+and an object as it should be is left alone. Whether traffic has followed is read from the Deployment that KServe makes, from pods
+and events: KServe itself never says that something will not come by waiting.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from cluster import apply, events, pods
+from cluster.apply import Applied
+from cluster.client import Client, Object
+from cluster.pods import Reason
+from perennial.errors import NotFoundError, PlatformError
+from perennial.ledger import Run, Version
+from perennial.spec.model import Model
+from serving.deployers.deployer import Standing
+from serving.deployers.inference_service import GROUP, disruption_budget, inference_service
+
+SERVICES = ("serving.kserve.io/v1beta1", "InferenceService")
+POD_LABEL = "serving.kserve.io/inferenceservice"
+"""KServe's label of an InferenceService's pods."""
+INSTALL = "`perennial cluster check` says what the cluster lacks"
+
+
+class KServeDeployer:
+    """Deploys to the InferenceServices of one namespace."""
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self._client, self._namespace = client, namespace
+
+    def deployed(self, model: str) -> str | None:
+        """Digest of the version that the InferenceService names."""
+        found = self._service(model)
+        return None if found is None else _digest(found)
+
+    def deploy(self, model: Model, version: Version, run: Run, now: datetime) -> str | None:
+        """The InferenceService and its PodDisruptionBudget are as wanted; a change leaves one event on the InferenceService."""
+        before = self._service(model.name)
+        try:
+            applied = apply.apply(self._client, inference_service(model, version, run, self._namespace))
+        except NotFoundError as error:
+            raise PlatformError(f"{error}; {INSTALL}") from error
+        budget = apply.apply(self._client, disruption_budget(applied.object))
+        reason, sentence = _what_changed(before, applied, budget, version)
+        if sentence is None:
+            return None
+        events.record(self._client, applied.object, reason, sentence, now, "Warning" if reason == "Repaired" else "Normal")
+        return sentence
+
+    def remove(self, model: str, wait_seconds: float = 120.0) -> bool:
+        """Nothing of the model is served any more, and nothing is left of it; whether it was.
+
+        Raises:
+            PlatformError: it is still there after the wait.
+        """
+        return apply.delete(self._client, *SERVICES, model, self._namespace, wait_seconds)
+
+    def standing(self, model: str) -> Standing:
+        """What the Deployment, its pods and their events say of the version that is wanted."""
+        service = self._service(model)
+        if service is None:
+            return Standing(state="absent", sentence="there is no InferenceService")
+        deployment = apply.get(self._client, "apps/v1", "Deployment", f"{model}-predictor", self._namespace)
+        reasons = pods.reasons(self._client, self._namespace, {POD_LABEL: model})
+        return standing_of(service, deployment, reasons)
+
+    def _service(self, model: str) -> Object | None:
+        try:
+            return apply.get(self._client, *SERVICES, model, self._namespace)
+        except NotFoundError as error:
+            raise PlatformError(f"{error}; {INSTALL}") from error
+
+
+def standing_of(service: Object, deployment: Object | None, reasons: Sequence[Reason]) -> Standing:
+    """How far the traffic is, from objects as they are stored.
+
+    Args:
+        service: the InferenceService.
+        deployment: the one that KServe makes of it; None before that.
+        reasons: why its pods are not ready.
+    """
+    number = service["metadata"].get("labels", {}).get(f"{GROUP}/version", "?")
+    failing = [reason for reason in reasons if reason.is_failing]
+    failure = service.get("status", {}).get("modelStatus", {}).get("lastFailureInfo", {}).get("message")
+    follows = deployment is not None and _version_of(deployment) == number
+    answering, wanted = _counts(deployment) if deployment is not None and follows else (0, 0)
+    if follows and answering == wanted > 0 and _is_settled(deployment):
+        return Standing(state="serving", sentence=f"version {number}: {answering} of {wanted} pods answer")
+    so_far = f"version {number}: {answering} of {wanted} pods answer" if follows else f"version {number}: no pod of it yet"
+    if failing:
+        told = failing[0].sentence
+        more = f" ({failure})" if failure and failure not in told else ""
+        return Standing(state="stuck", sentence=f"{so_far}: {told}{more}")
+    refusal = _refusal(service, deployment)
+    if refusal is not None:
+        return Standing(state="stuck", sentence=f"{so_far}: {refusal}")
+    waiting = f"; {reasons[0].sentence}" if reasons else ""
+    return Standing(state="rolling", sentence=so_far + waiting)
+
+
+def _counts(deployment: Object) -> tuple[int, int]:
+    """Pods of the newest template that answer, and how many there shall be."""
+    status = deployment.get("status", {})
+    old = status.get("replicas", 0) - status.get("updatedReplicas", 0)
+    return max(0, status.get("availableReplicas", 0) - old), deployment["spec"].get("replicas", 1)
+
+
+def _is_settled(deployment: Object | None) -> bool:
+    """Whether the Deployment's status is of its newest template, and no pod of an older one is left."""
+    if deployment is None:
+        return False
+    status = deployment.get("status", {})
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    return bool(seen and status.get("replicas", 0) == status.get("updatedReplicas", 0))
+
+
+def _refusal(service: Object, deployment: Object | None) -> str | None:
+    """Why KServe makes no Deployment, or the Deployment no progress; None when neither says so."""
+    for condition in (deployment or {}).get("status", {}).get("conditions") or []:
+        if condition["type"] in ("Progressing", "ReplicaFailure") and condition.get("reason") in (
+            "ProgressDeadlineExceeded",
+            "FailedCreate",
+        ):
+            return f"{condition['reason']}: {condition.get('message', '')}"
+    status = service.get("status", {})
+    if deployment is None and status.get("modelStatus", {}).get("transitionStatus") == "InvalidSpec":
+        failure = status["modelStatus"].get("lastFailureInfo", {})
+        return f"{failure.get('reason', 'InvalidSpec')}: {failure.get('message', 'KServe refuses it')}"
+    return None
+
+
+def _version_of(deployment: Object) -> str | None:
+    labels: dict[str, str] = deployment["spec"]["template"]["metadata"].get("labels", {})
+    return labels.get(f"{GROUP}/version")
+
+
+def _digest(service: Object) -> str | None:
+    found: str | None = service["metadata"].get("annotations", {}).get(f"{GROUP}/version-digest")
+    return found
+
+
+def _what_changed(before: Object | None, applied: Applied, budget: Applied, version: Version) -> tuple[str, str | None]:
+    """Reason and sentence of the event; no sentence when nothing was changed."""
+    if applied.change == "unchanged" and budget.change == "unchanged":
+        return "", None
+    if before is None:
+        return "Deployed", f"version {version.number} was deployed"
+    if _digest(before) != version.digest:
+        return "RolledOut", f"version {version.number} takes over"
+    what = "the InferenceService" if applied.change != "unchanged" else "the PodDisruptionBudget"
+    return (
+        "Repaired",
+        f"{what} of version {version.number} was changed by somebody else, and is again as the ledger and the spec say",
+    )
