@@ -73,10 +73,10 @@ def make(folder: Path) -> Shop:
     (folder / "feature_repo" / "definitions").mkdir(parents=True)
     (folder / "feature_repo" / "definitions" / "shop.py").write_text(DEFINITIONS)
     settings = Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
-    settings.sources.mkdir(parents=True)
+    Path(settings.sources).mkdir(parents=True)
     frames = {view: _frame(view, now, random) for view in VIEWS}
     for view, frame in frames.items():
-        frame.head(10).to_parquet(settings.sources / f"{view}.parquet", index=False, coerce_timestamps="us")
+        frame.head(10).to_parquet(settings.source(view), index=False, coerce_timestamps="us")
     store.apply(settings)
     for view, frame in frames.items():
         store.write_online(settings, view, frame)

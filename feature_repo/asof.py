@@ -1,11 +1,11 @@
 """Feast's offline store on DuckDB, joining as of a time; plugged in through `offline_store.type` of Feast's configuration.
 
 Feast's own embedded stores join by inequality or on the key alone: slow, and one of them drops rows. Here DuckDB reads a source
-once, and a binary search (`matches`) finds the row for each entity row, whose order stays. Parquet files only; SQL entities and
-created-timestamp cuts are refused.
+once, and a binary search (`matches`) finds the row for each entity row, whose order stays. Parquet only, in files or in S3; SQL
+entities and created-timestamp cuts are refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,7 +30,8 @@ from feast.saved_dataset import SavedDatasetStorage
 from pydantic import StrictInt
 
 from feature_repo.matches import NONE, Integers, newest
-from feature_repo.sql import MICROSECOND, connect, literal, parquet, quoted
+from feature_repo.sources import REMOTE, opened
+from feature_repo.sql import MICROSECOND, attach, connect, literal, quoted
 from perennial.errors import DataError
 
 TIME = "__time"
@@ -206,13 +207,25 @@ class AsofOfflineStore(OfflineStore):
             "",
         )
 
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: DataSource
+    ) -> Iterable[tuple[str, str]]:
+        """Columns of a source with their Arrow types; Feast takes the types of join keys from it when it applies a view.
+
+        Raises:
+            NotFoundError: there is no such source.
+        """
+        with opened(source_of(config, data_source)) as dataset:
+            return [(field.name, str(field.type)) for field in dataset.schema]
+
 
 @dataclass(frozen=True)
 class Wanted:
     """What is read of one view."""
 
     name: str
-    files: str
+    source: str
+    """Path or URI of its Parquet file."""
     keys: tuple[tuple[str, str], ...]
     """Column of the entity frame, column of the source."""
     time: str
@@ -237,7 +250,7 @@ def wanted(config: RepoConfig, view: FeatureView, feature_refs: list[str], full_
     mapped = view.projection.join_key_map or {}
     return Wanted(
         name=shown,
-        files=files_of(config, source),
+        source=source_of(config, source),
         keys=tuple(
             (mapped.get(column.name, column.name), original.get(column.name, column.name)) for column in view.entity_columns
         ),
@@ -265,6 +278,7 @@ def join(entities: pd.DataFrame, times: "pd.Series[pd.Timestamp]", views: list[W
 def look_up(entities: pa.Table, moments: pa.Array, view: Wanted) -> pa.Table:
     """For each entity row the view's time and features, null where nothing was found; columns as in `source_query`."""
     with connect(threads=1) as database:
+        attach(database, view.source)
         source = database.execute(source_query(view, moments)).to_arrow_table()
     keys = [f"k{place}" for place in range(len(view.keys))]
     places = newest(
@@ -300,7 +314,8 @@ def source_query(view: Wanted, moments: pa.Array) -> str:
         if view.created
         else ""
     )
-    return f"select {', '.join([*columns, f'{time} as {TIME}'])} from {view.files} where {' and '.join(conditions)}{last_created}"
+    chosen = f"{', '.join([*columns, f'{time} as {TIME}'])} from {quoted(view.source)}"
+    return f"select {chosen} where {' and '.join(conditions)}{last_created}"
 
 
 def _pull(
@@ -317,10 +332,12 @@ def _pull(
         f"{time} {sign} {literal(bound)}" for sign, bound in zip((">=", "<="), bounds, strict=True) if bound is not None
     ]
     shown = [*map(quoted, columns), *(f"{quoted(name)}::timestamptz as {quoted(name)}" for name in times)]
-    query = f"select {', '.join(shown)} from {files_of(config, source)} where {' and '.join(conditions) or 'true'}{qualify}"
+    place = source_of(config, source)
+    query = f"select {', '.join(shown)} from {quoted(place)} where {' and '.join(conditions) or 'true'}{qualify}"
 
     def run() -> Joined:
         with connect(threads_of(config)) as database:
+            attach(database, place)
             # Feast writes only the first chunk of a table online, and drops the others in silence.
             return Joined(database.execute(query).to_arrow_table().combine_chunks(), {})
 
@@ -332,15 +349,15 @@ def threads_of(config: RepoConfig) -> int:
     return int(config.offline_store.threads)
 
 
-def files_of(config: RepoConfig, source: DataSource) -> str:
-    """The source's Parquet files as a table expression of DuckDB.
+def source_of(config: RepoConfig, source: DataSource) -> str:
+    """Path or URI of a source's Parquet file or folder of them.
 
     Raises:
-        DataError: the source is not a local Parquet file or folder of them.
+        DataError: the source is of another kind.
     """
     if not isinstance(source, FileSource):
         raise DataError(f"source {source.name!r} is a {type(source).__name__}; AsofOfflineStore reads FileSource (Parquet) only")
-    path = FileSource.get_uri_for_file_path(repo_path=config.repo_path, uri=source.file_options.uri)
-    if "://" in path:
-        raise DataError(f"source {source.name!r}: {path}: AsofOfflineStore reads local files only")
-    return parquet(Path(path))
+    path = str(FileSource.get_uri_for_file_path(repo_path=config.repo_path, uri=source.file_options.uri))
+    if "://" in path and not path.startswith(REMOTE):
+        raise DataError(f"source {source.name!r}: {path}: AsofOfflineStore reads files and {REMOTE} only")
+    return path

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pyarrow.compute
-import pyarrow.parquet
 
 from feature_repo import source_checks
 from feature_repo.asof import AsofRetrievalJob, Joined
@@ -19,7 +18,7 @@ from feature_repo.checks import Treated, check_conservation, treat
 from feature_repo.plan import plan_of
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
-from feature_repo.sources import TIME, source_path
+from feature_repo.sources import TIME, opened
 from feature_repo.store import open_private
 from perennial.columns import Column
 from perennial.dataset import DatasetInfo, values_digest
@@ -98,7 +97,7 @@ def build(
     )
     if info.labelled == 0:
         raise DataError(
-            f"{source_path(settings, model.spec.label.source)}: none of the {info.rows:,} requests in [{info.start}, {info.end}) "
+            f"{settings.source(model.spec.label.source)}: none of the {info.rows:,} requests in [{info.start}, {info.end}) "
             f"has a label known by {info.now}; do the ids of {model.spec.requests.source} and {model.spec.label.source} match?"
         )
     return frame, info
@@ -148,10 +147,11 @@ def span_of(settings: Settings, model: Model, now: datetime) -> Span:
     Raises:
         DataError: no whole day has matured before the evaluation block; says what there is and what is needed.
     """
-    path, spec = source_path(settings, model.spec.requests.source), model.spec
+    path, spec = settings.source(model.spec.requests.source), model.spec
     end = midnight(now - timedelta(hours=spec.label.maturity_hours))
-    column = pyarrow.parquet.read_table(path, columns=[TIME], filters=[(TIME, "<", end)]).column(TIME)
-    first = pyarrow.compute.min(column).as_py()
+    with opened(path) as requests:
+        times = requests.to_table(columns=[TIME], filter=pyarrow.compute.field(TIME) < end).column(TIME)
+    first = pyarrow.compute.min(times).as_py()
     matured = f"days mature {spec.label.maturity_hours:g} hours after their end, so the newest matured day ends at {iso(end)}"
     if first is None:
         raise DataError(f"{path}: no requests before {iso(end)}: not enough history at {iso(now)}; {matured}")
@@ -173,13 +173,12 @@ def read_requests(settings: Settings, model: Model, service: ServiceInfo, span: 
     Raises:
         DataError: there are none.
     """
-    path, identifier = source_path(settings, model.spec.requests.source), model.spec.requests.id
+    path, identifier = settings.source(model.spec.requests.source), model.spec.requests.id
     fields = [field.name for field in model.spec.requests.fields]
-    table = pyarrow.parquet.read_table(
-        path,
-        columns=list(dict.fromkeys([identifier, TIME, *service.join_keys, *fields])),
-        filters=[(TIME, ">=", span.start), (TIME, "<", span.end)],
-    )
+    columns = list(dict.fromkeys([identifier, TIME, *service.join_keys, *fields]))
+    time = pyarrow.compute.field(TIME)
+    with opened(path) as requests:
+        table = requests.to_table(columns=columns, filter=(time >= span.start) & (time < span.end))
     if table.num_rows == 0:
         raise DataError(f"{path}: no requests in [{iso(span.start)}, {iso(span.end)})")
     frame: pd.DataFrame = table.sort_by(identifier).to_pandas()
@@ -232,9 +231,8 @@ def shaped(frame: pd.DataFrame, columns: tuple[Column, ...], service: ServiceInf
 def add_labels(settings: Settings, model: Model, frame: pd.DataFrame, now: datetime) -> pd.DataFrame:
     """The frame with `label` and `label_known_at`, null where no label was known at `now`."""
     identifier, column = model.spec.requests.id, model.spec.label.column
-    table = pyarrow.parquet.read_table(
-        source_path(settings, model.spec.label.source), columns=[identifier, TIME, column], filters=[(TIME, "<=", now)]
-    )
+    with opened(settings.source(model.spec.label.source)) as source:
+        table = source.to_table(columns=[identifier, TIME, column], filter=pyarrow.compute.field(TIME) <= now)
     labels = table.to_pandas().sort_values(TIME, kind="stable").drop_duplicates(identifier).set_index(identifier)
     found = labels.reindex(frame[identifier])
     frame[LABEL] = found[column].astype("boolean").to_numpy()

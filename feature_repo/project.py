@@ -161,7 +161,7 @@ def _view_info(project: Project, service: FeatureService, projection: FeatureVie
     _check_observed_at(where, view.name, observed, list(projection.features))
     return ViewInfo(
         name=str(view.name),
-        path=Path(source.path),
+        path=str(source.path),
         time=str(source.timestamp_field),
         join_keys=tuple(sorted((_join_key(project, view, name) for name in view.entities), key=lambda key: key.name)),
         features=tuple(_feature(where, view.name, field) for field in projection.features if field.name != observed),

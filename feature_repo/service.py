@@ -1,7 +1,6 @@
 """What a feature service gives: its views, their keys and features, as plain values. How Feast says it is known to `project`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from feature_repo.layout import Field, Kind
 from perennial import digests
@@ -23,8 +22,8 @@ class ViewInfo:
     """One feature view, as far as the service uses it."""
 
     name: str
-    path: Path
-    """Parquet file of its source."""
+    path: str
+    """Path or URI of its Parquet source."""
     time: str
     """Column of the source: the time from which a row can be read."""
     join_keys: tuple[Field, ...]

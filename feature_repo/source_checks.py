@@ -7,17 +7,15 @@ nulls, of labels) is decided in `perennial.validation`, as a result.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet
 
 from feature_repo.layout import Kind
 from feature_repo.service import ServiceInfo, ViewInfo
-from feature_repo.sources import TIME, source_path
-from feature_repo.sql import connect, literal, parquet, quoted
-from perennial.errors import DataError
+from feature_repo.sources import TIME, opened
+from feature_repo.sql import attach, connect, literal, quoted
+from perennial.errors import DataError, NotFoundError
 from perennial.settings import Settings
 from perennial.spec import Model
 from perennial.spec.features import DType
@@ -31,7 +29,8 @@ FROM_DTYPE: dict[DType, Kind] = {"float": "float64", "int": "int64", "string": "
 class Source:
     """What is expected of one file."""
 
-    path: Path
+    path: str
+    """Path or URI."""
     keys: tuple[str, ...]
     """Columns that, with the time, identify a row; never null."""
     columns: dict[str, Kind]
@@ -57,7 +56,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
     kinds = {key.name: key.kind for view in service.sources for key in view.join_keys}
     identifier = _identifier_kind(settings, model)
     requests = Source(
-        path=source_path(settings, spec.requests.source),
+        path=settings.source(spec.requests.source),
         keys=(spec.requests.id,),
         columns={
             **{sent.name: FROM_DTYPE[sent.dtype] for sent in spec.requests.fields},
@@ -67,7 +66,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
         required=service.join_keys,
     )
     labels = Source(
-        path=source_path(settings, spec.label.source),
+        path=settings.source(spec.label.source),
         keys=(spec.requests.id,),
         columns={spec.requests.id: identifier, spec.label.column: "bool"},
         required=(spec.label.column,),
@@ -75,6 +74,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
     with connect(settings.threads) as database:
         for source in (requests, labels):
             check_schema(source, TIME)
+            attach(database, source.path)
             check_rows(database, source, TIME, now, wall_clock)
         check_unique(database, requests.path, (spec.requests.id,), (), now, "a request is asked for once")
         check_labels(database, requests.path, labels.path, spec.requests.id, spec.label.column, now)
@@ -92,6 +92,7 @@ def check_view(database: duckdb.DuckDBPyConnection, view: ViewInfo, now: datetim
         required=(view.observed_at,),
     )
     check_schema(source, view.time)
+    attach(database, source.path)
     check_rows(database, source, view.time, now, wall_clock)
     check_unique(database, source.path, source.keys, (view.time,), now, "each row is the full state published at its time")
     late = f"{quoted(view.observed_at)} > {quoted(view.time)}"
@@ -107,15 +108,7 @@ def check_view(database: duckdb.DuckDBPyConnection, view: ViewInfo, now: datetim
 
 def check_schema(source: Source, time: str) -> None:
     """The file is Parquet, has rows, and every column has its type."""
-    if not source.path.exists():
-        raise DataError(f"{source.path}: no such file; write the source there, or set PERENNIAL_SOURCES to its folder")
-    try:
-        metadata = pyarrow.parquet.read_metadata(source.path)
-        schema = metadata.schema.to_arrow_schema()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{source.path}: not a Parquet file: {error}; write the source again") from error
-    if metadata.num_rows == 0:
-        raise DataError(f"{source.path}: the file has no rows; write the source again")
+    schema = _schema(source.path)
     for name, kind in {**source.columns, time: "timestamp"}.items():
         if name not in schema.names:
             raise DataError(
@@ -177,12 +170,12 @@ def check_rows(database: duckdb.DuckDBPyConnection, source: Source, time: str, n
 
 
 def check_unique(
-    database: duckdb.DuckDBPyConnection, path: Path, keys: tuple[str, ...], times: tuple[str, ...], now: datetime, why: str
+    database: duckdb.DuckDBPyConnection, path: str, keys: tuple[str, ...], times: tuple[str, ...], now: datetime, why: str
 ) -> None:
     """No two rows have the same `keys` and `times`."""
     columns = ", ".join(map(quoted, (*keys, *times)))
     query = (
-        f"select {columns}, count(*) as rows from {parquet(path)} where {_until(times[0] if times else TIME, now)} group by all"
+        f"select {columns}, count(*) as rows from {quoted(path)} where {_until(times[0] if times else TIME, now)} group by all"
     )
     found = database.execute(f"{query} having count(*) > 1 order by all limit {EXAMPLES}").fetchall()
     if found:
@@ -193,20 +186,20 @@ def check_unique(
 
 
 def check_labels(
-    database: duckdb.DuckDBPyConnection, requests: Path, labels: Path, identifier: str, column: str, now: datetime
+    database: duckdb.DuckDBPyConnection, requests: str, labels: str, identifier: str, column: str, now: datetime
 ) -> None:
     """No request has two different labels, and no label is older than its request."""
     name, value, known = quoted(identifier), quoted(column), _until(TIME, now)
     found = database.execute(
-        f"select {name}, list(distinct {value}) from {parquet(labels)} where {known} group by {name}"
+        f"select {name}, list(distinct {value}) from {quoted(labels)} where {known} group by {name}"
         f" having count(distinct {value}) > 1 order by all limit {EXAMPLES}"
     ).fetchall()
     if found:
         shown = _shown((identifier, column), found)
         raise DataError(f"{labels}: conflicting labels: {shown}; a label is final: publish it when it is, keep one row of each")
     early = database.execute(
-        f"select l.{name}, l.{TIME}, r.{TIME} from (select * from {parquet(labels)} where {known}) l"
-        f" join {parquet(requests)} r on l.{name} = r.{name} where l.{TIME} < r.{TIME} order by all limit {EXAMPLES}"
+        f"select l.{name}, l.{TIME}, r.{TIME} from (select * from {quoted(labels)} where {known}) l"
+        f" join {quoted(requests)} r on l.{name} = r.{name} where l.{TIME} < r.{TIME} order by all limit {EXAMPLES}"
     ).fetchall()
     if early:
         shown = _shown((identifier, f"{TIME} of the label", f"{TIME} of the request"), early)
@@ -215,23 +208,34 @@ def check_labels(
 
 def _identifier_kind(settings: Settings, model: Model) -> Kind:
     """Type of the requests' id: integer or string, as the requests have it."""
-    path, name = source_path(settings, model.spec.requests.source), model.spec.requests.id
-    check_schema(Source(path, (), {}), TIME)
-    schema = pyarrow.parquet.read_schema(path)
+    path, name = settings.source(model.spec.requests.source), model.spec.requests.id
+    schema = _schema(path)
     return "string" if name in schema.names and has_kind(schema.field(name).type, "string") else "int64"
+
+
+def _schema(path: str) -> pa.Schema:
+    """Schema of a source that has rows."""
+    try:
+        with opened(path) as dataset:
+            rows, schema = dataset.count_rows(), dataset.schema
+    except NotFoundError as error:
+        raise DataError(str(error)) from error
+    if rows == 0:
+        raise DataError(f"{path}: the file has no rows; write the source again")
+    return schema
 
 
 def _until(time: str, now: datetime) -> str:
     return f"{quoted(time)} <= {literal(now)}"
 
 
-def _refuse(database: duckdb.DuckDBPyConnection, path: Path, condition: str, shown: tuple[str, ...], message: str) -> None:
+def _refuse(database: duckdb.DuckDBPyConnection, path: str, condition: str, shown: tuple[str, ...], message: str) -> None:
     """Raise when a row of the file meets `condition`."""
     columns = ", ".join(map(quoted, shown))
-    count = database.execute(f"select count(*) from {parquet(path)} where {condition}").fetchall()[0][0]
+    count = database.execute(f"select count(*) from {quoted(path)} where {condition}").fetchall()[0][0]
     if count:
         rows = database.execute(
-            f"select {columns} from {parquet(path)} where {condition} order by all limit {EXAMPLES}"
+            f"select {columns} from {quoted(path)} where {condition} order by all limit {EXAMPLES}"
         ).fetchall()
         raise DataError(f"{path}: {message}; {count:,} rows, as {_shown(shown, rows)}")
 

@@ -1,6 +1,6 @@
-"""Where the Parquet sources are: one file each, `<name>.parquet`, in the sources' folder of the settings.
+"""The Parquet sources, `<name>.parquet`: files of a folder or objects of an S3 store; how either is opened.
 
-Definitions ask `path`. Whether the files can be used is decided in `source_checks`.
+Definitions ask `path`, everybody else the settings. Whether a source can be used is decided in `source_checks`.
 """
 
 import os
@@ -9,8 +9,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.fs
+
+from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.settings import Settings
 
+REMOTE = "s3://"
+CONNECT_SECONDS, REQUEST_SECONDS = 5, 10
+"""How long an object store may take to be reached, and to send anything; asked three times, then it does not answer."""
 TIME = "event_timestamp"
 """Column of every source: the time from which serving can read the row."""
 
@@ -18,7 +26,7 @@ _loading: ContextVar[Settings | None] = ContextVar("settings", default=None)
 
 
 def path(name: str) -> str:
-    """Path of the source `name`, as a definition gives it to Feast's `FileSource`.
+    """Path or URI of the source `name`, as a definition gives it to Feast's `FileSource`.
 
     While Perennial loads the definitions, the folder is that of its settings. Under Feast's own command line it is that of the
     environment; in the folder of `feature_store.yaml` the project is the folder above.
@@ -31,12 +39,7 @@ def path(name: str) -> str:
         settings = Settings.from_environment(environment)
         # Feast opens its registry next, and SQLite makes no folders: `feast plan` would fail in a fresh clone.
         Path(settings.online_store).parent.mkdir(parents=True, exist_ok=True)
-    return str(source_path(settings, name))
-
-
-def source_path(settings: Settings, name: str) -> Path:
-    """Path of the source `name`."""
-    return settings.sources / f"{name}.parquet"
+    return settings.source(name)
 
 
 @contextmanager
@@ -47,3 +50,43 @@ def sources_of(settings: Settings) -> Iterator[None]:
         yield
     finally:
         _loading.reset(token)
+
+
+@contextmanager
+def opened(source: str) -> Iterator[pyarrow.dataset.Dataset]:
+    """Inside, the source can be read; nothing of it is held in memory.
+
+    Args:
+        source: path of a Parquet file or of a folder of them, or `s3://<bucket>/<key>`. `AWS_ENDPOINT_URL` and the other
+            variables that every client of S3 knows say where the store is and who asks.
+
+    Raises:
+        NotFoundError: there is no such source.
+        DataError: it is not Parquet, or what is read of it is not in it.
+        PlatformError: the object store does not answer or refuses.
+    """
+    try:
+        path, filesystem = (source.removeprefix(REMOTE), _object_store()) if source.startswith(REMOTE) else (source, None)
+        yield pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet")
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{source}: no such file; write the source there, or set PERENNIAL_SOURCES to where it is") from error
+    except (pa.ArrowException, OSError) as error:
+        refuse_outage(error, source)
+        raise DataError(f"{source}: not a Parquet file that can be read: {error}; write the source again") from error
+
+
+def refuse_outage(error: Exception, where: str) -> None:
+    """An error of Arrow or of DuckDB that the object store caused is a `PlatformError`: the same call may work later."""
+    _, found, reason = str(error).partition("AWS Error ")
+    if found:
+        raise PlatformError(f"{where}: the object store does not answer or refuses: {reason.splitlines()[0][:300]}") from error
+
+
+def _object_store() -> pyarrow.fs.FileSystem:
+    # Unlike other clients, Arrow's does not read AWS_ENDPOINT_URL by itself.
+    return pyarrow.fs.S3FileSystem(
+        endpoint_override=os.environ.get("AWS_ENDPOINT_URL"),
+        region=os.environ.get("AWS_REGION", "us-east-1"),
+        connect_timeout=CONNECT_SECONDS,
+        request_timeout=REQUEST_SECONDS,
+    )

@@ -1,24 +1,46 @@
 """DuckDB: connections, and values and names in its SQL. What is asked of it belongs to `asof` and `sources`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 
+from feature_repo.sources import REMOTE, opened, refuse_outage
+
 MICROSECOND = timedelta(microseconds=1)
 
 
-def connect(threads: int) -> duckdb.DuckDBPyConnection:
-    """A fresh in-memory database in UTC."""
+@contextmanager
+def connect(threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A fresh in-memory database in UTC, for sources that `attach` makes its tables.
+
+    Raises:
+        PlatformError: an object store does not answer while a source is read.
+    """
     settings: dict[str, str | bool | int | float | list[str]] = {"threads": threads, "preserve_insertion_order": False}
-    database = duckdb.connect(config=settings)
-    database.execute("set timezone = 'UTC'")
-    return database
+    with duckdb.connect(config=settings) as database:
+        database.execute("set timezone = 'UTC'")
+        try:
+            yield database
+        except duckdb.Error as error:
+            refuse_outage(error, "sources")
+            raise
 
 
-def parquet(path: Path) -> str:
-    """A Parquet file, or a folder of them, as a table expression."""
-    return f"read_parquet({text(str(path / '**' / '*.parquet' if path.is_dir() else path))})"
+def attach(database: duckdb.DuckDBPyConnection, source: str) -> None:
+    """The source is a table of the database, named by its path or URI; nothing is read yet.
+
+    DuckDB reads files itself, two to four times as fast as through Arrow. Objects come through Arrow: its own way to S3 is an
+    extension that must be downloaded.
+    """
+    if source.startswith(REMOTE):
+        with opened(source) as dataset:
+            database.register(source, dataset)
+    else:
+        files = str(Path(source) / "**" / "*.parquet") if Path(source).is_dir() else source
+        database.execute(f"create view {quoted(source)} as select * from read_parquet({text(files)})")
 
 
 def quoted(name: str) -> str:

@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet
+import pyarrow.compute
 
+from feature_repo.sources import opened
 from monitoring.blocks import PROBABILITY
 from monitoring.log import SegmentInfo, Span, collect, info_of, load, unfinished
 from monitoring.statistics import Values
-from perennial.errors import DataError, NotFoundError
+from perennial.errors import DataError
 from perennial.prediction_log import Segment
 from perennial.prediction_log.rows import FEATURES, FIELDS
 from perennial.settings import Settings
@@ -296,16 +297,13 @@ def published(settings: Settings, model: Model, start: datetime, until: datetime
         NotFoundError: there is no source of labels.
         DataError: it lacks a column.
     """
-    spec, path = model.spec, settings.sources / f"{model.spec.label.source}.parquet"
-    names = [spec.requests.id, TIME, spec.label.column]
-    bounds = [(TIME, ">=", pd.Timestamp(start)), (TIME, "<=", pd.Timestamp(until))]
-    try:
-        table = pyarrow.parquet.read_table(path, columns=names, filters=bounds)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path}: no such file; the spec names it as the source of labels") from error
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; labels need {', '.join(names)}")
+    spec, path = model.spec, settings.source(model.spec.label.source)
+    names, time = [spec.requests.id, TIME, spec.label.column], pyarrow.compute.field(TIME)
+    with opened(path) as labels:
+        missing = [name for name in names if name not in labels.schema.names]
+        if missing:
+            raise DataError(f"{path}: no column {', '.join(missing)}; labels need {', '.join(names)}")
+        table = labels.to_table(columns=names, filter=(time >= pd.Timestamp(start)) & (time <= pd.Timestamp(until)))
     frame: pd.DataFrame = table.to_pandas().dropna(subset=[spec.label.column]).sort_values(TIME, kind="stable")
     return frame.rename(columns={spec.label.column: "label"}).reset_index(drop=True)
 

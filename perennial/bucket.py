@@ -64,6 +64,15 @@ class Bucket:
                 return False
         return True
 
+    def replace(self, key: str, content: bytes) -> None:
+        """The object has this content, whatever it had.
+
+        Raises:
+            PlatformError: the store does not answer or refuses.
+        """
+        with self._answering(key):
+            obstore.put(self._store, key, content, use_multipart=False)
+
     def get(self, key: str) -> bytes:
         """Content of an object.
 

@@ -33,8 +33,9 @@ class Settings(BaseModel):
     """Folder of the team's project: `models/`, `feature_repo/definitions/`. `PERENNIAL_PROJECT`, else the working directory."""
     state: Path
     """Folder of everything that Perennial writes. `PERENNIAL_STATE`, else `.perennial/` in the project."""
-    sources: Path
-    """Folder of the Parquet sources. `PERENNIAL_SOURCES`, else `sources/` in the state."""
+    sources: str = Field(pattern=r"^(/|s3://)")
+    """Where the Parquet sources are: a folder, or `s3://<bucket>/<prefix>`. `PERENNIAL_SOURCES`, else `sources/` in the bucket,
+    without a bucket in the state."""
     ledger: str = Field(pattern=r"^(sqlite|postgresql\+psycopg)://")
     """SQLAlchemy URL of the ledger. `PERENNIAL_LEDGER`, else SQLite in the state."""
     feature_registry: str = Field(pattern=r"^(sqlite|postgresql\+psycopg)://")
@@ -63,6 +64,10 @@ class Settings(BaseModel):
     def definitions(self) -> Path:
         """Folder of the Feast definitions."""
         return self.project / "feature_repo" / "definitions"
+
+    def source(self, name: str) -> str:
+        """Path or URI of a source."""
+        return f"{self.sources}/{name}.parquet"
 
     @property
     def tracking_artifacts(self) -> Path:
@@ -119,12 +124,14 @@ class Settings(BaseModel):
         Raises:
             SpecError: a variable with our prefix is unknown or its value is not allowed.
 
-        >>> Settings.from_environment({"PERENNIAL_PROJECT": "/team"}).sources.as_posix()
-        '/team/.perennial/sources'
+        >>> Settings.from_environment({"PERENNIAL_PROJECT": "/team"}).source("orders")
+        '/team/.perennial/sources/orders.parquet'
+        >>> Settings.from_environment({"PERENNIAL_BUCKET": "s3://team/prod"}).source("orders")
+        's3://team/prod/sources/orders.parquet'
         >>> Settings.from_environment({"PERENNIAL_STAET": "/x"})
         Traceback (most recent call last):
             ...
-        perennial.errors.SpecError: environment: PERENNIAL_STAET is not a setting; allowed: PERENNIAL_NAME, ...
+        perennial.errors.SpecError: environment: PERENNIAL_STAET is not a setting; allowed: PERENNIAL_BUCKET, ...
         """
         found = os.environ if environment is None else environment
         given = {key: value for key, value in found.items() if key.startswith(PREFIX)}
@@ -134,7 +141,7 @@ class Settings(BaseModel):
                 raise SpecError(f"environment: {key} is not a setting; allowed: {', '.join(sorted(allowed))}")
         project = Path(given.get("PERENNIAL_PROJECT", ".")).absolute()
         state = Path(given.get("PERENNIAL_STATE", project / ".perennial")).absolute()
-        sources = Path(given.get("PERENNIAL_SOURCES", state / "sources")).absolute()
+        sources = given.get("PERENNIAL_SOURCES", f"{given.get('PERENNIAL_BUCKET', state)}/sources").rstrip("/")
         embedded = {
             "ledger": f"sqlite:///{state / 'ledger.db'}",
             "feature_registry": f"sqlite:///{state / 'feast' / 'registry.db'}",
@@ -145,6 +152,8 @@ class Settings(BaseModel):
         for name, variable in SECRETS.items():
             if urlsplit(values[name]).password is not None:
                 raise SpecError(f"environment: {PREFIX}{name.upper()}: holds a password; give it as {variable}, from a secret")
+        if not sources.startswith("s3://"):
+            sources = str(Path(sources).absolute())
         try:
             return cls.model_validate({**values, "project": project, "state": state, "sources": sources})
         except ValidationError as error:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.flights import policies, traffic, year
-from examples.flights.prepare import prepare
+from examples.flights.prepare import local_sources, provide
 from monitoring.log import collect, load
 from perennial.contract import Contract
 from perennial.ledger import Ledger
@@ -140,13 +140,13 @@ def spoilt(settings: Settings, labels: str, source: str) -> Settings:
     """Settings of sources that are spoilt as asked for."""
     if (labels, source) == ("real", "real"):
         return settings
-    copy = copied(settings.sources, settings.state / f"sources-{labels}-{source}")
+    copy = copied(local_sources(settings), settings.state / f"sources-{labels}-{source}")
     if labels == "shuffled":
         count = shuffle_labels(copy, FIRST, LAST, seed=2013)  # no model can be better than chance then
         console.print(f"  {count:,} labels from {FIRST:%d %B} on shuffled", highlight=False)
     if source == "broken":
         console.print(f"  {break_source(copy):,} weather reports from {BROKEN_FROM:%d %B} on in another unit", highlight=False)
-    return settings.model_copy(update={"sources": copy})
+    return settings.model_copy(update={"sources": str(copy)})
 
 
 def play(settings: Settings, clock: Clock, until: datetime, port: int, challenge: bool) -> tuple[year.Month, ...]:
@@ -164,7 +164,7 @@ def play(settings: Settings, clock: Clock, until: datetime, port: int, challenge
         months = year.play_year(settings, model, url, spans[:1], tick, clock.lap)
         if challenge:
             console.rule("A worse challenger: the same recipe, its training labels shuffled")
-            broken = copied(settings.sources, settings.state / "sources-shuffled")
+            broken = copied(local_sources(settings), settings.state / "sources-shuffled")
             count = shuffle_labels(broken, BEGINNING, EVALUATION_START, seed=2013)
             console.print(
                 f"  {count:,} labels before {EVALUATION_START:%d %B} shuffled; the later ones left alone", highlight=False
@@ -218,7 +218,7 @@ def main() -> None:
     until = SHORT_UNTIL if arguments.short else SERVED_UNTIL
 
     console.rule("Sources: a year of flights, as a company would have them")
-    for source, rows in prepare(settings.sources).items():
+    for source, rows in provide(settings).items():
         console.print(f"  {source}.parquet: {rows:,} rows", highlight=False)
     settings = spoilt(settings, arguments.labels, arguments.source)
     os.environ.update(settings.to_environment())

@@ -16,7 +16,9 @@ import pyarrow.parquet
 
 from examples.flights import raw
 from examples.flights.trailing import HOUR, trailing
+from feature_repo.sources import REMOTE
 from perennial import digests
+from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError
 from perennial.record import Record
 from perennial.settings import Settings
@@ -78,6 +80,21 @@ def prepare(folder: Path) -> dict[str, int]:
     marker = folder / f".{MARKER}.{os.getpid()}"
     Prepared(made_by=made_by, rows=rows, size_bytes=sizes).write(marker)
     marker.replace(folder / MARKER)
+    return rows
+
+
+def local_sources(settings: Settings) -> Path:
+    """Folder of the sources on this machine: where they are, or where those are made that go to a bucket."""
+    return settings.state / "sources" if settings.sources.startswith(REMOTE) else Path(settings.sources)
+
+
+def provide(settings: Settings) -> dict[str, int]:
+    """The sources are where the settings say, in a folder or in a bucket; returns rows by source."""
+    folder = local_sources(settings)
+    rows = prepare(folder)
+    if settings.sources.startswith(REMOTE):
+        for source in rows:
+            Bucket(settings.sources).replace(f"{source}.parquet", (folder / f"{source}.parquet").read_bytes())
     return rows
 
 
@@ -193,10 +210,10 @@ def in_microseconds(time: "pd.Series[pd.Timestamp]") -> "pd.Series[pd.Timestamp]
 def main() -> None:
     """Prepare the sources and say what there is."""
     parser = argparse.ArgumentParser(prog="python -m examples.flights.prepare", description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, help="default: the sources folder of the settings")
-    folder = parser.parse_args().folder or Settings.from_environment().sources
-    for source, rows in prepare(folder).items():
-        print(f"{folder / source}.parquet: {rows:,} rows")  # noqa: T201 - a command prints
+    parser.add_argument("folder", nargs="?", type=Path, help="default: where the settings say")
+    folder, settings = parser.parse_args().folder, Settings.from_environment()
+    for source, rows in (provide(settings) if folder is None else prepare(folder)).items():
+        print(f"{folder or settings.sources}/{source}.parquet: {rows:,} rows")  # noqa: T201 - a command prints
 
 
 if __name__ == "__main__":

@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import orjson
 import pandas as pd
+import pyarrow.compute
 
 from feature_repo.publication import Publication
+from feature_repo.sources import opened
 from perennial.settings import Settings
 from perennial.spec.model import Model
 
@@ -118,8 +120,10 @@ def server(model: str, port: int) -> Iterator[str]:
 
 def read(settings: Settings, source: str, start: datetime, end: datetime) -> pd.DataFrame:
     """Rows of a source with `event_timestamp` in [start, end)."""
-    bounds = [("event_timestamp", ">=", pd.Timestamp(start)), ("event_timestamp", "<", pd.Timestamp(end))]
-    return pd.read_parquet(settings.sources / f"{source}.parquet", filters=bounds)
+    moment = pyarrow.compute.field("event_timestamp")
+    with opened(settings.source(source)) as rows:
+        frame: pd.DataFrame = rows.to_table(filter=(moment >= start) & (moment < end)).to_pandas()
+    return frame
 
 
 def months(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:

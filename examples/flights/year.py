@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import pandas as pd
 from rich.table import Table
 
 from examples.flights import traffic
 from examples.flights.policies import LOOP, NEVER, PolicyResult
+from feature_repo.sources import opened
 from perennial.decision import Decision
 from perennial.ledger import Ledger
 from perennial.settings import Settings
@@ -65,7 +65,8 @@ def play_year(
 def month_of(settings: Settings, model: Model, begin: datetime, ticked: datetime, played: traffic.Played) -> Month:
     """What the ledger says after the tick at the end of a month."""
     identifier = model.spec.requests.id
-    known = pd.read_parquet(settings.sources / f"{model.spec.label.source}.parquet", columns=[identifier])[identifier]
+    with opened(settings.source(model.spec.label.source)) as labels:
+        known = labels.to_table(columns=[identifier]).column(identifier).to_pandas()
     with Ledger.open(settings.ledger) as ledger:
         made = [decision for decision in ledger.decisions(model.name) if decision.made == ticked]
         windows = {record.start: record for record in ledger.windows(model.name)}

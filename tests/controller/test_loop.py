@@ -69,7 +69,7 @@ def ask(connection: http.client.HTTPConnection, rows: list[dict[str, Any]], now:
 
 
 def source(settings: Settings, name: str, start: datetime, end: datetime) -> pd.DataFrame:
-    frame = pd.read_parquet(settings.sources / f"{name}.parquet")
+    frame = pd.read_parquet(settings.source(name))
     return frame[(frame["event_timestamp"] >= start) & (frame["event_timestamp"] < end)].reset_index(drop=True)
 
 

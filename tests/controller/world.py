@@ -62,7 +62,7 @@ def write_world(folder: Path, policy: str = POLICY) -> Settings:
     spec = SPEC.replace("retraining: {reasons: [manual], mode: advisory}", policy)
     assert policy in spec
     (settings.models / f"{NAME}.yaml").write_text(spec)
-    settings.sources.mkdir(parents=True)
+    Path(settings.sources).mkdir(parents=True)
     with LogWriter(settings.prediction_log(NAME), clock=lambda: FIRST.timestamp()) as writer:
         hours = range(0, 14 * 24, 6)
         times = [(FIRST + timedelta(hours=hour)).timestamp() for hour in hours]

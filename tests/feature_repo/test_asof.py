@@ -14,7 +14,6 @@ from feast.repo_config import RepoConfig
 from feast.types import Float64, Int64
 
 from feature_repo.asof import AsofOfflineStore, AsofRetrievalJob, Wanted, join
-from feature_repo.sql import parquet
 from perennial.errors import DataError
 
 pytestmark = [
@@ -111,7 +110,7 @@ def test_a_key_with_a_missing_part_is_never_equal_to_another(tmp_path: Path) -> 
     table([(1, "a"), (1, None), (None, "a")], ["id", "part"]).assign(t=time, x=[1.0, 2.0, 3.0]).to_parquet(path)
     entities = table([(1, "a"), (1, None), (None, "a"), (None, None)], ["id", "part"])
     keys = (("id", "id"), ("part", "part"))
-    view = Wanted("v", parquet(path), keys, time="t", created=None, features=(("x", "x"),), ttl=None)
+    view = Wanted("v", str(path), keys, time="t", created=None, features=(("x", "x"),), ttl=None)
     found = join(entities, pd.Series([day(1)] * 4), [view], threads=1)
     assert found.table.column("x").to_pylist() == [1.0, None, None, None]
 

@@ -1,6 +1,5 @@
 """The join's guards, each shown to fire and to stay silent."""
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,7 +20,7 @@ SERVICE = ServiceInfo(
     (
         ViewInfo(
             name="v",
-            path=Path("v.parquet"),
+            path="v.parquet",
             time="event_timestamp",
             join_keys=(Field(name="k", kind="string"),),
             features=(Field(name="number", kind="float64"), Field(name="text", kind="string")),

@@ -113,7 +113,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     (folder / "feature_repo" / "definitions" / "payments.py").write_text(DEFINITIONS)
     found = Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
     for name, frame in (("types", LANES), ("pair", PAIRS)):
-        frame.to_parquet(found.sources / f"{name}.parquet", index=False, coerce_timestamps="us")
+        frame.to_parquet(found.source(name), index=False, coerce_timestamps="us")
     store.apply(found)
     store.write_online(found, "types", LANES)
     store.write_online(found, "pair", PAIRS)

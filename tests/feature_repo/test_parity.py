@@ -90,7 +90,7 @@ def serve(settings: Settings, model: Model, requests: pd.DataFrame, lag: timedel
     """The log of answering `requests`, each hour after what was published until then, less the lag."""
     plan = resolve(settings, model)
     reader = PlanReader(plan, settings.online_store)
-    published = {view: pd.read_parquet(settings.sources / f"{view}.parquet") for view in VIEWS}
+    published = {view: pd.read_parquet(settings.source(view)) for view in VIEWS}
     names = [feature.name for feature in plan.features]
     done = datetime(2012, 1, 1, tzinfo=UTC)
     with LogWriter(settings.state / "log", lambda: 0.0) as writer:
@@ -264,9 +264,9 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Model, p
     folder = write_project(tmp_path_factory.mktemp("second"), per_day=10)
     settings = Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
     model = read(settings.models / "chargeback.yaml")
-    payments = pd.read_parquet(settings.sources / "payments.parquet").tail(300)
-    account = pd.read_parquet(settings.sources / "account.parquet").set_index("customer_id")
-    pair = pd.read_parquet(settings.sources / "pair.parquet").sort_values("event_timestamp")
+    payments = pd.read_parquet(settings.source("payments")).tail(300)
+    account = pd.read_parquet(settings.source("account")).set_index("customer_id")
+    pair = pd.read_parquet(settings.source("pair")).sort_values("event_timestamp")
     rows = []
     for _, payment in payments.iterrows():
         own = account.loc[payment["customer_id"]]

@@ -38,7 +38,7 @@ def test_a_project_with_folders_of_our_names_is_loaded(settings: Settings) -> No
         ("pair_orders", "int", "pair"),
         ("pair_spend", "float", "pair"),
     ]
-    assert {view.path.parent for view in service.sources} == {settings.sources}
+    assert {view.path for view in service.sources} == {settings.source("account"), settings.source("pair")}
 
 
 def test_the_digest_is_of_the_texts_and_the_service_digest_of_the_meaning(settings: Settings) -> None:

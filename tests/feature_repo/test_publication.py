@@ -43,7 +43,7 @@ def applied(project: Path, folder: Path) -> Settings:
 
 
 def sources(settings: Settings) -> dict[str, pd.DataFrame]:
-    return {view: pd.read_parquet(settings.sources / f"{view}.parquet") for view in VIEWS}
+    return {view: pd.read_parquet(settings.source(view)) for view in VIEWS}
 
 
 def stored(settings: Settings, view: str) -> list[Row]:

@@ -42,7 +42,7 @@ def run(settings: Settings, now: datetime = NOW) -> None:
 
 
 def rewrite(settings: Settings, source: str, change: Change) -> None:
-    path = settings.sources / f"{source}.parquet"
+    path = settings.source(source)
     change(pd.read_parquet(path)).to_parquet(path, index=False)
 
 
@@ -79,7 +79,7 @@ def test_sources_without_fault_pass(settings: Settings) -> None:
 
 @pytest.mark.parametrize("source", ["payments", "outcomes", "account", "pair"])
 def test_a_missing_file_is_named(settings: Settings, source: str) -> None:
-    (settings.sources / f"{source}.parquet").unlink()
+    Path(settings.source(source)).unlink()
     with pytest.raises(DataError, match=rf"{source}\.parquet: no such file; write the source there, or set PERENNIAL_SOURCES"):
         run(settings)
 
@@ -93,7 +93,7 @@ def test_an_empty_source_is_named(settings: Settings, source: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and nothing else"])
 def test_a_file_that_is_no_parquet_is_named(settings: Settings, content: bytes) -> None:
-    (settings.sources / "pair.parquet").write_bytes(content)
+    Path(settings.source("pair")).write_bytes(content)
     with pytest.raises(DataError, match=r"pair\.parquet: not a Parquet file"):
         run(settings)
 
@@ -226,7 +226,7 @@ def test_wrong_rows_are_shown(settings: Settings, source: str, change: Change, m
 
 def test_rows_after_now_are_not_looked_at(settings: Settings) -> None:
     # A replayed year lies in the future of its own now; what is wrong there is found when now has come to it.
-    last = pd.read_parquet(settings.sources / "pair.parquet")["event_timestamp"].max()
+    last = pd.read_parquet(settings.source("pair"))["event_timestamp"].max()
     rewrite(settings, "pair", lambda frame: pd.concat([frame, frame[frame["event_timestamp"] == last]]))
     run(settings, now=last.to_pydatetime() - timedelta(seconds=1))
     with pytest.raises(DataError, match="duplicate keys"):

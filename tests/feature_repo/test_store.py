@@ -44,7 +44,7 @@ def stored(settings: Settings, view: str) -> list[Row]:
 
 
 def newest(settings: Settings, view: str, keys: list[str], start: datetime, end: datetime) -> pd.DataFrame:
-    frame = pd.read_parquet(settings.sources / f"{view}.parquet")
+    frame = pd.read_parquet(settings.source(view))
     inside = frame[(frame["event_timestamp"] > start) & (frame["event_timestamp"] <= end)]
     return inside.sort_values("event_timestamp").drop_duplicates(keys, keep="last")
 
@@ -80,7 +80,7 @@ def test_materialised_and_written_values_are_the_same_row_by_row(settings: Setti
         {
             "PERENNIAL_PROJECT": str(settings.project),
             "PERENNIAL_STATE": str(tmp_path / "other"),
-            "PERENNIAL_SOURCES": str(settings.sources),
+            "PERENNIAL_SOURCES": settings.sources,
         }
     )
     for each in (settings, other):
@@ -99,7 +99,7 @@ def test_materialised_and_written_values_are_the_same_row_by_row(settings: Setti
 
 def test_an_interval_excludes_its_begin_and_includes_its_end(settings: Settings) -> None:
     store.apply(settings)
-    pair = pd.read_parquet(settings.sources / "pair.parquet")
+    pair = pd.read_parquet(settings.source("pair"))
     first = pair["event_timestamp"].min().to_pydatetime()
     assert store.materialize(settings, first, first + timedelta(hours=1), silent)["pair"] == 0
     count = store.materialize(settings, first - timedelta(hours=1), first, silent)["pair"]
@@ -126,7 +126,7 @@ def test_more_rows_than_one_batch_are_all_written(settings: Settings, monkeypatc
 def test_feast_reads_what_was_written(settings: Settings) -> None:
     store.apply(settings)
     store.materialize(settings, BEGIN, END, silent)
-    frame = pd.read_parquet(settings.sources / "account.parquet")
+    frame = pd.read_parquet(settings.source("account"))
     account = frame[frame["customer_id"] == 3].to_dict("records")[0]
     feast = store.open(settings)
     rows = [{"customer_id": 3, "shop_code": "S01"}, {"customer_id": 9_999, "shop_code": "S01"}]
@@ -140,7 +140,7 @@ def test_feast_reads_what_was_written(settings: Settings) -> None:
 
 def test_values_pushed_through_feast_are_stored_alike(settings: Settings) -> None:
     store.apply(settings)
-    frame = pd.read_parquet(settings.sources / "account.parquet").head(20)
+    frame = pd.read_parquet(settings.source("account")).head(20)
     store.open(settings).write_to_online_store("account", frame)
     pushed = stored(settings, "account")
     store.write_online(settings, "account", frame)
@@ -173,14 +173,14 @@ def test_an_empty_interval_is_refused(settings: Settings) -> None:
 
 def test_a_frame_without_a_column_is_refused(settings: Settings) -> None:
     store.apply(settings)
-    frame = pd.read_parquet(settings.sources / "pair.parquet").drop(columns="pair_spend")
+    frame = pd.read_parquet(settings.source("pair")).drop(columns="pair_spend")
     with pytest.raises(DataError, match="the frame has no column pair_spend"):
         store.write_online(settings, "pair", frame)
 
 
 def test_a_source_that_is_gone_is_named(settings: Settings) -> None:
     store.apply(settings)
-    (settings.sources / "account.parquet").unlink()
+    Path(settings.source("account")).unlink()
     with pytest.raises(DataError, match=r"materialising 'account': .*account\.parquet"):
         store.materialize(settings, BEGIN, END, silent)
 
@@ -188,7 +188,7 @@ def test_a_source_that_is_gone_is_named(settings: Settings) -> None:
 def test_a_locked_online_store_says_so_and_loses_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("feature_repo.database.WAIT_SECONDS", 0.1)
     store.apply(settings)
-    frame = pd.read_parquet(settings.sources / "account.parquet")
+    frame = pd.read_parquet(settings.source("account"))
     blocker = sqlite3.connect(settings.online_store, isolation_level=None)
     blocker.execute("begin immediate")
     with pytest.raises(PlatformError, match=r"online\.db: database is locked; another process may be writing: try again"):

@@ -168,7 +168,7 @@ def test_requests_that_stop_open_an_incident(world: World, tmp_path: Path) -> No
 
 def test_shuffled_labels_hurt_and_train(world: World, tmp_path: Path) -> None:
     changed = world.at(tmp_path)
-    path = changed.settings.sources / "arrivals.parquet"
+    path = changed.settings.source("arrivals")
     labels = pd.read_parquet(path)
     labels["late"] = np.random.default_rng(0).permutation(labels["late"].to_numpy())
     labels.to_parquet(path, index=False, coerce_timestamps="us")

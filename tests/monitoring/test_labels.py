@@ -43,9 +43,9 @@ def answer(settings: Settings, times: dict[int | None, datetime]) -> None:
 
 
 def publish(settings: Settings, labels: list[tuple[int, datetime, bool]]) -> None:
-    settings.sources.mkdir(parents=True, exist_ok=True)
+    Path(settings.sources).mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(labels, columns=["payment_id", "event_timestamp", "charged_back"])
-    frame.to_parquet(settings.sources / "outcomes.parquet", index=False, coerce_timestamps="us")
+    frame.to_parquet(settings.source("outcomes"), index=False, coerce_timestamps="us")
 
 
 @pytest.fixture

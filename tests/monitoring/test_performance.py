@@ -119,7 +119,7 @@ def test_hurt_names_the_weeks_that_it_rests_on(thresholds: Thresholds) -> None:
 
 def test_labels_turned_round_hurt(world: World, thresholds: Thresholds, tmp_path: Path) -> None:
     changed = world.at(tmp_path)
-    path = changed.settings.sources / "arrivals.parquet"
+    path = changed.settings.source("arrivals")
     labels = pd.read_parquet(path)
     labels.assign(late=~labels["late"]).to_parquet(path, index=False, coerce_timestamps="us")
     found = judged(changed, changed.logged(2)[0], thresholds)
@@ -129,7 +129,7 @@ def test_labels_turned_round_hurt(world: World, thresholds: Thresholds, tmp_path
 
 def test_without_a_source_of_labels_it_is_said(world: World, tmp_path: Path) -> None:
     changed = world.at(tmp_path)
-    (changed.settings.sources / "arrivals.parquet").unlink()
+    Path(changed.settings.source("arrivals")).unlink()
     measured, _ = measure_due(changed.settings, changed.model, END + 2 * WEEK)
-    with pytest.raises(NotFoundError, match="names it as the source of labels"):
+    with pytest.raises(NotFoundError, match=r"arrivals\.parquet: no such file; write the source there"):
         perform_due(changed.settings, changed.model, END + 2 * WEEK, measured)

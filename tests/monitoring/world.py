@@ -138,7 +138,7 @@ class World:
 
     def publish_labels(self, requests: pd.DataFrame, hours: float = 10.0) -> None:
         """Labels known some hours after their request, added to those that are there."""
-        path = self.settings.sources / "arrivals.parquet"
+        path = Path(self.settings.source("arrivals"))
         path.parent.mkdir(parents=True, exist_ok=True)
         made = pd.DataFrame(
             {

@@ -46,7 +46,7 @@ class Project:
         """Replace a source by what `change` makes of its frame."""
         import pandas as pd
 
-        path = self.settings.sources / f"{source}.parquet"
+        path = self.settings.source(source)
         change(pd.read_parquet(path)).to_parquet(path, index=False, coerce_timestamps="us", allow_truncated_timestamps=True)
 
 

@@ -155,7 +155,7 @@ def test_a_column_that_is_all_null_is_invalid_data(copied: Project) -> None:
 
 
 def test_a_missing_source_ends_the_run_with_its_name_and_the_log_to_read(copied: Project) -> None:
-    (copied.settings.sources / "pair.parquet").unlink()
+    Path(copied.settings.source("pair")).unlink()
     code, _, error = copied.train()
     assert code == 2, error
     assert "pair.parquet" in error

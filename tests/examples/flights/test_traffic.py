@@ -125,7 +125,7 @@ def write_sources(folder: Path) -> None:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     state = tmp_path_factory.mktemp("traffic") / "state"
     settings = Settings.from_environment({"PERENNIAL_PROJECT": str(ROOT), "PERENNIAL_STATE": str(state)})
-    write_sources(settings.sources)
+    write_sources(Path(settings.sources))
     store.apply(settings)
     return settings
 
@@ -155,7 +155,7 @@ def test_as_many_flights_of_every_day_are_sent(played: Played) -> None:
 
 
 def test_every_answer_belongs_to_its_flight(played: Played, settings: Settings, server: Answers) -> None:
-    requests = pd.read_parquet(settings.sources / "requests.parquet").set_index("flight_id").loc[played.answers["flight_id"]]
+    requests = pd.read_parquet(settings.source("requests")).set_index("flight_id").loc[played.answers["flight_id"]]
     early = (played.answers["event_timestamp"] < SWAPPED).to_numpy()
     assert np.allclose(played.answers["probability"][early], requests["distance"].to_numpy()[early] / 1000)
     assert early.sum() == 30
