@@ -60,6 +60,7 @@ class Application:
             "/": lambda: (200, {"status": "alive"}),
             "/v1/models": lambda: (200, {"models": [name]}),
             f"/v1/models/{name}": self._model_ready,
+            "/health/traffic": self._takes_traffic,
             "/v2": lambda: (200, {"name": "perennial", "version": version("perennial"), "extensions": []}),
             "/v2/health/live": lambda: (200, {"live": True}),
             "/v2/health/ready": self._ready,
@@ -88,7 +89,8 @@ class Application:
             headers.append((b"retry-after", b"1"))
         if status == 405:
             headers.append((b"allow", b"POST" if path in self._posts else b"GET"))
-        if status == 413 and not 0 < _length(scope) <= DISCARDED_BYTES:
+        if self._watcher.is_draining or (status == 413 and not 0 < _length(scope) <= DISCARDED_BYTES):
+            # At its end the process sends callers to another one, before it closes a connection under a request.
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -193,6 +195,10 @@ class Application:
     def _ready(self) -> tuple[int, object]:
         reason = self._watcher.not_ready()
         return (200, {"ready": True}) if reason is None else (503, {"ready": False, "reason": reason})
+
+    def _takes_traffic(self) -> tuple[int, object]:
+        reason = self._watcher.without_answer()
+        return (200, {"traffic": True}) if reason is None else (503, {"traffic": False, "reason": reason})
 
     def _model_ready(self) -> tuple[int, object]:
         """Whether the model can answer, what serves, and what was refused."""
