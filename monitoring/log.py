@@ -5,20 +5,24 @@ How segments are written and framed stands in `perennial.prediction_log`. What t
 
 import secrets
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
+from monitoring.segments import SegmentInfo, Span, end_of, gaps, info_of
+from monitoring.shipped import CONNECTIONS, Shipped, is_over
+from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.prediction_log import Segment, read_segment, seal_left
 from perennial.prediction_log.rows import OBSERVED_AT, Value, flat
 from perennial.prediction_log.segment import OPEN, SEALED
 from perennial.record import Record
+from perennial.settings import Settings
 
 INFO = b"perennial.segment"
 """Key of a file's metadata that holds its `SegmentInfo`."""
@@ -36,54 +40,14 @@ PLAIN: dict[str, pa.DataType] = {
 """Columns that every row has. The others are named by part: `keys.`, `fields.`, `features.`, `observed_at.`, `stale.`."""
 
 
-class Span(Record):
-    """Consecutive sequences of one process."""
-
-    boot_id: str
-    """The process."""
-    first: int
-    """First sequence."""
-    end: int
-    """The sequence after the last."""
-
-    @property
-    def rows(self) -> int:
-        """How many they are."""
-        return self.end - self.first
-
-
-class SegmentInfo(Record):
-    """What is known of one segment; kept in the metadata of its Parquet file, so that it outlives the segment."""
-
-    name: str
-    """Name of the segment's file, without its ending."""
-    boot_id: str
-    """The process that wrote it; empty when nothing says which."""
-    first_sequence: int
-    """Sequence of its first row."""
-    next_sequence: int
-    """Number of the next row of the process, as far as the segment says it."""
-    rows: int
-    """Rows that could be read."""
-    missing: tuple[Span, ...]
-    """Sequences that are missing between its rows: lost when they were to be written."""
-    start: float | None
-    """Earliest time of a request in it, Unix seconds UTC."""
-    end: float | None
-    """Latest time of a request in it."""
-    sealed_by: str | None
-    """`writer`, `restart`, or null without a seal."""
-    digest: str | None
-    """Digest in its seal."""
-    damage: str | None
-    """What ended the reading early, with its place in the file; null when nothing did."""
-
-
 class Collected(Record):
     """What a log holds, after its sealed segments were made into Parquet."""
 
     segments: tuple[SegmentInfo, ...]
     """Every segment that ever was, sorted by process and sequence."""
+    vanished: tuple[SegmentInfo, ...]
+    """Ends of the processes whose last rows are in no segment: each begins after the last row that its process numbered. What
+    such a process answered in the second after it said so is not counted."""
     new: int
     """How many of them are new."""
     rows: int
@@ -99,8 +63,28 @@ class Collected(Record):
         return sum(gap.rows for gap in self.gaps)
 
 
-def collect(log: Path, into: Path, now: datetime) -> Collected:
-    """Every sealed segment of `log` is a Parquet file in `into`, and what is missing is known.
+def shipped_of(settings: Settings, model: str) -> Shipped | None:
+    """Where the log of a model's serving processes elsewhere lies; None without a bucket."""
+    return None if settings.bucket is None else Shipped(Bucket(settings.bucket), model)
+
+
+def has_log(settings: Settings, model: str) -> bool:
+    """Whether anything was ever logged for a model, here or elsewhere.
+
+    Raises:
+        PlatformError: the bucket does not answer.
+    """
+    shipped = shipped_of(settings, model)
+    return settings.prediction_log(model).exists() or (shipped is not None and shipped.exists)
+
+
+def collect_model(settings: Settings, model: str, now: datetime) -> Collected:
+    """Every finished segment of a model, here and in the bucket, is a table of its `prediction_tables`; as `collect`."""
+    return collect(settings.prediction_log(model), settings.prediction_tables(model), now, shipped_of(settings, model))
+
+
+def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None) -> Collected:
+    """Every sealed segment of `log` and of the bucket is a Parquet file in `into`, and what is missing is known.
 
     Idempotent, and safe beside serving processes and beside itself: a file is put in place whole. Segments that dead processes
     left open are sealed first; those of living ones are left alone.
@@ -108,30 +92,74 @@ def collect(log: Path, into: Path, now: datetime) -> Collected:
     Args:
         log: folder of the segments.
         into: folder of the Parquet files, made when absent.
-        now: UTC, for seals.
+        now: UTC, for seals, and to tell who is silent.
+        shipped: where serving processes elsewhere ship to; None when there is no such place.
 
     Raises:
-        PlatformError: a folder cannot be read or written.
+        DataError: an object in the bucket is not ours.
+        PlatformError: a folder cannot be read or written, or the bucket does not answer.
     """
     seal_left(log, now.timestamp())
-    new = 0
+    new, silent = 0, list[SegmentInfo]()
     try:
         into.mkdir(parents=True, exist_ok=True)
         for path in sorted(log.glob(f"*{SEALED}")):
-            place = into / f"{path.stem}.parquet"
-            if not place.exists():
-                _put(table_of(read_segment(path)), place)
-                new += 1
+            if not place_of(into, path.stem).exists():
+                with suppress(NotFoundError):  # shipped meanwhile
+                    _put(table_of(read_segment(path)), place_of(into, path.stem))
+                    new += 1
+        if shipped is not None:
+            fetched, silent = _collect_shipped(shipped, into, now)
+            new += fetched
     except OSError as error:
         raise PlatformError(f"{error.filename or into}: {error.strerror}; the same call may work later") from error
-    segments = infos(into)
+    known = infos(into)
+    segments = tuple(info for info in known if not info.is_end)
+    vanished = cut_off([*(info for info in known if info.is_end), *silent], segments)
     return Collected(
         segments=segments,
+        vanished=vanished,
         new=new,
         rows=sum(segment.rows for segment in segments),
         damaged=tuple(segment for segment in segments if segment.damage is not None),
-        gaps=gaps(segments),
+        gaps=gaps((*segments, *vanished)),
     )
+
+
+def _collect_shipped(shipped: Shipped, into: Path, now: datetime) -> tuple[int, list[SegmentInfo]]:
+    """How many segments of the bucket are new, and the ends of processes that fell silent. Ends that are certain are kept."""
+    known = infos(into)
+    announcements = shipped.announcements(known)  # before the segments: what was announced is shipped or missing
+
+    names = list(shipped.new(announcements, known))
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        list(pool.map(lambda name: _put(table_of(shipped.fetch(name)), place_of(into, name)), names))
+    silent = []
+    for said in announcements:
+        end = end_of(said.boot_id, said.next_sequence, said.time)
+        if said.ended:
+            _put(_described(pa.schema(PLAIN.items()).empty_table(), end), place_of(into, end.name))
+        elif is_over(said, now):
+            silent.append(end)
+    return len(names), silent
+
+
+def cut_off(ends: Iterable[SegmentInfo], segments: Iterable[SegmentInfo]) -> tuple[SegmentInfo, ...]:
+    """Those ends of processes before which rows are missing.
+
+    >>> last = end_of("a", 7, 1.0).model_copy(update={"sealed_by": "writer"})
+    >>> cut_off([end_of("a", 7, 2.0)], [last]), [end.boot_id for end in cut_off([end_of("a", 9, 2.0)], [last])]
+    ((), ['a'])
+    """
+    reached: dict[str, int] = {}
+    for segment in segments:
+        reached[segment.boot_id] = max(reached.get(segment.boot_id, 0), segment.next_sequence)
+    return tuple(end for end in ends if end.next_sequence > reached.get(end.boot_id, 0))
+
+
+def place_of(into: Path, name: str) -> Path:
+    """File of a segment's table."""
+    return into / f"{name}.parquet"
 
 
 def infos(into: Path) -> tuple[SegmentInfo, ...]:
@@ -147,35 +175,6 @@ def infos(into: Path) -> tuple[SegmentInfo, ...]:
             raise DataError(f"{path}: not a segment of a prediction log; only `collect` writes into this folder")
         found.append(SegmentInfo.model_validate_json(metadata[INFO]))
     return tuple(sorted(found, key=lambda segment: (segment.boot_id, segment.first_sequence)))
-
-
-def gaps(segments: Iterable[SegmentInfo]) -> tuple[Span, ...]:
-    """Sequences that no segment has, between 0 and the last number that is known of each process.
-
-    What a process lost after its last sealed segment is not known to anybody, and not in it.
-
-    >>> made = dict(name="n", missing=(), start=None, end=None, sealed_by=None, digest=None, damage=None)
-    >>> one = SegmentInfo(boot_id="a", first_sequence=0, next_sequence=5, rows=5, **made)
-    >>> gaps([one, one.model_copy(update={"first_sequence": 5})])
-    ()
-    >>> gaps([one, one.model_copy(update={"first_sequence": 8})])
-    (Span(boot_id='a', first=5, end=8),)
-    """
-    by_process: dict[str, list[SegmentInfo]] = {}
-    for segment in segments:
-        by_process.setdefault(segment.boot_id, []).append(segment)
-    found: list[Span] = []
-    for boot_id, own in by_process.items():
-        own.sort(key=lambda segment: segment.first_sequence)
-        if own[0].first_sequence > 0:
-            found.append(Span(boot_id=boot_id, first=0, end=own[0].first_sequence))
-        ends = [*(segment.first_sequence for segment in own[1:]), own[-1].next_sequence]
-        for segment, end in zip(own, ends, strict=True):
-            found += segment.missing
-            known = segment.first_sequence + segment.rows + sum(span.rows for span in segment.missing)
-            if known < end:
-                found.append(Span(boot_id=boot_id, first=known, end=end))
-    return tuple(found)
 
 
 def unfinished(log: Path) -> list[Segment]:
@@ -206,7 +205,7 @@ def load(into: Path, start: datetime | None = None, end: datetime | None = None,
     high = None if end is None else end.timestamp()
     tables = []
     for segment in infos(into):
-        if segment.start is None or segment.end is None:
+        if segment.start is None or segment.end is None or segment.is_end:
             continue
         if (low is None or segment.end >= low) and (high is None or segment.start < high):
             tables.append(pyarrow.parquet.read_table(into / f"{segment.name}.parquet"))
@@ -240,25 +239,11 @@ def table_of(segment: Segment) -> pa.Table:
     for name, column in columns.items():
         column += [None] * (len(segment.rows) - len(column))
         arrays[name] = _array(name, column)
-    return pa.table(arrays).replace_schema_metadata({INFO: info_of(segment).model_dump_json().encode()})
+    return _described(pa.table(arrays), info_of(segment))
 
 
-def info_of(segment: Segment) -> SegmentInfo:
-    """What is known of a segment."""
-    times = [row.time for row in segment.rows]
-    return SegmentInfo(
-        name=segment.path.stem,
-        boot_id=segment.boot_id,
-        first_sequence=segment.first_sequence,
-        next_sequence=segment.next_sequence,
-        rows=len(segment.rows),
-        missing=_missing(segment),
-        start=min(times, default=None),
-        end=max(times, default=None),
-        sealed_by=None if segment.seal is None else segment.seal.by,
-        digest=None if segment.seal is None else segment.seal.digest,
-        damage=segment.damage,
-    )
+def _described(table: pa.Table, info: SegmentInfo) -> pa.Table:
+    return table.replace_schema_metadata({INFO: info.model_dump_json().encode()})
 
 
 def _array(name: str, values: Sequence[Value]) -> pa.Array:
@@ -269,11 +254,6 @@ def _array(name: str, values: Sequence[Value]) -> pa.Array:
         return pa.array(values, PLAIN.get(name))
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
-
-
-def _missing(segment: Segment) -> tuple[Span, ...]:
-    around = pairwise([segment.first_sequence - 1, *segment.sequences])
-    return tuple(Span(boot_id=segment.boot_id, first=one + 1, end=other) for one, other in around if other > one + 1)
 
 
 def _put(table: pa.Table, place: Path) -> None:

@@ -14,7 +14,9 @@ import pyarrow.compute
 
 from feature_repo.sources import opened
 from monitoring.blocks import PROBABILITY
-from monitoring.log import SegmentInfo, Span, collect, info_of, load, unfinished
+from monitoring.log import collect_model, has_log, load, unfinished
+from monitoring.segments import SegmentInfo, Span, info_of
+from monitoring.shipped import SILENT_SECONDS
 from monitoring.statistics import Values
 from perennial.errors import DataError
 from perennial.prediction_log import Segment
@@ -110,6 +112,8 @@ def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: 
         PlatformError: the log cannot be read or its tables not written.
     """
     first = Log.first_time(settings, model.name, now)
+    if settings.bucket is not None:
+        now -= timedelta(seconds=SILENT_SECONDS)  # by then the last rows of a window are shipped, or known to be missing
     return Due((), ()) if first is None else due_of(first, model, records, now)
 
 
@@ -146,16 +150,16 @@ class Log:
 
     @classmethod
     def segments_of(cls, settings: Settings, model: str, now: datetime) -> tuple[tuple[SegmentInfo, ...], list[Segment]]:
-        """Everything that is known of a model's segments, and those that are still being written, as far as they are.
+        """Everything that is known of a model's segments, and those that are still being written here, as far as they are.
 
         A serving process keeps its newest minute open; the rows of a closed window may be in it. What it holds is read first, so
         that a segment that is finished meanwhile is found finished.
         """
-        log = settings.prediction_log(model)
-        if not log.exists():
+        if not has_log(settings, model):
             return (), []
-        growing = unfinished(log)
-        finished = collect(log, settings.prediction_tables(model), now).segments
+        growing = unfinished(settings.prediction_log(model))
+        collected = collect_model(settings, model, now)
+        finished = (*collected.segments, *collected.vanished)
         names = {segment.name for segment in finished}
         growing = [segment for segment in growing if segment.path.stem not in names]
         known = [*finished, *(info_of(segment) for segment in growing)]
@@ -164,7 +168,8 @@ class Log:
     @classmethod
     def first_time(cls, settings: Settings, model: str, now: datetime) -> datetime | None:
         """Time of the first logged prediction, UTC; None without one."""
-        begins = [segment.start for segment in cls.segments_of(settings, model, now)[0] if segment.start is not None]
+        known = cls.segments_of(settings, model, now)[0]
+        begins = [segment.start for segment in known if segment.start is not None and not segment.is_end]
         return datetime.fromtimestamp(min(begins), UTC) if begins else None
 
     @classmethod

@@ -1,8 +1,8 @@
 """The object store of a cluster's installation: one bucket and a prefix. The only home of its client.
 
 Objects are written once and named by content or by writer, so that a repeated write changes nothing. Serving uses it too, so
-pandas and pyarrow are not imported here. Where it is and who asks: `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`
-and the other variables that every client of S3 knows.
+pandas and pyarrow are not imported here. Where it is and who asks: `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`,
+`AWS_SECRET_ACCESS_KEY` and the other variables that every client of S3 knows.
 """
 
 import os
@@ -27,12 +27,13 @@ RETRY_SECONDS = 20
 class Bucket:
     """The objects below `s3://<bucket>/<prefix>`."""
 
-    def __init__(self, uri: str, retry_seconds: float = RETRY_SECONDS) -> None:
+    def __init__(self, uri: str, retry_seconds: float = RETRY_SECONDS, request_seconds: float = REQUEST_SECONDS) -> None:
         """Nothing is asked yet.
 
         Args:
             uri: `s3://<bucket>/<prefix>`.
             retry_seconds: how long a request is repeated while the store does not answer.
+            request_seconds: how long one request may take.
         """
         self.uri = uri.rstrip("/")
         bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
@@ -42,7 +43,7 @@ class Bucket:
             config={"region": os.environ.get("AWS_REGION", "us-east-1")},
             client_options={
                 "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
-                "timeout": timedelta(seconds=REQUEST_SECONDS),
+                "timeout": timedelta(seconds=request_seconds),
             },
             retry_config={"retry_timeout": timedelta(seconds=retry_seconds), "max_retries": 10},
         )
@@ -91,6 +92,20 @@ class Bucket:
         """
         with self._answering(prefix):
             return sorted(str(found["path"]) for chunk in obstore.list(self._store, prefix) for found in chunk)
+
+    def keys_after(self, folder: str, key: str) -> Iterator[str]:
+        """Keys of the objects below a folder that sort after one, in their order, asked for by the thousand as they are taken.
+
+        Args:
+            folder: without the slash at its end.
+            key: need not exist.
+
+        Raises:
+            PlatformError: the store does not answer or refuses.
+        """
+        with self._answering(folder):
+            for chunk in obstore.list(self._store, folder, offset=key, chunk_size=1000):
+                yield from (str(found["path"]) for found in chunk)
 
     def put_folder(self, folder: Path, key: str, last: str) -> None:
         """Every file of a folder is an object below a key; `last` after all others, so that who sees it sees them all.

@@ -9,6 +9,8 @@ import pytest
 from examples.flights.prepare import code_digest, prepare
 from examples.flights.raw import version
 
+pytest_plugins = ["tests.servers.postgresql", "tests.servers.s3"]
+
 
 @pytest.fixture(scope="session")
 def flights_sources() -> Path:

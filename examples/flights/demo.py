@@ -22,7 +22,7 @@ from rich.table import Table
 
 from examples.flights import policies, traffic, year
 from examples.flights.prepare import local_sources, provide
-from monitoring.log import collect, load
+from monitoring.log import collect_model, load
 from perennial.contract import Contract
 from perennial.ledger import Ledger
 from perennial.settings import Settings
@@ -182,7 +182,7 @@ def compare_policies(settings: Settings, months: tuple[year.Month, ...], until: 
         first, versions = ledger.version(MODEL, 1), ledger.rollouts(MODEL)
     contract = Contract.read(open_version(settings.versions / MODEL / first.digest).file("contract"))
     log = settings.prediction_tables(MODEL)
-    collect(settings.prediction_log(MODEL), log, datetime.now(UTC))
+    collect_model(settings, MODEL, datetime.now(UTC))
     results = policies.compare(
         settings,
         model,

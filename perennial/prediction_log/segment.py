@@ -134,6 +134,16 @@ def read_segment(path: Path) -> Segment:
         raise NotFoundError(f"{path}: no such segment") from error
     except OSError as error:
         raise PlatformError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_segment(path, data)
+
+
+def parse_segment(path: Path, data: bytes) -> Segment:
+    """What the bytes of a segment hold, up to the first damage.
+
+    Args:
+        path: name of its file, which need not be there.
+        data: all of its bytes.
+    """
     boot_id, first, opened, damage = *_named(path), None, None
     sequences: list[int] = []
     rows: list[LogRow] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from perennial.errors import PerennialError
 from serving.runtime.process import Options, run
+from serving.runtime.shipping import SEAL_SECONDS
 
 LARGEST_BODY = 10 * 2**20
 
@@ -18,6 +19,19 @@ def main() -> int:
     parser.add_argument("--current", required=True, type=Path, help="file that says which version is wanted")
     parser.add_argument("--online", required=True, help="file of the packed online store")
     parser.add_argument("--log", type=Path, help="folder of the prediction log; none is kept without it")
+    parser.add_argument("--bucket", help="s3://BUCKET/PREFIX to which the log is shipped; it stays in its folder without it")
+    parser.add_argument(
+        "--ship-seconds",
+        type=float,
+        default=SEAL_SECONDS,
+        help="age from which a part of the log is finished and shipped (default %(default)s)",
+    )
+    parser.add_argument(
+        "--last-ship-seconds",
+        type=float,
+        default=10.0,
+        help="how long the end may wait for the bucket, after the last answer (default %(default)s)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one (default %(default)s)")
     parser.add_argument("--largest-body", type=int, default=LARGEST_BODY, help="most bytes of a request (default %(default)s)")
@@ -29,12 +43,19 @@ def main() -> int:
     )
     parser.add_argument("--replay", action="store_true", help="let requests say their time in the header Perennial-Time")
     given = parser.parse_args()
+    if given.bucket is not None and not given.bucket.startswith("s3://"):
+        parser.error(f"argument --bucket: found {given.bucket!r}; allowed: s3://BUCKET or s3://BUCKET/PREFIX")
+    if given.bucket is not None and given.log is None:
+        parser.error("argument --bucket: there is nothing to ship without --log")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     options = Options(
         model=given.model,
         current=given.current,
         online=given.online,
         log=given.log,
+        bucket=given.bucket,
+        ship_seconds=given.ship_seconds,
+        last_ship_seconds=given.last_ship_seconds,
         host=given.host,
         port=given.port,
         largest_body=given.largest_body,

@@ -65,6 +65,12 @@ class Metrics(Collector):
         self.not_fresh: dict[tuple[str, str, str], int] = {}
         """Rows, by view, reason and what the spec does about it."""
         self.lost_rows = 0
+        self.ships = 0
+        self.ship_failures = 0
+        self.waiting_segments = 0
+        self.waiting_bytes = 0
+        self.oldest_unshipped: float | None = None
+        """When the oldest row was written that is not in the bucket, Unix seconds UTC; None when all are."""
         self.swaps = 0
         self.refusals = 0
         self.failures = 0
@@ -133,6 +139,8 @@ class Metrics(Collector):
             ("perennial_rows", "Rows that were looked up.", self.rows),
             ("perennial_rejected_rows", "Rows that got no prediction because of a stale view.", self.rejected_rows),
             ("perennial_log_lost_rows", "Rows that could not be written to the prediction log.", self.lost_rows),
+            ("perennial_log_ships", "Segments of the prediction log that were shipped to the bucket.", self.ships),
+            ("perennial_log_ship_failures", "Attempts to ship that failed; the segments wait on the disk.", self.ship_failures),
             ("perennial_swaps", "Versions that were put into service.", self.swaps),
             ("perennial_refusals", "Versions that were refused.", self.refusals),
             (
@@ -175,6 +183,21 @@ class Metrics(Collector):
         waiting = GaugeMetricFamily("perennial_waiting_rows", "Rows that wait for the worker.", labels=["model"])
         waiting.add_metric([self._model], self.waiting)
         yield waiting
+        for name, text, value in (
+            ("perennial_log_waiting_segments", "Finished segments that wait to be shipped.", self.waiting_segments),
+            ("perennial_log_waiting_bytes", "Bytes of the segments that wait to be shipped.", self.waiting_bytes),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["model"])
+            family.add_metric([self._model], value)
+            yield family
+        oldest = GaugeMetricFamily(
+            "perennial_log_oldest_unshipped_timestamp_seconds",
+            "When the oldest row was written that is not in the bucket; absent when all are.",
+            labels=["model"],
+        )
+        if self.oldest_unshipped is not None:
+            oldest.add_metric([self._model], self.oldest_unshipped)
+        yield oldest
         version = GaugeMetricFamily("perennial_version", "The version in service.", labels=["model", "version", "number"])
         if self.serving is not None:
             digest, number = self.serving

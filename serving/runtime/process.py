@@ -13,12 +13,14 @@ from types import FrameType
 import uvicorn
 import uvloop
 
+from perennial.bucket import Bucket
 from perennial.errors import PlatformError
 from perennial.prediction_log import LogWriter
 from serving.runtime.answering import Answering
 from serving.runtime.application import Application
 from serving.runtime.batches import Batches
 from serving.runtime.metrics import Metrics
+from serving.runtime.shipping import REQUEST_SECONDS, RETRY_SECONDS, Shipper
 from serving.runtime.watcher import Watcher
 
 LOG = logging.getLogger("serving.runtime")
@@ -44,6 +46,12 @@ class Options:
     """The online store."""
     log: Path | None
     """Folder of the prediction log; None keeps none."""
+    bucket: str | None
+    """Where the log is shipped, `s3://<bucket>/<prefix>`; None leaves it in its folder."""
+    ship_seconds: float
+    """Age from which a segment is finished, when it is shipped."""
+    last_ship_seconds: float
+    """How long the end may wait for the bucket."""
     host: str
     port: int
     """0 takes a free one."""
@@ -58,9 +66,10 @@ class Options:
 class Server(uvicorn.Server):
     """Uvicorn with another end: not ready first, then no new connections, then what is under way, then exit code 0."""
 
-    def __init__(self, config: uvicorn.Config, watcher: Watcher, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, watcher: Watcher, shipper: Shipper | None, drain_seconds: float) -> None:
         super().__init__(config)
         self._watcher = watcher
+        self._shipper = shipper
         self._drain_seconds = drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a signal handler
@@ -69,6 +78,8 @@ class Server(uvicorn.Server):
             self.should_exit = True
             return
         self._watcher.is_draining = True
+        if self._shipper is not None:
+            self._shipper.hurry()
         LOG.info("not ready any more; listening for another %g s", self._drain_seconds)
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self._end)
@@ -110,7 +121,7 @@ async def serve(options: Options, listener: socket.socket) -> None:
     """Requests on `listener` have been answered until a signal came."""
     metrics = Metrics(options.model)
     watcher = Watcher(options.current, options.model, options.online, metrics)
-    log = None if options.log is None else LogWriter(options.log, time.time)
+    log, shipper = logging_to(options, metrics)
     batches = Batches(Answering(metrics, log), asyncio.get_running_loop())
     application = Application(options.model, watcher, batches, metrics, time.time, options.largest_body, options.is_replay)
     config = uvicorn.Config(
@@ -137,10 +148,25 @@ async def serve(options: Options, listener: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     watcher.start(looked)
+    if shipper is not None:
+        shipper.start()
     LOG.info("serving %s on http://%s:%s", options.model, *listener.getsockname()[:2])
-    await Server(config, watcher, options.drain_seconds).serve(sockets=[listener])
+    await Server(config, watcher, shipper, options.drain_seconds).serve(sockets=[listener])
     watcher.stop()
     batches.close()
     if log is not None:
         log.close()
+    if shipper is not None:
+        shipper.end(options.last_ship_seconds)
     LOG.info("ended")
+
+
+def logging_to(options: Options, metrics: Metrics) -> tuple[LogWriter | None, Shipper | None]:
+    """What writes the prediction log and what ships it; None where it is not wanted."""
+    if options.log is None:
+        return None, None
+    if options.bucket is None:
+        return LogWriter(options.log, time.time), None
+    log = LogWriter(options.log, time.time, max_seconds=options.ship_seconds)
+    bucket = Bucket(options.bucket, RETRY_SECONDS, REQUEST_SECONDS)
+    return log, Shipper(options.log, bucket, options.model, log, metrics, time.time)

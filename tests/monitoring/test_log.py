@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from monitoring.log import Collected, collect, gaps, infos, load
+from monitoring.log import Collected, collect, infos, load
+from monitoring.segments import gaps
 from perennial.errors import DataError
 from perennial.prediction_log import LogRow, LogWriter
 

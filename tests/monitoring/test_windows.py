@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from monitoring.log import SegmentInfo, Span
+from monitoring.segments import SegmentInfo, Span
 from monitoring.windows import Due, Log, due, due_of, labelled, labels_by, matures, missing_in
 from perennial.prediction_log import LogWriter
 from perennial.window import Measurement, Performance, Window, WindowRecord

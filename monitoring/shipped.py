@@ -1,0 +1,119 @@
+"""The prediction log of serving processes elsewhere: which segments in the bucket are new, and who vanished with rows.
+
+A row that a process announced and that is in no segment is missing: at once when the process announced its end, else when it has
+been silent for a minute, in which a restarted container would have shipped what it found. A segment that comes later fills the
+gap.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from monitoring.segments import SegmentInfo
+from perennial.bucket import Bucket
+from perennial.prediction_log import Segment
+from perennial.prediction_log.segment import SEALED, parse_segment
+from perennial.prediction_log.shipped import (
+    NAME,
+    Announcement,
+    boots_of,
+    folder_of,
+    read_announcement,
+    segment_key,
+)
+
+SILENT_SECONDS = 60.0
+"""Silence after which a process counts as gone, with what it announced. It announces every second while rows come."""
+CONNECTIONS = 8
+"""Objects that are fetched at once."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The part of a bucket in which a model's log lies."""
+
+    bucket: Bucket
+    model: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether a process ever logged there.
+
+        Raises:
+            PlatformError: the bucket does not answer.
+        """
+        return next(self.bucket.keys_after(boots_of(self.model), ""), None) is not None
+
+    def announcements(self, known: Sequence[SegmentInfo]) -> tuple[Announcement, ...]:
+        """What each process said of itself last, except those whose end and rows are all known.
+
+        Args:
+            known: everything that was collected.
+
+        Raises:
+            DataError: an object among them is no announcement.
+            PlatformError: the bucket does not answer.
+        """
+        settled = {info.boot_id for info in known if info.is_end and reached(known, info.boot_id)[1] >= info.next_sequence}
+        keys = self.bucket.keys(f"{boots_of(self.model)}/")
+        wanted = [key for key in keys if Path(key).stem not in settled]
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            return tuple(pool.map(lambda key: read_announcement(self.bucket.get(key), key), wanted))
+
+    def new(self, announcements: Iterable[Announcement], known: Sequence[SegmentInfo]) -> Iterator[str]:
+        """Names of the segments that were not collected, by process in the order of their rows.
+
+        A process's segments are listed from its first gap on: one that was shipped late lies there.
+
+        Raises:
+            PlatformError: the bucket does not answer.
+        """
+        names = {info.name for info in known}
+        folder = folder_of(self.model)
+        for said in announcements:
+            last = reached(known, said.boot_id)[0]
+            after = f"{folder}/{said.boot_id}-" if last is None else segment_key(self.model, last)
+            for key in self.bucket.keys_after(folder, after):
+                name = Path(key).stem
+                if not name.startswith(f"{said.boot_id}-"):
+                    break
+                if key.endswith(SEALED) and NAME.fullmatch(name) and name not in names:
+                    yield name
+
+    def fetch(self, name: str) -> Segment:
+        """A segment, as far as it can be read.
+
+        Raises:
+            NotFoundError: it is not there.
+            PlatformError: the bucket does not answer.
+        """
+        return parse_segment(Path(f"{name}{SEALED}"), self.bucket.get(segment_key(self.model, name)))
+
+
+def reached(known: Sequence[SegmentInfo], boot_id: str) -> tuple[str | None, int]:
+    """A process's last segment before its first gap, and the number of the row after it.
+
+    Args:
+        known: everything that was collected, sorted by process and sequence.
+        boot_id: the process.
+    """
+    name, end = None, 0
+    for info in known:
+        if info.boot_id == boot_id and not info.is_end:
+            if info.first_sequence > end:
+                break
+            name, end = info.name, info.next_sequence
+    return name, end
+
+
+def is_over(said: Announcement, now: datetime) -> bool:
+    """Whether no segment of a process is to be expected any more.
+
+    >>> from datetime import UTC
+    >>> said = Announcement("5f0e7c3a91d2b486", 7, 100.0, ended=False)
+    >>> [is_over(said, datetime.fromtimestamp(time, UTC)) for time in (159.0, 160.0)]
+    [False, True]
+    """
+    return said.ended or now.timestamp() - said.time >= SILENT_SECONDS
