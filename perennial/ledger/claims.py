@@ -38,7 +38,7 @@ class Claims(Transactions):
             if connection.scalar(other.limit(1)) is not None:
                 return None
             connection.execute(insert(claims).values(**values, token=0, state="intended", starts=0))
-        with self._read() as connection:  # PostgreSQL's writers may both come so far: then an index lets in the first
+        with self._read() as connection:
             return read_one(connection, select(claims).where(claims.c.key == key), Claim)
 
     def reown(self, claim: Claim, owner: str, now: datetime) -> Claim:

@@ -12,13 +12,20 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from perennial import postgresql
 from perennial.errors import PlatformError
 
 WAIT_SECONDS = 10.0
 """How long a writer waits for another one. Writes take milliseconds; longer means that something hangs."""
 
+STANDSTILL_SECONDS = WAIT_SECONDS / 2
+"""How long a writer may stand still in the middle of a write before PostgreSQL lets the next one in, who still waits then."""
+
 PAUSE_SECONDS = 0.02
 """How long it pauses between attempts where SQLite does not wait by itself."""
+
+WRITERS = 7033646
+"""Key of the advisory lock that PostgreSQL's writers queue for, one for each database."""
 
 WRITABLE = "make it writable, or set PERENNIAL_STATE to a folder that is"
 
@@ -46,12 +53,16 @@ def connect(url: str, wait_seconds: float) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
-            return create_engine(parsed)
+            # Between two calls a server may be started anew: what the pool kept is tried before it is used.
+            engine = create_engine(parsed, pool_pre_ping=True, connect_args=postgresql.connect_options(wait_seconds))
+            event.listen(engine, "begin", partial(_begin_in_line, wait_seconds))
+            return engine
         folder = Path(str(parsed.database)).parent
         folder.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": wait_seconds})
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise PlatformError(f"ledger: not a URL that can be opened ({error}); allowed: sqlite:///… or postgresql://…") from error
+        allowed = f"sqlite:///… or {postgresql.SCHEME}…"
+        raise PlatformError(f"ledger: not a URL that can be opened ({error}); allowed: {allowed}") from error
     except OSError as error:
         raise PlatformError(f"ledger {name_of(url)}: {error.strerror}: {error.filename}; {WRITABLE}") from error
     event.listen(engine, "connect", partial(_set_up, wait_seconds))
@@ -90,6 +101,20 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _begin_in_line(wait_seconds: float, connection: Connection) -> None:
+    # As SQLite has it: a reader sees one moment, and writers queue before they look at anything, so each sees what the one
+    # before it left. The server ends a transaction whose client is gone or paused: it would keep everybody out.
+    if not connection.get_execution_options().get("writes", False):
+        connection.exec_driver_sql("set transaction isolation level repeatable read, read only")
+        return
+    connection.exec_driver_sql(
+        "set transaction isolation level read committed;"
+        f"set local lock_timeout = {max(1, round(1000 * wait_seconds))};"
+        f"set local idle_in_transaction_session_timeout = {round(1000 * STANDSTILL_SECONDS)};"
+        f"select pg_advisory_xact_lock({WRITERS})"
+    )
+
+
 @contextmanager
 def translated(where: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
     """The database's errors leave the block as PlatformError that says where and what to do.
@@ -101,16 +126,21 @@ def translated(where: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]
     except IntegrityError:
         raise
     except DBAPIError as error:
-        found = str(error.orig)
-        if "locked" in found or "busy" in found:
-            remedy = (
-                f"another process has held it for more than {wait_seconds:g} s: wait for its end and try again "
-                f"(`fuser {where}` names it)"
-            )
-        elif "unable to open" in found or "readonly" in found:
-            remedy = WRITABLE
-        elif "not a database" in found or "malformed" in found:
-            remedy = "the file is not a ledger or is damaged: put a backup in its place, or move it away to begin a new one"
-        else:
-            remedy = "see the database's message; the same call may work later"
-        raise PlatformError(f"ledger {where}: {found}; {remedy}") from error
+        # SQLAlchemy's own text shows statements and values; the driver's says what is wrong.
+        cause = error.orig if isinstance(error.orig, Exception) else error
+        told = _remedy(cause, where, wait_seconds) if isinstance(cause, sqlite3.Error) else postgresql.remedy(cause, wait_seconds)
+        raise PlatformError(f"ledger {where}: {postgresql.said(cause)}; {told}") from error
+
+
+def _remedy(error: sqlite3.Error, where: str, wait_seconds: float) -> str:
+    found = str(error)
+    if "locked" in found or "busy" in found:
+        return (
+            f"another process has held it for more than {wait_seconds:g} s: wait for its end and try again "
+            f"(`fuser {where}` names it)"
+        )
+    if "unable to open" in found or "readonly" in found:
+        return WRITABLE
+    if "not a database" in found or "malformed" in found:
+        return "the file is not a ledger or is damaged: put a backup in its place, or move it away to begin a new one"
+    return "see the database's message; the same call may work later"

@@ -123,7 +123,7 @@ class Runs(Transactions):
     def models(self) -> tuple[str, ...]:
         """Names of the models that were ever trained, sorted."""
         with self._read() as connection:
-            return tuple(connection.scalars(select(runs.c.model).distinct().order_by(runs.c.model)))
+            return tuple(sorted(connection.scalars(select(runs.c.model).distinct())))
 
     def write_gates(self, run_id: str, results: Sequence["GateResult"]) -> None:
         """The run has these gate results, in this order, and no others.

@@ -40,8 +40,12 @@ class Transactions:
         """
         engine = connect(url, wait_seconds)
         ledger = cls(engine, name_of(url), wait_seconds)
-        with translated(ledger._where, wait_seconds):
-            upgrade(engine, ledger._writers, ledger._where)
+        try:
+            with translated(ledger._where, wait_seconds):
+                upgrade(engine, ledger._writers, ledger._where)
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
 
     def close(self) -> None:
@@ -80,15 +84,14 @@ class Transactions:
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         with translated(self._where, self._wait_seconds), self._writers.begin() as connection:
-            self._check(connection, locked=True)
+            self._check(connection)
             yield connection
 
-    def _check(self, connection: Connection, locked: bool = False) -> None:
+    def _check(self, connection: Connection) -> None:
         if self._fence is None:
             return
-        query = fence_query(self._fence)
-        # SQLite's writers queue anyway; PostgreSQL's would take the claim between this look and the commit.
-        token = connection.scalar(query.with_for_update() if locked else query)
+        # Writers queue: nobody takes the claim between this look and the commit.
+        token = connection.scalar(fence_query(self._fence))
         if token != self._fence.token:
             found = "it is gone" if token is None else f"it has token {token}"
             raise FencedError(

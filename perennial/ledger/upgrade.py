@@ -1,11 +1,15 @@
 """Bringing a database to the tables of this release. Alembic is imported only here, and here only when there is work."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, column, inspect, select, table, text
+from sqlalchemy import Connection, Engine, column, inspect, select, table
 
 from perennial.errors import PlatformError
 from perennial.ledger.tables import HEAD, VERSION_TABLE
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 """Folder of the revisions, shipped inside the package."""
@@ -25,12 +29,19 @@ def upgrade(readers: Engine, writers: Engine, where: str) -> None:
     with readers.begin() as connection:
         if _revision(connection) == HEAD:
             return
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    known = {script.revision for script in scripts.walk_revisions()}  # read before others have to wait for it
     with writers.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("select pg_advisory_xact_lock(7033646)"))
         current = _revision(connection)
+        if current is not None and current not in known:
+            raise PlatformError(
+                f"ledger {where}: written by a newer release (its revision is {current}, this one knows up to {HEAD}); "
+                "install that release, or name another ledger"
+            )
         if current != HEAD:
-            _migrate(connection, current, where)
+            _migrate(connection, scripts, current)
 
 
 def _revision(connection: Connection) -> str | None:
@@ -40,17 +51,10 @@ def _revision(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def _migrate(connection: Connection, current: str | None, where: str) -> None:
+def _migrate(connection: Connection, scripts: "ScriptDirectory", current: str | None) -> None:
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
-    from alembic.script import ScriptDirectory
 
-    scripts = ScriptDirectory(str(MIGRATIONS))
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        raise PlatformError(
-            f"ledger {where}: written by a newer release (its revision is {current}, this one knows up to {HEAD}); "
-            "install that release, or point PERENNIAL_STATE to another folder"
-        )
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     with Operations.context(context):
         for script in reversed(list(scripts.iterate_revisions(HEAD, current or "base"))):

@@ -14,9 +14,6 @@ from perennial.ledger.transactions import Transactions, read_all, read_one
 from perennial.recipe import Recipe
 from perennial.rollout import Observation, Rollout, request, step
 
-ATTEMPTS = 5
-"""How often a version's number is drawn when another writer took it. SQLite's writers queue; PostgreSQL's do not."""
-
 
 class Versions(Transactions):
     """What is kept of versions, and of who asked traffic for them."""
@@ -54,20 +51,14 @@ class Versions(Transactions):
         values |= {"recipe": recipe.model_dump(mode="json"), "searched_at": searched_at, "trained_until": trained_until}
         same = (versions.c.model == model) & (versions.c.run_key == run_key)
         newest = select(func.coalesce(func.max(versions.c.number), 0)).where(versions.c.model == model)
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with self._write() as connection:
-                    run_of(connection, run_id)
-                    found = connection.scalar(select(versions.c.number).where(same))
-                    if found is not None:
-                        return int(found), False
-                    number = int(connection.scalar(newest) or 0) + 1
-                    connection.execute(insert(versions).values(**values, number=number))
-                    return number, True
-            except IntegrityError:
-                if attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        with self._write() as connection:
+            run_of(connection, run_id)
+            found = connection.scalar(select(versions.c.number).where(same))
+            if found is not None:
+                return int(found), False
+            number = int(connection.scalar(newest) or 0) + 1
+            connection.execute(insert(versions).values(**values, number=number))
+            return number, True
 
     def versions(self, model: str) -> tuple[Version, ...]:
         """The versions of a model, newest first; empty when it has none."""

@@ -1,9 +1,7 @@
 """The ledger keeps what it is told, once, for readers and writers that come at the same time."""
 
 import os
-import sqlite3
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -14,6 +12,7 @@ from perennial.errors import NotFoundError, PlatformError
 from perennial.gates import GateResult
 from perennial.ledger import Ledger
 from perennial.recipe import Recipe
+from tests.perennial.ledger.conftest import held
 
 NOW = datetime(2013, 4, 1, 6, tzinfo=UTC)
 RECIPE = Recipe(kind="logistic", parameters={"c": 0.1}, columns=("distance", "hour"))
@@ -21,12 +20,6 @@ RECIPE = Recipe(kind="logistic", parameters={"c": 0.1}, columns=("distance", "ho
 
 def url_of(folder: Path) -> str:
     return f"sqlite:///{folder / 'ledger.db'}"
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(url_of(tmp_path)) as opened:
-        yield opened
 
 
 def start(ledger: Ledger, run_id: str, model: str = "delay", started: datetime = NOW) -> None:
@@ -105,6 +98,12 @@ def test_runs_are_listed_newest_first_by_model(ledger: Ledger) -> None:
     assert ledger.models() == ("churn", "delay")
 
 
+def test_models_are_sorted_by_their_letters_whatever_the_database_thinks(ledger: Ledger) -> None:
+    for model in ("a-c", "ab", "a-b"):
+        start(ledger, model, model)
+    assert ledger.models() == ("a-b", "a-c", "ab")
+
+
 def test_versions_count_by_model_and_a_run_key_is_registered_once(ledger: Ledger) -> None:
     start(ledger, "r1")
     assert add(ledger, "r1", "a") == (1, True)
@@ -150,19 +149,19 @@ def test_gate_results_keep_their_order_and_are_replaced_as_a_whole(ledger: Ledge
         ledger.write_gates("r9", (first,))
 
 
-def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
-    with Ledger.open(url_of(tmp_path)) as ledger:
+def test_what_was_written_is_there_when_it_is_opened_again(url: str) -> None:
+    with Ledger.open(url) as ledger:
         start(ledger, "r1")
-    with Ledger.open(url_of(tmp_path)) as ledger:
+    with Ledger.open(url) as ledger:
         assert ledger.run("r1").model == "delay"
 
 
-def test_writers_at_the_same_time_draw_different_numbers(tmp_path: Path) -> None:
-    with Ledger.open(url_of(tmp_path)) as ledger:
+def test_writers_at_the_same_time_draw_different_numbers(url: str) -> None:
+    with Ledger.open(url) as ledger:
         start(ledger, "r1")
 
     def write(key: str) -> int:
-        with Ledger.open(url_of(tmp_path)) as own:
+        with Ledger.open(url) as own:
             return add(own, "r1", key)[0]
 
     keys = [f"k{number // 2}" for number in range(16)]  # each key comes twice
@@ -172,33 +171,28 @@ def test_writers_at_the_same_time_draw_different_numbers(tmp_path: Path) -> None
     assert all(numbers[number] == numbers[number + 1] for number in range(0, 16, 2))
 
 
-def test_openers_at_the_same_time_make_one_ledger(tmp_path: Path) -> None:
+def test_openers_at_the_same_time_make_one_ledger(url: str) -> None:
     barrier = threading.Barrier(4)
 
     def begin(number: int) -> None:
         barrier.wait()
-        with Ledger.open(url_of(tmp_path)) as own:
+        with Ledger.open(url) as own:
             start(own, f"r{number}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(begin, range(4)))
-    with Ledger.open(url_of(tmp_path)) as ledger:
+    with Ledger.open(url) as ledger:
         assert len(ledger.runs()) == 4
 
 
-def test_a_locked_ledger_is_named_with_a_remedy_and_can_still_be_read(tmp_path: Path) -> None:
-    with Ledger.open(url_of(tmp_path), wait_seconds=0.1) as ledger:
+def test_a_locked_ledger_is_named_with_a_remedy_and_can_still_be_read(url: str) -> None:
+    Ledger.open(url).close()
+    with Ledger.open(url, wait_seconds=0.1) as ledger:
         start(ledger, "r1")
-        other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        try:
-            with pytest.raises(
-                PlatformError, match=r"ledger\.db: database is locked; another process has held it for more than 0\.1 s"
-            ):
-                start(ledger, "r2")
+        with held(url), pytest.raises(PlatformError, match=r"ledger .*; another process has held it for more than 0\.1 s"):
+            start(ledger, "r2")
+        with held(url):
             assert ledger.run("r1").state == "running"
-        finally:
-            other.close()
         start(ledger, "r2")
 
 

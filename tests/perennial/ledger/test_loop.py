@@ -1,21 +1,22 @@
 """Windows, decisions, incidents, claims, leases and fences: what was kept first stays, and an old token writes nothing."""
 
-import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import insert, update
+from sqlalchemy.exc import IntegrityError
 
 from perennial.decision import DecisionDraft, Kind, Reason
 from perennial.errors import FencedError, NotFoundError
 from perennial.ledger import Fence, Ledger
-from perennial.ledger.transactions import fence_query
+from perennial.ledger.tables import claims
 from perennial.window import Labels, Measurement, Performance, Window
+from tests.perennial.ledger.conftest import directly, held
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -30,12 +31,6 @@ def measured(rows: int = 10) -> Measurement:
 
 def draft(kind: Kind = "leave", reason: Reason | None = None) -> DecisionDraft:
     return DecisionDraft(kind=kind, reason=reason, sentence="All is quiet.", otherwise="An alarm.", facts=())
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
-        yield opened
 
 
 def test_a_window_is_measured_and_judged_once(ledger: Ledger) -> None:
@@ -136,41 +131,81 @@ def test_an_effect_under_an_old_token_is_refused_and_writes_nothing(ledger: Ledg
         orphan.check_fence()
 
 
-def test_a_fence_is_looked_at_within_the_transaction_that_writes(tmp_path: Path, ledger: Ledger) -> None:
+def test_a_fence_is_looked_at_within_the_transaction_that_writes(url: str, ledger: Ledger) -> None:
     ledger.intend("k", model="churn", owner="run-1", decision=None, now=NOW)
     taken = ledger.take("k", "run-1", NOW)
     assert taken is not None
-    file = tmp_path / "ledger.db"
-    taker = sqlite3.connect(file, isolation_level=None)
-    taker.execute("begin immediate")
-    taker.execute("update claims set token = token + 1")
-    with Ledger.open(f"sqlite:///{file}") as other, ThreadPoolExecutor(1) as pool:
+    with Ledger.open(url) as other, ThreadPoolExecutor(1) as pool:
         orphan = other.with_fence(Fence(kind="claim", key="k", token=taken.token))
-        orphan.check_fence()
-        writing = pool.submit(orphan.record_window, "churn", WINDOW, measured(), now=NOW)
-        time.sleep(0.2)
-        assert not writing.done(), "it waits for the taker, whose token it cannot see yet"
-        taker.execute("commit")
+        with held(url) as taker:
+            taker.execute(update(claims).values(token=claims.c.token + 1))
+            orphan.check_fence()
+            writing = pool.submit(orphan.record_window, "churn", WINDOW, measured(), now=NOW)
+            time.sleep(0.2)
+            assert not writing.done(), "it waits for the taker, whose token it cannot see yet"
         with pytest.raises(FencedError, match="it has token 2, this one holds 1"):
             writing.result()
-    taker.close()
     assert ledger.windows("churn") == ()
 
 
-def test_a_fence_locks_its_row_where_writers_do_not_queue() -> None:
-    statement = fence_query(Fence(kind="claim", key="k", token=1)).with_for_update()
-    written = {name: str(statement.compile(dialect=make_url(f"{name}://").get_dialect()())) for name in ("postgresql", "sqlite")}
-    assert written["postgresql"].endswith("FOR UPDATE")
-    assert "FOR UPDATE" not in written["sqlite"]
-
-
-def test_the_database_itself_lets_a_model_have_one_open_claim(tmp_path: Path, ledger: Ledger) -> None:
+def test_the_database_itself_lets_a_model_have_one_open_claim(url: str, ledger: Ledger) -> None:
     ledger.intend("k", model="churn", owner="run-1", decision=None, now=NOW)
-    row = "insert into claims values (?, 'churn', 'r', 0, ?, 0, null, '2024-05-01')"
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        connection.execute(row, ("over", "done"))
-        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-            connection.execute(row, ("open", "seen"))
+    row = insert(claims).values(model="churn", owner="r", token=0, starts=0, moved=NOW)
+    with directly(url) as connection:
+        connection.execute(row.values(key="over", state="done"))
+    with pytest.raises(IntegrityError, match=r"UNIQUE|unique"), directly(url) as connection:
+        connection.execute(row.values(key="open", state="seen"))
+
+
+T = TypeVar("T")
+
+
+def at_once(url: str, call: Callable[[Ledger, int], T]) -> list[T]:
+    """What a call gives to eight writers who come at the same time."""
+    barrier = threading.Barrier(8)
+
+    def write(place: int) -> T:
+        with Ledger.open(url) as own:
+            barrier.wait()
+            return call(own, place)
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(write, range(8)))
+
+
+def test_of_claims_made_at_the_same_time_one_is_open(url: str, ledger: Ledger) -> None:
+    made = at_once(url, lambda own, place: own.intend(f"k{place}", model="churn", owner="r", decision=None, now=NOW))
+    assert [claim for claim in made if claim is not None] == list(ledger.open_claims("churn"))
+    assert len(ledger.open_claims("churn")) == 1
+
+
+def test_takers_at_the_same_time_have_a_token_each_and_one_of_those_who_reown_has_the_claim(url: str, ledger: Ledger) -> None:
+    ledger.intend("k", model="churn", owner="run-1", decision=None, now=NOW)
+    taken = at_once(url, lambda own, _: own.take("k", "run-1", NOW))
+    assert sorted(claim.token for claim in taken if claim is not None) == list(range(1, 9))
+    read = ledger.claim("k")
+    assert len({claim.owner for claim in at_once(url, lambda own, place: own.reown(read, f"other-{place}", NOW))}) == 1
+    assert ledger.claim("k").token == 9
+
+
+def test_one_of_those_who_come_for_a_lease_has_it_and_so_when_it_is_stolen(url: str) -> None:
+    def come(now: datetime) -> list[int]:
+        leases = at_once(url, lambda own, place: own.take_lease("controller", f"{now} {place}", now=now, seconds=60))
+        return [lease.token for lease in leases if lease is not None]
+
+    assert come(NOW) == [1]
+    assert come(NOW + timedelta(seconds=61)) == [2]
+
+
+def test_decisions_and_incidents_at_the_same_time_are_counted_without_a_gap_and_made_once(url: str, ledger: Ledger) -> None:
+    def open_incident(own: Ledger, place: int) -> int:
+        told = {"owner": "o", "seen": "s", "barred_from": NOW, "barred_until": NOW, "subjects": [], "needed": 1}
+        return own.open_incident("churn", decision=1 + place // 2, now=NOW, **told).number  # type: ignore[arg-type]
+
+    made = at_once(url, lambda own, place: own.add_decision("churn", cause=f"c{place // 2}", now=NOW, draft=draft()))
+    assert sorted(found.number for found, new in made if new) == [1, 2, 3, 4]
+    assert sorted(set(at_once(url, open_incident))) == [1, 2, 3, 4]
+    assert len(ledger.incidents("churn")) == 4
 
 
 def test_a_lease_is_renewed_waited_for_and_stolen(ledger: Ledger) -> None:

@@ -1,31 +1,21 @@
 """Rollouts in the ledger: asked for once, moved by comparing with what was read, and the newest champion has the traffic."""
 
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import insert
 
 from perennial.errors import DataError, NotFoundError
 from perennial.ledger import Ledger
-from perennial.ledger.tables import VERSION_TABLE
-from perennial.ledger.upgrade import MIGRATIONS
+from perennial.ledger.tables import runs, versions
 from perennial.recipe import Recipe
 from perennial.rollout import Observation, Observed, Rollout
+from tests.perennial.ledger.conftest import directly, migrate
 
 NOW = datetime(2013, 4, 1, 6, tzinfo=UTC)
 RECIPE = Recipe(kind="logistic", parameters={"c": 0.1}, columns=("distance", "hour"))
-
-
-def url_of(folder: Path) -> str:
-    return f"sqlite:///{folder / 'ledger.db'}"
 
 
 def add_versions(ledger: Ledger, count: int, model: str = "delay") -> None:
@@ -44,8 +34,8 @@ def add_versions(ledger: Ledger, count: int, model: str = "delay") -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(url_of(tmp_path)) as opened:
+def ledger(url: str) -> Iterator[Ledger]:
+    with Ledger.open(url) as opened:
         add_versions(opened, 3)
         yield opened
 
@@ -134,9 +124,9 @@ def test_a_rollout_that_another_writer_moved_is_left_where_it_is(ledger: Ledger)
     assert ledger.rollouts("delay") == (refused,)
 
 
-def test_of_writers_at_the_same_time_one_moves_it_and_all_see_where_it_is(tmp_path: Path, ledger: Ledger) -> None:
+def test_of_writers_at_the_same_time_one_moves_it_and_all_see_where_it_is(url: str, ledger: Ledger) -> None:
     def write(place: int) -> tuple[Rollout, Rollout]:
-        with Ledger.open(url_of(tmp_path)) as own:
+        with Ledger.open(url) as own:
             read = ask(own, 1, hours=place)
             return read, own.move_rollout(read, saw("checked" if place % 2 else "failed", 1, hours=10 + place))
 
@@ -150,38 +140,17 @@ def test_of_writers_at_the_same_time_one_moves_it_and_all_see_where_it_is(tmp_pa
     assert {found.state for _, found in seen} <= {"checked", "refused"}
 
 
-def test_the_newest_versions_of_an_older_ledger_stay_champions(tmp_path: Path) -> None:
-    engine = create_engine(url_of(tmp_path), poolclass=NullPool)
-    with engine.begin() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-        scripts = ScriptDirectory(str(MIGRATIONS))
-        with Operations.context(context):
-            scripts.get_revision("0001").module.upgrade()
-            context.stamp(scripts, "0001")
-    older = sqlite3.connect(tmp_path / "ledger.db")
-    for model, count in (("delay", 3), ("churn", 1)):
-        older.execute(
-            "insert into runs (run_id, model, mode, started, state, spec, now, reason, folder)"
-            " values (?, ?, 'search', '2013-04-01 06:00:00.000000', 'running', 's', '2013-04-01 06:00:00.000000', '', '/r')",
-            (model, model),
-        )
-        for number in range(1, count + 1):
-            older.execute(
-                "insert into versions values (?, ?, ?, ?, '2013-04-01 06:00:00.000000', ?, ?, ?, ?)",
-                (
-                    model,
-                    number,
-                    f"k{number}",
-                    f"d{number}",
-                    model,
-                    RECIPE.model_dump_json(),
-                    "2013-04-01 06:00:00.000000",
-                    "2013-04-01 06:00:00.000000",
-                ),
-            )
-    older.commit()
-    older.close()
-    with Ledger.open(url_of(tmp_path)) as ledger:
+def test_the_newest_versions_of_an_older_ledger_stay_champions(url: str) -> None:
+    with directly(url) as older:
+        migrate(older, "0001")
+        for model, count in (("delay", 3), ("churn", 1)):
+            run = {"run_id": model, "model": model, "mode": "search", "started": NOW, "state": "running", "spec": "s"}
+            older.execute(insert(runs).values(**run, now=NOW, reason="", folder="/r"))
+            for number in range(1, count + 1):
+                version = {"model": model, "number": number, "run_key": f"k{number}", "digest": f"d{number}", "run_id": model}
+                times = {"created": NOW, "searched_at": NOW, "trained_until": NOW}
+                older.execute(insert(versions).values(**version, **times, recipe=RECIPE.model_dump(mode="json")))
+    with Ledger.open(url) as ledger:
         (champion,) = ledger.rollouts("delay")
         assert (champion.number, champion.digest, champion.state, champion.moved) == (3, "d3", "champion", NOW)
         assert number_of_champion(ledger) == 3
