@@ -60,11 +60,19 @@ class Watcher:
 
     def not_ready(self) -> str | None:
         """Why requests should go elsewhere; None when they are welcome."""
+        return self.without_answer() or self.store_failure
+
+    def without_answer(self) -> str | None:
+        """Why this process has no answer to give, whatever the online store does; None when it has.
+
+        A store that is away is away for every process: were all of them taken out of a cluster's Service, callers would meet a
+        refused connection instead of a 503 that says why.
+        """
         if self.is_draining:
             return "the process is about to end"
         if self.serving is None:
             return self.refused.reason if self.refused else f"no version is in service: {self._file_failure}"
-        return self.store_failure
+        return None
 
     def start(self, looked: Callable[[], None] = lambda: None) -> None:
         """The watcher looks, now and every half second.
