@@ -14,6 +14,9 @@ from perennial.errors import NotFoundError, PlatformError
 OWNER = "perennial"
 """Field manager of everything that is applied."""
 
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""Asks for an object without its content."""
+
 PAUSE_SECONDS = 0.2
 """Between two looks at whether an object is gone."""
 
@@ -66,6 +69,23 @@ def get(client: Client, api_version: str, kind: str, name: str, namespace: str |
         PlatformError: it does not answer or refuses.
     """
     return _get(client, client.path(api_version, kind, namespace, name))
+
+
+def exists(client: Client, api_version: str, kind: str, name: str, namespace: str | None = None) -> bool:
+    """Whether there is such an object; only its metadata is asked for, never what a Secret holds.
+
+    Args:
+        client: of the cluster.
+        api_version: `v1`, or `<group>/<version>`.
+        kind: for example `Secret`.
+        name: of the object.
+        namespace: None for a kind that has none.
+
+    Raises:
+        NotFoundError: the API server has no such kind.
+        PlatformError: it does not answer or refuses.
+    """
+    return _get(client, client.path(api_version, kind, namespace, name), METADATA_ONLY) is not None
 
 
 def list_by_label(
@@ -161,8 +181,8 @@ def _content(stored: Object) -> Object:
     return {name: value for name, value in stored.items() if name != "status"} | {"metadata": metadata}
 
 
-def _get(client: Client, path: str) -> Object | None:
+def _get(client: Client, path: str, accept: str = "application/json") -> Object | None:
     try:
-        return client.call("GET", path)
+        return client.call("GET", path, accept=accept)
     except NotFoundError:
         return None

@@ -120,6 +120,7 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: object = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Object:
         """The answer to one request.
 
@@ -129,13 +130,14 @@ class Client:
             query: parameters by name.
             body: JSON value; None sends none.
             content_type: of the body.
+            accept: form of the answer.
 
         Raises:
             NotFoundError: there is no such object or resource.
             RefusedError: the API server refuses.
             PlatformError: it does not answer, or with something else than an object.
         """
-        return self._ask(method, path, query, body, content_type)[0]
+        return self._ask(method, path, query, body, content_type, accept)[0]
 
     def server(self) -> Server:
         """Version and clock of the API server.
@@ -189,8 +191,9 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: object = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> tuple[Object, Mapping[str, str]]:
-        headers = {"Accept": "application/json", "User-Agent": "perennial"}
+        headers = {"Accept": accept, "User-Agent": "perennial"}
         token = self._configuration.get_api_key_with_prefix("authorization")
         if token:
             headers["Authorization"] = token

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from perennial.errors import GATES_NOT_PASSED, PerennialError, SpecError
+from perennial.errors import GATES_NOT_PASSED, PerennialError, PlatformError, SpecError
 
 app = typer.Typer(
     name="perennial",
@@ -40,6 +40,9 @@ decisions = typer.Typer(
     cls=Listing,
 )
 app.add_typer(decisions, name="decisions")
+
+cluster = typer.Typer(help="The Kubernetes cluster on which versions are served.", no_args_is_help=True)
+app.add_typer(cluster, name="cluster")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model: models/MODEL.yaml.")]
@@ -329,6 +332,15 @@ def status(
 
     clock = wall_clock()
     show_status(Settings.from_environment(), parse_time(now) if now else clock, clock, json)
+
+
+@cluster.command("check", epilog="Example: perennial cluster check")
+def cluster_check(json: Json = False) -> None:
+    """Ask the cluster and the stores for all that is needed; say what is missing and how to get it (then exit code 75)."""
+    from console.cluster import check
+    from perennial.settings import Settings
+
+    raise typer.Exit(0 if check(Settings.from_environment(), wall_clock, json) else PlatformError.exit_code)
 
 
 @app.command(epilog="Example: perennial tick --now 2013-05-02T00:00:00Z --wait")

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 
+from cluster.apply import METADATA_ONLY
 from cluster.client import Client, Object
 
 TOKEN = "token-of-the-test"
@@ -60,6 +61,7 @@ class Api:
         self.version = "v1.34.4"
         self.time: datetime | None = None
         self.asked: list[str] = []
+        self.secrets_read = 0
         self.page = 500
         self.deletes = True
         self._lock = threading.Lock()
@@ -73,8 +75,15 @@ class Api:
         path = f"{root}/namespaces/{metadata['namespace']}/{resource}" if namespaced else f"{root}/{resource}"
         return self._store(f"{path}/{metadata['name']}", copy.deepcopy(stored))
 
-    def answer(self, method: str, path: str, query: dict[str, str], content_type: str, body: Any) -> Object:
+    def answer(self, method: str, path: str, query: dict[str, str], content_type: str, body: Any, accept: str) -> Object:
         """What a request is answered with."""
+        found = self._answer(method, path, query, content_type, body)
+        if method == "GET" and accept == METADATA_ONLY:
+            return {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": found["metadata"]}
+        self.secrets_read += "/secrets" in path and method == "GET"
+        return found
+
+    def _answer(self, method: str, path: str, query: dict[str, str], content_type: str, body: Any) -> Object:
         with self._lock:
             self.asked.append(f"{method} {path}")
             if (method, path) in self.refused:
@@ -191,11 +200,11 @@ class _Handler(BaseHTTPRequestHandler):
         split = urlsplit(self.path)
         length = int(self.headers.get("Content-Length", "0"))
         body = json.loads(self.rfile.read(length)) if length else None
-        content_type = self.headers.get("Content-Type", "")
+        content_type, accept = self.headers.get("Content-Type", ""), self.headers.get("Accept", "")
         try:
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
                 raise RefusalError(401, "Unauthorized")
-            status, answer = 200, api.answer(self.command, split.path, dict(parse_qsl(split.query)), content_type, body)
+            status, answer = 200, api.answer(self.command, split.path, dict(parse_qsl(split.query)), content_type, body, accept)
         except RefusalError as refusal:
             status, answer = refusal.status, {"kind": "Status", "message": str(refusal), "reason": "Refused"}
         plain = answer.get("message") == "404 page not found"

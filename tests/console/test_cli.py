@@ -29,7 +29,7 @@ HEAVY = (
 )
 """What `--help`, `status` and `explain` must not import: each costs a tenth of a second to seconds."""
 
-GROUPS = {"features": ("apply", "materialize", "parity"), "decisions": ("list", "close", "accept")}
+GROUPS = {"features": ("apply", "materialize", "parity"), "decisions": ("list", "close", "accept"), "cluster": ("check",)}
 COMMANDS = (
     "validate",
     "train",

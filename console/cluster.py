@@ -1,0 +1,38 @@
+"""What `perennial cluster check` shows: each row with what was found, and how to get what is missing."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from console.output import console, print_json, table
+from controller.preflight import Row, preflight
+from perennial.settings import Settings
+
+MARKS = {"ok": "[green]ok[/green]", "missing": "[red]missing[/red]", "not shown": "[yellow]not shown[/yellow]"}
+
+
+def check(settings: Settings, clock: Callable[[], datetime], json: bool) -> bool:
+    """Print what an installation on a cluster needs and has; whether nothing is missing."""
+    rows = preflight(settings, os.environ, clock)
+    complete = all(row.state != "missing" for row in rows)
+    if json:
+        print_json({"complete": complete, "rows": [asdict(row) for row in rows]})
+    else:
+        show(rows)
+    return complete
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the rows as a table, and below it what to do, the first thing first."""
+    out = console()
+    out.print(
+        table(
+            "Cluster", ("what", "state", "found"), [(row.name, MARKS[row.state], row.found.replace("[", r"\[")) for row in rows]
+        )
+    )
+    missing = [row for row in rows if row.state == "missing"]
+    if not missing:
+        out.print("Nothing is missing.")
+    for number, row in enumerate(missing, 1):
+        out.print(f"{number}. {row.name}: {row.remedy}", markup=False, soft_wrap=True)

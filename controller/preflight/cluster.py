@@ -1,0 +1,181 @@
+"""Rows about the cluster: KServe, the installation's own objects, rights, and what would be good to have."""
+
+import json
+from collections.abc import Callable
+
+from cluster.apply import exists, get, list_by_label
+from cluster.client import Client, Object, RefusedError
+from cluster.rights import controller_rights, missing
+from controller.preflight.row import NotShownError
+from perennial.errors import DataError, NotFoundError, SpecError
+from perennial.settings import Settings
+
+REACH = "set KUBECONFIG to the kubeconfig of a cluster that runs; `kubectl version` must answer with it"
+APPLY = "apply an overlay: kubectl apply --server-side -k k8s/overlays/OVERLAY (k8s/README.md)"
+KSERVE = "install KServe in Standard mode (https://kserve.github.io/website), its definitions by server-side apply"
+
+NAME = "perennial"
+"""Of the ServingRuntime and the ClusterStorageContainer."""
+DEFINITIONS = {
+    "InferenceService": "serving.kserve.io/v1beta1",
+    "ServingRuntime": "serving.kserve.io/v1alpha1",
+    "ClusterStorageContainer": "serving.kserve.io/v1alpha1",
+}
+KSERVE_NAMESPACES = ("kserve", "kubeflow")
+"""Where KServe's controller is looked for."""
+STANDARD = ("Standard", "RawDeployment")
+"""The mode's name, and the name that it had."""
+NEEDED_OBJECTS = (
+    ("ServiceAccount", "perennial-serving"),
+    ("ConfigMap", "perennial-settings"),
+    ("Secret", "perennial-s3"),
+    ("Secret", "perennial-redis"),
+)
+"""What a serving pod refers to."""
+ENFORCERS = ("antrea-agent", "calico-node", "canal", "cilium", "kube-ovn-cni", "kube-router", "ovnkube-node", "weave-net")
+"""DaemonSets of network plugins that enforce NetworkPolicies."""
+
+
+def namespace(client: Client, settings: Settings) -> str:
+    """That the namespace is there, and what it demands of pods."""
+    found = get(client, "v1", "Namespace", _namespace(settings))
+    if found is None:
+        raise NotFoundError(f"there is no namespace {settings.namespace}")
+    enforced = found["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
+    return f"{settings.namespace}; Pod Security {enforced}" if enforced else f"{settings.namespace}; Pod Security is not enforced"
+
+
+def definitions(client: Client, settings: Settings) -> str:  # noqa: ARG001 # all questions are asked alike
+    """That the API server knows KServe's kinds, in the versions that are written here."""
+    for kind, api_version in DEFINITIONS.items():
+        client.path(api_version, kind)
+    return ", ".join(f"{kind} {api_version.rpartition('/')[2]}" for kind, api_version in DEFINITIONS.items())
+
+
+def kserve(client: Client, settings: Settings) -> str:  # noqa: ARG001
+    """That KServe's controller runs."""
+    place, _ = _kserve_config(client)
+    found = get(client, "apps/v1", "Deployment", "kserve-controller-manager", place)
+    if found is None:
+        raise NotFoundError(f"there is no Deployment kserve-controller-manager in {place}")
+    image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+    if not found.get("status", {}).get("readyReplicas"):
+        raise DataError(f"{image} in {place} is not ready: kubectl -n {place} describe pods says why")
+    return f"{image.rpartition('/')[2]} in {place}"
+
+
+def mode(client: Client, settings: Settings) -> str:  # noqa: ARG001
+    """That InferenceServices become Deployments unless told otherwise."""
+    place, config = _kserve_config(client)
+    try:
+        found = json.loads(config.get("data", {}).get("deploy", "{}")).get("defaultDeploymentMode", "absent")
+    except ValueError as error:
+        raise DataError(f"{place}/inferenceservice-config: deploy: is no JSON: {error}") from error
+    if found not in STANDARD:
+        raise DataError(f"{place}/inferenceservice-config: deploy.defaultDeploymentMode is {found}; allowed: Standard")
+    return f"{found}"
+
+
+def objects(client: Client, settings: Settings) -> str:
+    """That what serving pods refer to is there; a secret's content is not asked for."""
+    space = _namespace(settings)
+    absent = [f"{kind} {name}" for kind, name in NEEDED_OBJECTS if not exists(client, "v1", kind, name, space)]
+    for kind, where in (("ServingRuntime", space), ("ClusterStorageContainer", None)):
+        if not exists(client, DEFINITIONS[kind], kind, NAME, where):
+            absent.append(f"{kind} {NAME}")
+    if absent:
+        raise NotFoundError(f"not in {space}: {', '.join(absent)}")
+    return f"ServingRuntime, ClusterStorageContainer, {', '.join(name for _, name in NEEDED_OBJECTS)}"
+
+
+def images(client: Client, settings: Settings) -> str:
+    """That runtime and fetching container have one image, and whether a node has it already."""
+    runtime = get(client, DEFINITIONS["ServingRuntime"], "ServingRuntime", NAME, _namespace(settings))
+    storage = get(client, DEFINITIONS["ClusterStorageContainer"], "ClusterStorageContainer", NAME)
+    if runtime is None or storage is None:
+        raise NotShownError("no image is named: the ServingRuntime or the ClusterStorageContainer is missing")
+    named = {runtime["spec"]["containers"][0]["image"], storage["spec"]["container"]["image"]}
+    if len(named) > 1:
+        raise DataError(f"serving and fetching are of different releases: {', '.join(sorted(named))}")
+    (image,) = named
+    nodes = list_by_label(client, "v1", "Node")
+    having = sum(_has_image(node, image) for node in nodes)
+    if not having:
+        raise NotShownError(f"{image}: none of {len(nodes)} nodes has it yet: it is pulled with the first pod")
+    return f"{image}: on {having} of {len(nodes)} nodes"
+
+
+def rights(client: Client, settings: Settings) -> str:
+    """That who asks may do what the controller does, verb by verb."""
+    wanted = controller_rights()
+    denied = missing(client, _namespace(settings), wanted)
+    if denied:
+        raise DataError(f"may not in {settings.namespace}: {', '.join(map(str, denied))}")
+    return f"all {len(wanted)} in {settings.namespace}"
+
+
+def metrics(client: Client, settings: Settings) -> str:  # noqa: ARG001
+    """Whether pods are measured."""
+    try:
+        client.path("metrics.k8s.io/v1beta1", "PodMetrics")
+    except NotFoundError as error:
+        raise NotShownError("there is no metrics API: autoscaling by CPU has nothing to go by") from error
+    return "metrics.k8s.io/v1beta1"
+
+
+def network_policies(client: Client, settings: Settings) -> str:  # noqa: ARG001
+    """Whether a network plugin is there that is known to enforce them; whether it does is not tried."""
+    found = {each["metadata"]["name"] for each in list_by_label(client, "apps/v1", "DaemonSet")}
+    known = sorted(found & set(ENFORCERS))
+    if not known:
+        raise NotShownError("no network plugin that is known to enforce NetworkPolicies is seen: they may have no effect")
+    return f"{', '.join(known)} is there; enforcement itself was not tried"
+
+
+def gateway(client: Client, settings: Settings) -> str:  # noqa: ARG001
+    """Whether there is a gateway to callers outside the cluster."""
+    try:
+        found = list_by_label(client, "gateway.networking.k8s.io/v1", "Gateway")
+    except NotFoundError as error:
+        raise NotShownError("there is no Gateway API: models are called inside the cluster only") from error
+    if not found:
+        raise NotShownError("there is no Gateway: models are called inside the cluster only")
+    return ", ".join(f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in found)
+
+
+QUESTIONS: tuple[tuple[str, Callable[[Client, Settings], str], str], ...] = (
+    ("KServe's definitions", definitions, KSERVE),
+    ("KServe's controller", kserve, KSERVE),
+    ("KServe's mode", mode, 'set deploy: {"defaultDeploymentMode": "Standard"} there, and restart its controller'),
+    ("namespace", namespace, f"set PERENNIAL_NAMESPACE; {APPLY}"),
+    ("objects", objects, f"{APPLY}; secrets are made by who holds them: k8s/README.md lists their keys"),
+    ("images", images, APPLY),
+    ("rights", rights, "bind the Role perennial-controller to who asks; an overlay brings it"),
+    ("metrics", metrics, ""),
+    ("network policies", network_policies, ""),
+    ("gateway", gateway, ""),
+)
+"""What is asked of a cluster that answers: the row's name, the question, how to get what is missing."""
+
+
+def _namespace(settings: Settings) -> str:
+    if settings.namespace is None:
+        raise SpecError("PERENNIAL_NAMESPACE is not set")
+    return settings.namespace
+
+
+def _kserve_config(client: Client) -> tuple[str, Object]:
+    """KServe's namespace and its configuration."""
+    for place in KSERVE_NAMESPACES:
+        try:
+            found = get(client, "v1", "ConfigMap", "inferenceservice-config", place)
+        except RefusedError as error:
+            raise NotShownError(f"who asks may not see KServe's configuration in {place}: {error}") from error
+        if found is not None:
+            return place, found
+    raise NotFoundError(f"there is no ConfigMap inferenceservice-config in {' or '.join(KSERVE_NAMESPACES)}")
+
+
+def _has_image(node: Object, image: str) -> bool:
+    named = {name for each in node.get("status", {}).get("images") or [] for name in each.get("names") or []}
+    return bool(named & {image, f"docker.io/library/{image}", f"docker.io/{image}"})

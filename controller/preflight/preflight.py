@@ -1,0 +1,50 @@
+"""All rows, in the order in which what is missing should be got."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+
+from cluster.client import Client
+from controller.preflight import clocks, cluster, stores
+from controller.preflight.row import NotShownError, Row, asked
+from perennial.errors import PlatformError
+from perennial.settings import Settings
+
+SILENT = "the API server does not answer"
+
+
+def preflight(settings: Settings, environment: Mapping[str, str], clock: Callable[[], datetime]) -> tuple[Row, ...]:
+    """What an installation on a cluster needs, row by row. One object stays in the bucket; nothing else is changed.
+
+    Args:
+        settings: of the installation.
+        environment: variables: KUBECONFIG, AWS_*, REDISCLI_AUTH, PGPASSWORD, MLFLOW_*.
+        clock: of this machine, UTC.
+    """
+    try:
+        client = Client.open(environment)
+    except PlatformError as error:
+        rows = (Row("API server", "missing", str(error), cluster.REACH), *_silent())
+    else:
+        with client:
+            rows = _of_cluster(client, settings, clock)
+    return (
+        *rows,
+        *stores.rows(settings, environment),
+        asked("clock of S3", lambda: clocks.of_s3(environment, clock), clocks.SET),
+    )
+
+
+def _of_cluster(client: Client, settings: Settings, clock: Callable[[], datetime]) -> tuple[Row, ...]:
+    first = asked("API server", lambda: f"{client.server().version} at {client.address}", cluster.REACH)
+    if first.state != "ok":
+        return (first, *_silent())
+    others = [asked(name, partial(ask, client, settings), remedy) for name, ask, remedy in cluster.QUESTIONS]
+    return (first, *others, asked("clock of the cluster", lambda: clocks.of_cluster(client, clock), clocks.SET))
+
+
+def _silent() -> tuple[Row, ...]:
+    def say() -> str:
+        raise NotShownError(SILENT)
+
+    return tuple(asked(name, say, "") for name in (*(name for name, _, _ in cluster.QUESTIONS), "clock of the cluster"))

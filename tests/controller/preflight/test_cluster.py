@@ -1,0 +1,237 @@
+"""Each row about the cluster is shown missing once and there once, on a stand-in for the API server."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cluster.client import Client, Object
+from controller.preflight import Row, clocks
+from controller.preflight.cluster import QUESTIONS
+from controller.preflight.preflight import preflight
+from controller.preflight.row import asked
+from perennial.settings import Settings
+from tests.cluster.api import Api, kubeconfig, opened, running
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SETTINGS = Settings.from_environment({"PERENNIAL_PROJECT": "/team", "PERENNIAL_NAMESPACE": "team"})
+KSERVE_KINDS = {
+    "serving.kserve.io/v1beta1": {"InferenceService": ("inferenceservices", True)},
+    "serving.kserve.io/v1alpha1": {
+        "ServingRuntime": ("servingruntimes", True),
+        "ClusterStorageContainer": ("clusterstoragecontainers", False),
+    },
+}
+IMAGE = "registry.example.org/perennial/serving:1"
+
+
+def whole() -> Api:
+    """A cluster on which nothing is missing."""
+    api = Api()
+    api.kinds |= copy.deepcopy(KSERVE_KINDS)
+    api.kinds["metrics.k8s.io/v1beta1"] = {"PodMetrics": ("pods", True)}
+    api.kinds["gateway.networking.k8s.io/v1"] = {"Gateway": ("gateways", True)}
+    deploy = json.dumps({"defaultDeploymentMode": "Standard"})
+    for stored in (
+        named("v1", "Namespace", "team", None, metadata={"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}),
+        named("v1", "ConfigMap", "inferenceservice-config", "kserve", data={"deploy": deploy}),
+        named(
+            "apps/v1",
+            "Deployment",
+            "kserve-controller-manager",
+            "kserve",
+            spec={"template": {"spec": {"containers": [{"image": "docker.io/kserve/kserve-controller:v0.20.0"}]}}},
+            status={"readyReplicas": 1},
+        ),
+        named("serving.kserve.io/v1alpha1", "ServingRuntime", "perennial", "team", spec={"containers": [{"image": IMAGE}]}),
+        named("serving.kserve.io/v1alpha1", "ClusterStorageContainer", "perennial", None, spec={"container": {"image": IMAGE}}),
+        named("v1", "ServiceAccount", "perennial-serving", "team"),
+        named("v1", "ConfigMap", "perennial-settings", "team"),
+        named("v1", "Secret", "perennial-s3", "team"),
+        named("v1", "Secret", "perennial-redis", "team"),
+        named("v1", "Node", "one", None, status={"images": [{"names": [IMAGE]}]}),
+        named("v1", "Node", "two", None),
+        named("apps/v1", "DaemonSet", "calico-node", "kube-system"),
+        named("gateway.networking.k8s.io/v1", "Gateway", "front", "kserve"),
+    ):
+        api.keep(stored)
+    return api
+
+
+def named(
+    api_version: str, kind: str, name: str, namespace: str | None, metadata: Object | None = None, **rest: Object
+) -> Object:
+    place = {"namespace": namespace} if namespace else {}
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **place, **(metadata or {})}, **rest}
+
+
+def row(api: Api, name: str, folder: Path, settings: Settings = SETTINGS) -> Row:
+    (found,) = [each for each in QUESTIONS if each[0] == name]
+    with opened(api, folder) as client:
+        return asked(name, lambda: found[1](client, settings), found[2])
+
+
+def rows(api: Api, folder: Path) -> dict[str, Row]:
+    with running(api) as address:
+        environment = {"KUBECONFIG": str(kubeconfig(folder / "kubeconfig", address)), "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+        return {each.name: each for each in preflight(SETTINGS, environment, lambda: api.time or NOW)}
+
+
+def forget(api: Api, path: str) -> None:
+    del api.objects[path]
+
+
+def kserve_mode(api: Api, mode: str) -> None:
+    api.objects["/api/v1/namespaces/kserve/configmaps/inferenceservice-config"]["data"]["deploy"] = mode
+
+
+def unready(api: Api) -> None:
+    api.objects["/apis/apps/v1/namespaces/kserve/deployments/kserve-controller-manager"]["status"] = {}
+
+
+def other_image(api: Api) -> None:
+    kept = api.objects["/apis/serving.kserve.io/v1alpha1/clusterstoragecontainers/perennial"]
+    kept["spec"]["container"]["image"] = f"{IMAGE}1"
+
+
+def deny(api: Api) -> None:
+    api.denied = {"patch inferenceservices.serving.kserve.io", "create leases.coordination.k8s.io"}
+
+
+CONFIG = "/api/v1/namespaces/kserve/configmaps/inferenceservice-config"
+MANAGER = "/apis/apps/v1/namespaces/kserve/deployments/kserve-controller-manager"
+MISSING: tuple[tuple[str, Callable[[Api], object], str], ...] = (
+    ("KServe's definitions", lambda api: api.kinds.pop("serving.kserve.io/v1beta1"), "does not know serving.kserve.io/v1beta1"),
+    (
+        "KServe's definitions",
+        lambda api: api.kinds["serving.kserve.io/v1alpha1"].pop("ServingRuntime"),
+        "has no kind ServingRuntime",
+    ),
+    ("KServe's controller", lambda api: forget(api, CONFIG), "no ConfigMap inferenceservice-config in kserve or kubeflow"),
+    ("KServe's controller", lambda api: forget(api, MANAGER), "no Deployment kserve-controller-manager in kserve"),
+    ("KServe's controller", unready, "kserve-controller:v0.20.0 in kserve is not ready"),
+    (
+        "KServe's mode",
+        lambda api: kserve_mode(api, '{"defaultDeploymentMode": "Serverless"}'),
+        "is Serverless; allowed: Standard",
+    ),
+    ("KServe's mode", lambda api: kserve_mode(api, "{}"), "is absent; allowed: Standard"),
+    ("KServe's mode", lambda api: kserve_mode(api, "{"), "is no JSON"),
+    ("namespace", lambda api: forget(api, "/api/v1/namespaces/team"), "there is no namespace team"),
+    ("objects", lambda api: forget(api, "/api/v1/namespaces/team/secrets/perennial-s3"), "not in team: Secret perennial-s3"),
+    (
+        "objects",
+        lambda api: forget(api, "/apis/serving.kserve.io/v1alpha1/clusterstoragecontainers/perennial"),
+        "not in team: ClusterStorageContainer perennial",
+    ),
+    ("images", other_image, "serving and fetching are of different releases"),
+    ("rights", deny, "may not in team: create leases.coordination.k8s.io, patch inferenceservices.serving.kserve.io"),
+)
+NODE = "/api/v1/nodes/one"
+NOT_SHOWN: tuple[tuple[str, Callable[[Api], object], str], ...] = (
+    ("images", lambda api: forget(api, NODE), "none of 1 nodes has it yet"),
+    (
+        "images",
+        lambda api: forget(api, "/apis/serving.kserve.io/v1alpha1/namespaces/team/servingruntimes/perennial"),
+        "no image is named",
+    ),
+    ("images", lambda api: api.refused.update({("GET", "/api/v1/nodes"): 403}), "who asks may not see it"),
+    ("KServe's controller", lambda api: api.refused.update({("GET", CONFIG): 403}), "may not see KServe's configuration"),
+    ("metrics", lambda api: api.kinds.pop("metrics.k8s.io/v1beta1"), "there is no metrics API"),
+    (
+        "network policies",
+        lambda api: forget(api, "/apis/apps/v1/namespaces/kube-system/daemonsets/calico-node"),
+        "they may have no effect",
+    ),
+    ("gateway", lambda api: api.kinds.pop("gateway.networking.k8s.io/v1"), "there is no Gateway API"),
+    (
+        "gateway",
+        lambda api: forget(api, "/apis/gateway.networking.k8s.io/v1/namespaces/kserve/gateways/front"),
+        "there is no Gateway:",
+    ),
+)
+
+
+@pytest.mark.parametrize(("name", "spoil", "said"), MISSING)
+def test_what_is_missing_is_named_with_how_to_get_it(
+    name: str, spoil: Callable[[Api], object], said: str, tmp_path: Path
+) -> None:
+    api = whole()
+    spoil(api)
+    found = row(api, name, tmp_path)
+    assert found.state == "missing" and said in found.found
+    assert found.remedy
+
+
+@pytest.mark.parametrize(("name", "spoil", "said"), NOT_SHOWN)
+def test_what_is_not_needed_or_not_seen_is_no_failure(
+    name: str, spoil: Callable[[Api], object], said: str, tmp_path: Path
+) -> None:
+    api = whole()
+    spoil(api)
+    found = row(api, name, tmp_path)
+    assert found.state == "not shown" and said in found.found and not found.remedy
+
+
+def test_on_a_whole_cluster_nothing_of_it_is_missing(tmp_path: Path) -> None:
+    found = {name: each for name, each in rows(whole(), tmp_path).items() if name in {name for name, _, _ in QUESTIONS}}
+    assert len(found) == len(QUESTIONS)
+    assert {name: each.state for name, each in found.items()} == dict.fromkeys(found, "ok")
+    assert found["images"].found == f"{IMAGE}: on 1 of 2 nodes"
+    assert found["namespace"].found == "team; Pod Security restricted"
+    assert found["KServe's controller"].found == "kserve-controller:v0.20.0 in kserve"
+
+
+def test_no_secret_is_read(tmp_path: Path) -> None:
+    api = whole()
+    for name in ("perennial-s3", "perennial-redis"):
+        api.objects[f"/api/v1/namespaces/team/secrets/{name}"]["data"] = {"KEY": "Y2FuYXJ5"}
+    assert row(api, "objects", tmp_path).state == "ok"
+    assert api.secrets_read == 0
+    with opened(api, tmp_path) as client:
+        client.call("GET", "/api/v1/namespaces/team/secrets/perennial-s3")
+    assert api.secrets_read == 1
+
+
+def test_every_table_covers_every_row() -> None:
+    assert {name for name, _, _ in MISSING} | {name for name, _, _ in NOT_SHOWN} == {name for name, _, _ in QUESTIONS}
+
+
+def test_without_a_namespace_what_needs_one_is_missing(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": "/team"})
+    for name in ("namespace", "objects", "images", "rights"):
+        found = row(whole(), name, tmp_path, settings)
+        assert (found.state, found.found) == ("missing", "PERENNIAL_NAMESPACE is not set")
+
+
+def test_a_cluster_that_does_not_answer_is_one_missing_row(tmp_path: Path) -> None:
+    with running(whole()) as address:
+        file = kubeconfig(tmp_path / "kubeconfig", address)
+    for environment in ({"KUBECONFIG": str(file)}, {"KUBECONFIG": str(tmp_path / "absent")}):
+        found = preflight(SETTINGS, environment | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, lambda: NOW)
+        assert found[0].name == "API server" and found[0].state == "missing" and "KUBECONFIG" in found[0].remedy
+        silent = found[1 : len(QUESTIONS) + 2]
+        assert {each.found for each in silent} == {"the API server does not answer"} and silent[-1].name == "clock of the cluster"
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(60, "is 60 s ahead of ours"), (-60, "is 59 s behind ours")])
+def test_a_clock_that_is_wrong_is_named(seconds: int, said: str, client: Client, api: Api) -> None:
+    api.time = NOW + timedelta(seconds=seconds)
+    found = asked("clock of the cluster", lambda: clocks.of_cluster(client, lambda: NOW), clocks.SET)
+    assert found.state == "missing" and said in found.found and "NTP" in found.remedy
+    api.time = NOW
+    assert asked("clock of the cluster", lambda: clocks.of_cluster(client, lambda: NOW), clocks.SET).state == "ok"
+
+
+@pytest.fixture
+def api() -> Api:
+    return whole()
+
+
+@pytest.fixture
+def client(api: Api, tmp_path: Path) -> Iterator[Client]:
+    with opened(api, tmp_path) as made:
+        yield made
