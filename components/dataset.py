@@ -23,13 +23,13 @@ def build_dataset(spec: str, now: str, wall_clock: str, barred: str, dataset: ds
     from pathlib import Path
 
     from feature_repo.dataset import build, spans
-    from perennial.dataset import copy, store
+    from perennial.dataset import copy, keep
     from perennial.run_key import run_key
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 
     model, settings = read_text(spec), Settings.from_environment()
     frame, info = build(settings, model, datetime.fromisoformat(now), datetime.fromisoformat(wall_clock), spans(barred))
-    copy(store(frame, info, settings.datasets), Path(dataset.path))
+    copy(keep(settings, frame, info), Path(dataset.path))
     dataset.metadata.update(digest=info.digest, rows=info.rows, labelled=info.labelled)
     return run_key(model, info)

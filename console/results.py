@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.markdown import Markdown
 
 from console.output import console, print_json
+from perennial import version_store
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Run
 from perennial.settings import Settings
@@ -19,7 +20,7 @@ def show_card(settings: Settings, model: str, number: int | None, summary: bool,
     """Print the card, or the page for everyone, of a version; rendered on a terminal, Markdown when piped."""
     with Ledger.open(settings.ledger) as ledger:
         version = ledger.version(model, number)
-    folder = open_version(settings.versions / model / version.digest)
+    folder = open_version(version_store.folder(settings, model, version.digest))
     path = folder.file("summary" if summary else "card")
     text = path.read_text(encoding="utf-8")
     if json:

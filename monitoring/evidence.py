@@ -10,6 +10,7 @@ import pandas as pd
 from monitoring.drift import Reference, measure
 from monitoring.results import Measured, Measurements, Performances, Performed
 from monitoring.windows import Log, LoggedWindow, due, labels_by, matures
+from perennial import version_store
 from perennial.contract import Contract
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger, Version
@@ -48,7 +49,7 @@ def measure_due(settings: Settings, model: Model, now: datetime) -> tuple[Measur
         return Measurements(windows=()), None
     log = Log.read(settings, model, closed, now)
     known = {record.start: record for record in records}
-    read_once = cache(lambda digest: reference(settings.versions / model.name / digest))
+    read_once = cache(lambda digest: reference(version_store.folder(settings, model.name, digest)))
     found, newest = [], None
     for window in closed:
         newest = Newest(log.window(window), log.before(window), read_once(_answering(log.window(window), champion)))
@@ -92,18 +93,19 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
     matured = [window for window in due(settings, model, records, now).matured if window.start in judged_by]
     if not matured:
         return Performances(windows=())
-    folder = settings.versions / model.name
     log = Log.read(settings, model, matured, now)
 
     @cache
     def served(digest: str) -> Served:
-        version = open_version(folder / digest)
+        version = open_version(version_store.folder(settings, model.name, digest))
         naive = CandidateSummary.read(version.file("candidate")).naive
         thresholds = Thresholds.read(version.file("thresholds")) if version.has("thresholds") else None
         return Served(digest, Contract.read(version.file("contract")).threshold, naive, thresholds)
 
     first = min(versions, key=lambda version: version.number, default=None)
-    alone = None if first is None else Alone(first.digest, Champion.read(folder / first.digest))
+    alone = (
+        None if first is None else Alone(first.digest, Champion.read(version_store.folder(settings, model.name, first.digest)))
+    )
     losses = {digest: earlier_losses(records, digest) for digest in set(judged_by.values())}
     found = []
     for window in matured:

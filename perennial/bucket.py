@@ -6,8 +6,9 @@ pandas and pyarrow are not imported here. Where it is and who asks: `AWS_ENDPOIN
 """
 
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
-from perennial.errors import NotFoundError, PlatformError
+from perennial.errors import DataError, NotFoundError, PlatformError
 
 REQUEST_SECONDS = 30
 """How long one request may take."""
@@ -121,11 +122,17 @@ class Bucket:
         for file in sorted(folder.iterdir(), key=lambda path: (path.name == last, path.name)):
             self.put(f"{key}/{file.name}", file)
 
-    def fetch_folder(self, key: str, folder: Path) -> None:
-        """The objects below a key are files of a folder, which appears as a whole or not at all; one that exists stays.
+    def fetch_folder(self, key: str, folder: Path, check: Callable[[Path], object]) -> None:
+        """The objects below a key are files of a folder, which appears whole and checked or not at all; one that exists stays.
+
+        Args:
+            key: below the prefix.
+            folder: where they go.
+            check: called with a folder of that name before it is in its place; raises `DataError` when it must not come there.
 
         Raises:
             NotFoundError: there is no object below the key.
+            DataError: `check` says so; its message names the objects.
             PlatformError: the store does not answer or refuses, or the folder cannot be written.
         """
         if folder.exists():
@@ -133,38 +140,32 @@ class Bucket:
         keys = self.keys(f"{key}/")
         if not keys:
             raise NotFoundError(f"{self.uri}/{key}: no such objects")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as draft:
-            whole = Path(draft) / folder.name
-            whole.mkdir()
-            for found in keys:
-                (whole / found.rpartition("/")[2]).write_bytes(self.get(found))
-            try:
-                whole.rename(folder)
-            except OSError as error:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # Named like the drafts of `perennial.version`, which are removed when a killed process left one.
+            with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as draft:
+                whole = Path(draft) / folder.name
+                whole.mkdir()
+                for found in keys:
+                    (whole / found.rpartition("/")[2]).write_bytes(self.get(found))
+                try:
+                    check(whole)
+                except DataError as error:
+                    raise DataError(str(error).replace(str(whole), f"{self.uri}/{key}")) from error
                 if not folder.is_dir():  # else another process was first with the same bytes
-                    raise PlatformError(f"{folder}: cannot be written: {error.strerror}") from error
-
-    def fetch(self, key: str, file: Path) -> None:
-        """An object's content is in a file, which is replaced as a whole.
-
-        Raises:
-            NotFoundError: there is no such object.
-            PlatformError: the store does not answer or refuses.
-        """
-        content = self.get(key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f".{file.name}.{os.getpid()}")
-        draft.write_bytes(content)
-        draft.replace(file)
+                    whole.rename(folder)
+        except OSError as error:
+            if not folder.is_dir():
+                raise PlatformError(f"{folder}: cannot be written: {error.strerror}") from error
 
     @contextmanager
     def _answering(self, key: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError as error:
-            raise NotFoundError(f"{self.uri}/{key}: no such object") from error
         except (BaseError, OSError, ValueError) as error:
-            # The client's messages are long and may show how a request was signed; their first line says what is wrong.
-            first = str(error).strip().splitlines()[0][:300]
-            raise PlatformError(f"{self.uri}/{key}: the object store does not answer or refuses: {first}") from error
+            # The client's messages are long and may show how a request was signed: S3's own code says what is wrong.
+            code = re.search(r"<Code>(\w+)</Code>", str(error))
+            reason = code[1] if code else str(error).strip().partition("\n")[0][:300]
+            if isinstance(error, FileNotFoundError) and reason != "NoSuchBucket":
+                raise NotFoundError(f"{self.uri}/{key}: no such object") from error
+            raise PlatformError(f"{self.uri}/{key}: the object store does not answer or refuses: {reason}") from error

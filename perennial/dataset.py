@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.bucket import Bucket
 from perennial.columns import Column
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.plan import ReadPlan
 from perennial.record import Record
+from perennial.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +141,21 @@ def store(frame: "pd.DataFrame", info: DatasetInfo, folder: Path) -> Path:
     except OSError as error:
         raise PlatformError(f"{target}: {error}; the folder of datasets must be writable") from error
     return target
+
+
+def keep(settings: Settings, frame: "pd.DataFrame", info: DatasetInfo) -> Path:
+    """The snapshot is in the state, and then in the bucket of an installation that has one; returns its folder in the state.
+
+    Raises:
+        DataError: the frame's values are not those of `info.digest`.
+        PlatformError: the folder cannot be written, or the bucket does not answer.
+    """
+    folder = store(frame, info, settings.datasets)
+    if settings.bucket is not None:
+        bucket, key = Bucket(settings.bucket), f"datasets/{info.digest}"
+        bucket.put(f"{key}/{DATA}", folder / DATA)
+        bucket.replace(f"{key}/{INFO}", (folder / INFO).read_bytes())
+    return folder
 
 
 def load(path: Path) -> "tuple[pd.DataFrame, DatasetInfo]":

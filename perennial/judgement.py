@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from perennial import model_file
+from perennial import model_file, version_store
 from perennial.candidate import TrainedCandidate
 from perennial.contract import Contract
 from perennial.dataset import DatasetInfo
@@ -57,7 +57,7 @@ def judge_candidate(
     comparison, reason, changed = None, "there is no champion yet", False
     rival, rival_name = np.full(len(block), trained.summary.naive.probability), "naive rule"
     if champion:
-        version = Champion.read(settings.versions / model.name / champion)
+        version = Champion.read(version_store.folder(settings, model.name, champion))
         changed = version.contract.recipe != trained.recipe
         missing = version.missing(info)
         if missing:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from perennial import claim, plots, registry
+from perennial import claim, plots, registry, version_store
 from perennial.card import card
 from perennial.contract import Contract
 from perennial.dataset import DatasetInfo
@@ -16,7 +16,7 @@ from perennial.spec.model import Model
 from perennial.spec.read import digest
 from perennial.summary import summary
 from perennial.validation import Validation
-from perennial.version import environment, publish, remove_drafts
+from perennial.version import environment, remove_drafts
 
 REGISTERED, STOPPED, INVALID = "registered", "stopped", "invalid data"
 """What can become of a run."""
@@ -157,7 +157,7 @@ def _add_version(
         (folder / f"{role}.md").write_text(text, encoding="utf-8")
     run = ledger.run(run_id)
     remove_drafts(name, settings.versions, run.started)
-    published = publish({**files, **{role: folder / f"{role}.md" for role in texts}}, name, run_key, settings.versions)
+    published = version_store.keep(settings, {**files, **{role: folder / f"{role}.md" for role in texts}}, name, run_key)
     champion = ledger.champion(name)
     searched = run.now if findings.candidate.search.mode == "search" or champion is None else champion.searched_at
     number, is_new = ledger.add_version(
@@ -176,7 +176,7 @@ def _add_version(
         settings,
         model=name,
         number=number,
-        source=settings.versions / name / kept.digest,
+        source=version_store.uri(settings, name, kept.digest),
         mlflow_run_id=logged,
         tags=_tags(kept, findings),
     )

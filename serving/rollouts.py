@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from perennial import registry
+from perennial import registry, version_store
 from perennial.errors import DataError, NotFoundError
 from perennial.gates import GateResult
 from perennial.ledger import Ledger, Version
@@ -55,7 +55,7 @@ def carry_out(settings: Settings, ledger: Ledger, model: Model, clock: Callable[
 def checked(settings: Settings, version: Version, p95_ms: float) -> GateResult:
     """The serving check on a registered version's own files, their digests verified."""
     try:
-        opened = open_version(settings.versions / version.model / version.digest)
+        opened = open_version(version_store.folder(settings, version.model, version.digest))
     except (DataError, NotFoundError) as error:
         return GateResult(name="serving", verdict="fail", sentence=f"The version cannot be opened: {error}", numbers={})
     with tempfile.TemporaryDirectory(prefix="perennial-") as folder:

@@ -23,6 +23,7 @@ from rich.table import Table
 from examples.flights import policies, traffic, year
 from examples.flights.prepare import local_sources, provide
 from monitoring.log import collect_model, load
+from perennial import version_store
 from perennial.contract import Contract
 from perennial.ledger import Ledger
 from perennial.settings import Settings
@@ -180,7 +181,7 @@ def compare_policies(settings: Settings, months: tuple[year.Month, ...], until: 
     model, spans = read(settings.models / f"{MODEL}.yaml"), traffic.months(FIRST, until)
     with Ledger.open(settings.ledger) as ledger:
         first, versions = ledger.version(MODEL, 1), ledger.rollouts(MODEL)
-    contract = Contract.read(open_version(settings.versions / MODEL / first.digest).file("contract"))
+    contract = Contract.read(open_version(version_store.folder(settings, MODEL, first.digest)).file("contract"))
     log = settings.prediction_tables(MODEL)
     collect_model(settings, MODEL, datetime.now(UTC))
     results = policies.compare(

@@ -85,7 +85,7 @@ def add_version(
     *,
     model: str,
     number: int,
-    source: Path,
+    source: str,
     mlflow_run_id: str,
     tags: Mapping[str, str],
     wait_seconds: float = WAIT_SECONDS,
@@ -98,7 +98,7 @@ def add_version(
         settings: where MLflow's database is.
         model: name of the model.
         number: the version's number in the ledger.
-        source: the version's folder.
+        source: URI of the version's folder.
         mlflow_run_id: MLflow's run that made it.
         tags: texts by name.
         wait_seconds: how long a locked database is waited for.
@@ -118,7 +118,7 @@ def add_version(
             if version.tags.get(NUMBER_TAG) == str(number):
                 return str(version.version)
         everything = {**tags, NUMBER_TAG: str(number)}
-        created = client.create_model_version(model, source.absolute().as_uri(), run_id=mlflow_run_id, tags=everything)
+        created = client.create_model_version(model, source, run_id=mlflow_run_id, tags=everything)
         return str(created.version)
 
 

@@ -7,6 +7,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+from perennial import version_store
 from perennial.errors import PlatformError
 from perennial.ledger import Run, Version
 from perennial.settings import Settings
@@ -30,7 +31,8 @@ class LocalDeployer:
         """The server will serve the version."""
         if self.deployed(model.name) == version.digest:
             return None
-        deploy(self._settings.current(model.name), self._settings.versions / model.name / version.digest, version.number)
+        folder = version_store.folder(self._settings, model.name, version.digest)
+        deploy(self._settings.current(model.name), folder, version.number)
         return f"version {version.number} was deployed"
 
     def standing(self, model: str) -> Standing:

@@ -58,7 +58,7 @@ def fetch(text: str, folder: Path, bucket: Bucket) -> Current:
     """
     model, number, digest = parsed(text)
     target = folder / digest
-    bucket.fetch_folder(f"versions/{model}/{digest}", target)
+    bucket.fetch_folder(f"versions/{model}/{digest}", target, open_version)
     try:
         version = open_version(target)
     except DataError:
@@ -75,7 +75,9 @@ def fetch(text: str, folder: Path, bucket: Bucket) -> Current:
 
 def main() -> int:
     """Fetch as the arguments say; returns the process's exit code. One line on stderr says what is wrong: KServe shows it."""
-    parser = argparse.ArgumentParser(prog="python -m serving.runtime.fetch", description="Fetch a version's files and check them.")
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.runtime.fetch", description="Fetch a version's files and check them."
+    )
     parser.add_argument("uri", help=f"{SCHEME}<model>/<number>/<digest>")
     parser.add_argument("folder", type=Path, help="where they go, for example /mnt/models")
     given = parser.parse_args()

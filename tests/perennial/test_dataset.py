@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from perennial.bucket import Bucket
 from perennial.columns import Column
-from perennial.dataset import DATA, INFO, DatasetInfo, copy, load, store, values_digest
+from perennial.dataset import DATA, INFO, DatasetInfo, copy, keep, load, store, values_digest
 from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.settings import Settings
+from tests.servers.s3 import S3
 
 
 def frame() -> pd.DataFrame:
@@ -154,3 +157,22 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PlatformError, match="the folder of datasets must be writable"):
         store(frame(), info_of(frame()), tmp_path / "file" / "datasets")
+
+
+def test_a_dataset_is_kept_in_the_bucket_too(tmp_path: Path, s3: S3) -> None:
+    places = {"PERENNIAL_PROJECT": str(tmp_path), "PERENNIAL_BUCKET": s3.bucket()}
+    settings, info = Settings.from_environment(places), info_of(frame())
+    for said in (info, info_of(frame(), now="2024-01-04T00:00:00+00:00")):
+        assert keep(settings, frame(), said) == settings.datasets / info.digest
+        bucket = Bucket(places["PERENNIAL_BUCKET"])
+        assert bucket.keys("") == [f"datasets/{info.digest}/{name}" for name in (DATA, INFO)]
+        fetched = tmp_path / said.now / info.digest
+        bucket.fetch_folder(f"datasets/{info.digest}", fetched, load)
+        found, description = load(fetched)
+        pd.testing.assert_frame_equal(found, frame())
+        assert description == said
+
+
+def test_without_a_bucket_a_dataset_is_kept_in_the_state(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path)})
+    assert load(keep(settings, frame(), info_of(frame())))[1] == info_of(frame())

@@ -7,9 +7,11 @@ import itertools
 import logging
 import urllib.request
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import pytest
+from moto.core.authorization import enable_iam_authentication
 from moto.server import ThreadedMotoServer
 
 
@@ -31,6 +33,17 @@ class S3:
         name = f"team-{next(self._names)}"
         with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")):
             return f"s3://{name}/perennial"
+
+    def known(self, patch: pytest.MonkeyPatch) -> None:
+        """The environment says to clients where it is and who asks."""
+        patch.setenv("AWS_ENDPOINT_URL", self.endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_REGION", "us-east-1")
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Inside, whoever asks is refused: the server knows nobody."""
+        return enable_iam_authentication()
 
     def start(self) -> None:
         """It answers."""
@@ -58,10 +71,7 @@ def s3_server() -> Iterator[S3]:
 @pytest.fixture
 def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """The server, with this process's environment set for its clients; it answers again when the test ends."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    s3_server.known(monkeypatch)
     yield s3_server
     if s3_server.server is None:
         s3_server.start()

@@ -79,17 +79,17 @@ def test_a_run_whose_logging_broke_off_is_completed(settings: Settings, artifact
     assert [run.data.tags["perennial.run_id"] for run in runs].count("r3") == 1
 
 
-def test_a_version_is_a_link_and_is_added_once(settings: Settings, artifacts: Path, tmp_path: Path) -> None:
+def test_a_version_is_a_link_and_is_added_once(settings: Settings, artifacts: Path) -> None:
     logged = log(settings, artifacts, "r1")
     for _ in range(2):
         number = registry.add_version(
-            settings, model="delay", number=1, source=tmp_path / "abc", mlflow_run_id=logged, tags={"digest": "abc"}
+            settings, model="delay", number=1, source="s3://team/versions/delay/abc", mlflow_run_id=logged, tags={"digest": "abc"}
         )
         assert number == "1"
-    second = registry.add_version(settings, model="delay", number=2, source=tmp_path / "d", mlflow_run_id=logged, tags={})
+    second = registry.add_version(settings, model="delay", number=2, source="file:///versions/d", mlflow_run_id=logged, tags={})
     assert second == "2"
     found = min(client(settings).search_model_versions("name = 'delay'"), key=lambda version: int(version.version))
-    assert found.source == (tmp_path / "abc").as_uri()
+    assert found.source == "s3://team/versions/delay/abc"
     assert found.tags == {"digest": "abc", "perennial.version": "1"}
 
 
