@@ -32,7 +32,7 @@ def deployment(name: str, namespace: str, container: Object | None = None, **pod
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
+            "template": {"metadata": {"labels": dict(labels)}, "spec": spec},
         },
     }
 
