@@ -1,10 +1,9 @@
-"""The prediction log as tables: sealed segments become Parquet files, with what is damaged or missing counted.
+"""The prediction log as tables: the rows of sealed segments in Parquet files, with what is damaged or missing counted.
 
 How segments are written and framed stands in `perennial.prediction_log`. What the rows say about the model is not asked here.
 """
 
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -12,32 +11,19 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet
 
-from monitoring.segments import SegmentInfo, Span, end_of, gaps, info_of
+from monitoring import tables
+from monitoring.segments import SegmentInfo, Span, end_of, gaps
 from monitoring.shipped import CONNECTIONS, Shipped, is_over
 from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.prediction_log import Segment, read_segment, seal_left
-from perennial.prediction_log.rows import OBSERVED_AT, Value, flat
 from perennial.prediction_log.segment import OPEN, SEALED
 from perennial.record import Record
 from perennial.settings import Settings
 
-INFO = b"perennial.segment"
-"""Key of a file's metadata that holds its `SegmentInfo`."""
-MICROSECONDS = 1_000_000
-TIME = pa.timestamp("us", "UTC")
-PLAIN: dict[str, pa.DataType] = {
-    "prediction_id": pa.string(),
-    "boot_id": pa.string(),
-    "sequence": pa.int64(),
-    "time": TIME,
-    "version": pa.string(),
-    "probability": pa.float64(),
-    "decision": pa.bool_(),
-}
-"""Columns that every row has. The others are named by part: `keys.`, `fields.`, `features.`, `observed_at.`, `stale.`."""
+AT_ONCE = 64
+"""Segments that are held in memory together: of a busy process some 64 MiB."""
 
 
 class Collected(Record):
@@ -84,10 +70,10 @@ def collect_model(settings: Settings, model: str, now: datetime) -> Collected:
 
 
 def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None) -> Collected:
-    """Every sealed segment of `log` and of the bucket is a Parquet file in `into`, and what is missing is known.
+    """The rows of every sealed segment of `log` and of the bucket are in a Parquet file in `into`, and what is missing is known.
 
-    Idempotent, and safe beside serving processes and beside itself: a file is put in place whole. Segments that dead processes
-    left open are sealed first; those of living ones are left alone.
+    Idempotent, and safe beside serving processes and beside itself: a file is put in place whole, and one call waits for another.
+    Segments that dead processes left open are sealed first; those of living ones are left alone.
 
     Args:
         log: folder of the segments.
@@ -102,15 +88,13 @@ def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None
     seal_left(log, now.timestamp())
     new, silent = 0, list[SegmentInfo]()
     try:
-        into.mkdir(parents=True, exist_ok=True)
-        for path in sorted(log.glob(f"*{SEALED}")):
-            if not place_of(into, path.stem).exists():
-                with suppress(NotFoundError):  # shipped meanwhile
-                    _put(table_of(read_segment(path)), place_of(into, path.stem))
-                    new += 1
-        if shipped is not None:
-            fetched, silent = _collect_shipped(shipped, into, now)
-            new += fetched
+        with tables.locked(into):
+            collected = {info.name for info in infos(into)}
+            names = [path.stem for path in sorted(log.glob(f"*{SEALED}")) if path.stem not in collected]
+            new += _keep(into, names, lambda name: read_segment(log / f"{name}{SEALED}"))
+            if shipped is not None:
+                fetched, silent = _collect_shipped(shipped, into, now)
+                new += fetched
     except OSError as error:
         raise PlatformError(f"{error.filename or into}: {error.strerror}; the same call may work later") from error
     known = infos(into)
@@ -130,18 +114,32 @@ def _collect_shipped(shipped: Shipped, into: Path, now: datetime) -> tuple[int, 
     """How many segments of the bucket are new, and the ends of processes that fell silent. Ends that are certain are kept."""
     known = infos(into)
     announcements = shipped.announcements(known)  # before the segments: what was announced is shipped or missing
-
-    names = list(shipped.new(announcements, known))
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        list(pool.map(lambda name: _put(table_of(shipped.fetch(name)), place_of(into, name)), names))
-    silent = []
+    new = _keep(into, list(shipped.new(announcements, known)), shipped.fetch)
+    kept, silent = {info.name for info in known}, list[SegmentInfo]()
     for said in announcements:
         end = end_of(said.boot_id, said.next_sequence, said.time)
-        if said.ended:
-            _put(_described(pa.schema(PLAIN.items()).empty_table(), end), place_of(into, end.name))
-        elif is_over(said, now):
+        if said.ended and end.name not in kept:
+            tables.keep_end(into, end)
+        elif not said.ended and is_over(said, now):
             silent.append(end)
-    return len(names), silent
+    return new, silent
+
+
+def _keep(into: Path, names: Sequence[str], read: Callable[[str], Segment]) -> int:
+    """How many of the named segments are kept as tables; one that is not there any more was shipped meanwhile."""
+
+    def found(name: str) -> Segment | None:
+        with suppress(NotFoundError):
+            return read(name)
+        return None
+
+    new = 0
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for first in range(0, len(names), AT_ONCE):
+            segments = [segment for segment in pool.map(found, names[first : first + AT_ONCE]) if segment is not None]
+            tables.keep(into, segments)
+            new += len(segments)
+    return new
 
 
 def cut_off(ends: Iterable[SegmentInfo], segments: Iterable[SegmentInfo]) -> tuple[SegmentInfo, ...]:
@@ -157,23 +155,13 @@ def cut_off(ends: Iterable[SegmentInfo], segments: Iterable[SegmentInfo]) -> tup
     return tuple(end for end in ends if end.next_sequence > reached.get(end.boot_id, 0))
 
 
-def place_of(into: Path, name: str) -> Path:
-    """File of a segment's table."""
-    return into / f"{name}.parquet"
-
-
 def infos(into: Path) -> tuple[SegmentInfo, ...]:
     """What is known of every collected segment, sorted by process and sequence.
 
     Raises:
         DataError: a file in the folder was not made here.
     """
-    found = []
-    for path in into.glob("*.parquet"):
-        metadata = pyarrow.parquet.read_schema(path).metadata or {}
-        if INFO not in metadata:
-            raise DataError(f"{path}: not a segment of a prediction log; only `collect` writes into this folder")
-        found.append(SegmentInfo.model_validate_json(metadata[INFO]))
+    found = (info for table in tables.kept(into) for info in table.infos)
     return tuple(sorted(found, key=lambda segment: (segment.boot_id, segment.first_sequence)))
 
 
@@ -203,17 +191,12 @@ def load(into: Path, start: datetime | None = None, end: datetime | None = None,
     """
     low = None if start is None else start.timestamp()
     high = None if end is None else end.timestamp()
-    tables = []
-    for segment in infos(into):
-        if segment.start is None or segment.end is None or segment.is_end:
-            continue
-        if (low is None or segment.end >= low) and (high is None or segment.start < high):
-            tables.append(pyarrow.parquet.read_table(into / f"{segment.name}.parquet"))
-    tables += [table_of(segment) for segment in growing]
-    if not tables:
-        tables.append(pa.schema(PLAIN.items()).empty_table())
+    found = [table.read() for table in tables.kept(into) if table.touches(low, high)]
+    found += [tables.table_of(segment) for segment in growing]
+    if not found:
+        found.append(tables.EMPTY)
     try:
-        table = pa.concat_tables(tables, promote_options="permissive")
+        table = pa.concat_tables(found, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(f"{into}: segments of one log disagree on a type: {error}; read a shorter time") from error
     frame: pd.DataFrame = (
@@ -224,40 +207,3 @@ def load(into: Path, start: datetime | None = None, end: datetime | None = None,
     if end is not None:
         frame = frame[frame["time"] < end]
     return frame.reset_index(drop=True)
-
-
-def table_of(segment: Segment) -> pa.Table:
-    """A segment as a table, with its `SegmentInfo` in the metadata."""
-    columns: dict[str, list[Value]] = {name: [] for name in PLAIN}
-    for place, (sequence, row) in enumerate(zip(segment.sequences, segment.rows, strict=True)):
-        values = flat(row) | {"boot_id": segment.boot_id, "sequence": sequence}
-        for name, value in values.items():
-            column = columns.setdefault(name, [])
-            column += [None] * (place - len(column))
-            column.append(value)
-    arrays = {}
-    for name, column in columns.items():
-        column += [None] * (len(segment.rows) - len(column))
-        arrays[name] = _array(name, column)
-    return _described(pa.table(arrays), info_of(segment))
-
-
-def _described(table: pa.Table, info: SegmentInfo) -> pa.Table:
-    return table.replace_schema_metadata({INFO: info.model_dump_json().encode()})
-
-
-def _array(name: str, values: Sequence[Value]) -> pa.Array:
-    """A column; times are microseconds, values of mixed types become texts rather than stop everything."""
-    if name == "time" or name.startswith(OBSERVED_AT):
-        return pa.array([None if value is None else round(float(value) * MICROSECONDS) for value in values], TIME)
-    try:
-        return pa.array(values, PLAIN.get(name))
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
-
-
-def _put(table: pa.Table, place: Path) -> None:
-    """The table is at `place`, whole."""
-    beside = place.with_name(f".{place.stem}-{secrets.token_hex(4)}")
-    pyarrow.parquet.write_table(table, beside, compression="zstd")
-    beside.rename(place)

@@ -1,10 +1,9 @@
-"""The log in the bucket: whatever ends a process, no answered row is missing, or it is counted. Real processes, a real S3 server."""
+"""The log in the bucket: whatever ends a process, no answered row is missing, or it is counted. Real processes and S3 server."""
 
 import http.client
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -19,10 +18,15 @@ import pytest
 from monitoring.log import Collected, collect, load
 from monitoring.shipped import Shipped
 from perennial.bucket import Bucket
-from perennial.prediction_log.shipped import folder_of, read_announcement
+from perennial.prediction_log import LogRow, LogWriter
+from perennial.prediction_log.shipped import Announcement, boot_key, folder_of, read_announcement, segment_key
+from serving.runtime import command
+from serving.runtime.metrics import Metrics
+from serving.runtime.shipping import Shipper
 from tests.servers.s3 import S3
 from tests.serving.world import NAME, Connection, Served, World, deploy_made, fill, instance, make_version, plan, served
 
+Parts = tuple[Shipper, LogWriter, Bucket, Metrics]
 CLIENTS = 4
 LATER = timedelta(minutes=2)
 """After the end of a process: who announced nothing since is gone."""
@@ -115,7 +119,7 @@ def until(found: Callable[[], object], seconds: float = 20) -> None:
 
 def test_killed_and_restarted_on_the_same_folder_nothing_answered_is_lost(place: Place) -> None:
     answered: set[str] = set()
-    for _ in range(3):
+    for _ in range(2):
         with served(place.world, *place.arguments("--ship-seconds", "0.5")) as server, under_load(server) as load_:
             until(lambda: len(load_.answered) > 100)
             until(lambda: server.metrics()[f'perennial_log_ships_total{{model="{NAME}"}}'] > 1)
@@ -208,9 +212,87 @@ def test_a_bucket_that_never_answers_delays_the_end_no_longer_than_told(place: P
     assert len(list(place.log.iterdir())) == 1
 
 
-def test_a_bucket_without_a_log_and_one_that_is_none_are_refused() -> None:
-    for more, said in ((["--bucket", "s3://a"], "without --log"), (["--log", "x", "--bucket", "$(B)"], "found '$(B)'")):
-        command = [sys.executable, "-m", "serving.runtime", "--model", "m", "--current", "c", "--online", "o", *more]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert ended.returncode == 2
-        assert said in ended.stderr
+@pytest.mark.parametrize(
+    ("more", "said"), [(["--bucket", "s3://a"], "without --log"), (["--log", "x", "--bucket", "$(B)"], "found '$(B)'")]
+)
+def test_a_bucket_without_a_log_and_one_that_is_none_are_refused(
+    more: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["serving", "--model", "m", "--current", "c", "--online", "o", *more])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def shipper(s3: S3, tmp_path: Path) -> Iterator[Parts]:
+    """One whose thread does not run, at an hour of its own."""
+    bucket, metrics = Bucket(s3.bucket(), retry_seconds=1), Metrics(NAME)
+    with LogWriter(tmp_path / "log", lambda: 100.0) as writer:
+        yield Shipper(tmp_path / "log", bucket, NAME, writer, metrics, lambda: 100.0), writer, bucket, metrics
+
+
+def test_a_process_announces_before_it_ships_and_at_its_end(shipper: Parts) -> None:
+    one, writer, bucket, _ = shipper
+    assert one.ship(ended=True)
+    assert bucket.keys(folder_of(NAME)) == [], "a process that answered nothing leaves nothing"
+    writer.append([row("a"), row("b")])
+    assert one.ship()
+    key = boot_key(NAME, writer.boot_id)
+    assert bucket.keys(folder_of(NAME)) == [key]
+    assert read_announcement(bucket.get(key), key) == Announcement(writer.boot_id, 2, 100.0, ended=False)
+    writer.append([row("c")])
+    assert one.ship()
+    assert read_announcement(bucket.get(key), key).next_sequence == 2, "once a second is enough"
+    writer.seal()
+    assert one.ship(ended=True)
+    assert read_announcement(bucket.get(key), key) == Announcement(writer.boot_id, 3, 100.0, ended=True)
+
+
+def test_segments_of_a_process_that_died_unannounced_are_found_by_it(shipper: Parts, tmp_path: Path) -> None:
+    one, _, bucket, metrics = shipper
+    with LogWriter(tmp_path / "log", lambda: 50.0) as dead:
+        dead.append([row("a")])
+        assert one.ship()
+        assert metrics.oldest_unshipped == 50.0
+    assert one.ship()
+    assert metrics.oldest_unshipped is None
+    assert bucket.keys(folder_of(NAME)) == [
+        segment_key(NAME, f"{dead.boot_id}-000000000000"),
+        boot_key(NAME, dead.boot_id),
+    ]
+
+
+def test_a_segment_is_removed_only_when_the_bucket_holds_the_same(shipper: Parts, tmp_path: Path) -> None:
+    one, writer, bucket, metrics = shipper
+    writer.append([row("a")])
+    writer.seal()
+    (path,) = (tmp_path / "log").iterdir()
+    content = path.read_bytes()
+    assert one.ship()
+    assert not path.exists()
+    path.write_bytes(content)  # as if the answer to the first attempt had been lost
+    assert one.ship()
+    assert not path.exists()
+    path.write_bytes(content + b"x")
+    assert not one.ship()
+    assert path.with_suffix(".differs").read_bytes() == content + b"x"
+    assert one.ship()
+    assert (metrics.ships, metrics.ship_failures) == (2, 1)
+    assert bucket.get(segment_key(NAME, path.stem)) == content
+
+
+def test_an_end_is_not_announced_while_a_segment_cannot_be_finished(shipper: Parts, tmp_path: Path) -> None:
+    one, writer, bucket, _ = shipper
+    writer.append([row("a")])  # still open, and its lock is held
+    assert not one.ship(ended=True)
+    key = boot_key(NAME, writer.boot_id)
+    assert not read_announcement(bucket.get(key), key).ended
+    writer.close()
+    assert one.ship(ended=True)
+    assert read_announcement(bucket.get(key), key).ended
+    assert not list((tmp_path / "log").iterdir())
+
+
+def row(name: str) -> LogRow:
+    return LogRow(name, 1.5, "digest", {"shop": "S1"}, {}, {"orders": 3}, {"shop": 1.0}, {}, 0.25, False)
