@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +56,6 @@ def render(folder: Path) -> tuple[Object, ...]:
     ended = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return tuple(yaml.safe_load_all(ended.stdout))
-
-
-def everything() -> Iterator[tuple[str, tuple[Object, ...]]]:
-    """Every overlay and every component, with what it is called."""
-    yield from ((f"overlays/{name}", overlay(name)) for name in OVERLAYS)
-    yield from ((f"components/{name}", component(name)) for name in COMPONENTS)
 
 
 def of_kind(objects: tuple[Object, ...], kind: str) -> dict[str, Object]:

@@ -24,7 +24,6 @@ REDIS, POSTGRESQL, S3, MLFLOW = (
         (SERVING, REDIS, 22, False),
         (STEP, POSTGRESQL, 5432, True),
         (STEP, S3, 9000, True),
-        (STEP, MLFLOW, 5000, True),
         (MLFLOW, POSTGRESQL, 5432, True),
         (CALLER, REDIS, 6379, False),
         (CALLER, POSTGRESQL, 5432, False),
@@ -36,6 +35,12 @@ REDIS, POSTGRESQL, S3, MLFLOW = (
 )
 def test_ways_through_the_lab(source: dict[str, str], target: dict[str, str] | None, port: int, is_allowed: bool) -> None:
     assert reaches(overlay("lab"), source, target, port) is is_allowed
+
+
+def test_ways_to_mlflow() -> None:
+    objects = component("mlflow")
+    assert reaches(objects, STEP, MLFLOW, 5000)
+    assert not reaches(objects, SERVING, MLFLOW, 5000)
 
 
 def test_without_policies_every_way_is_open() -> None:
