@@ -1,6 +1,6 @@
 """The ASOF store, through Feast's own API: every row kept in its order, never the future."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from feast.repo_config import RepoConfig
 from feast.types import Float64, Int64
 
 from feature_repo.asof import AsofOfflineStore, AsofRetrievalJob, Wanted, join
+from perennial.bucket import Bucket
 from perennial.errors import DataError
+from tests.servers.s3 import S3
 
 pytestmark = [
     # Feast's dependencies warn about each other in use.
@@ -34,14 +36,15 @@ def table(rows: Sequence[tuple[object, ...]], names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-@pytest.fixture(scope="module")
-def feast(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+@pytest.fixture(scope="module", params=["folder", "bucket"])
+def feast(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
     folder = tmp_path_factory.mktemp("asof")
     # Availability, value, creation: entity 1 has a correction of day 1 that could be read from day 9 on.
     rows = [(1, day(1), 11.0, day(1)), (1, day(3), 13.0, day(3)), (2, day(8), 28.0, day(8)), (3, day(0), 30.0, day(0))]
     rows += [(1, day(9), 12.0, day(9)), (4, day(1), 41.0, day(1)), (4, day(1), 42.0, day(2))]
     frame = table(rows, ["id", "event_timestamp", "x", "created"]).assign(y=lambda found: found["x"])
-    path = folder / "source 'quoted'.parquet"
+    name = "source 'quoted'.parquet"
+    path = str(folder / name)
     frame.to_parquet(path, index=False, coerce_timestamps="us")
     config = RepoConfig(
         project="p",
@@ -53,13 +56,23 @@ def feast(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     )
     store = FeatureStore(config=config)
     entity = Entity(name="id", value_type=ValueType.INT64)
-    source = FileSource(name="s", path=str(path), timestamp_field="event_timestamp", created_timestamp_column="created")
-    views = [
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "bucket":
+            s3: S3 = request.getfixturevalue("s3_server")
+            s3.known(patch)
+            bucket = Bucket(s3.bucket())
+            bucket.put(name, Path(path))
+            path = f"{bucket.uri}/{name}"
+        store.apply([entity, *views_of(entity, path)])
+        yield store
+
+
+def views_of(entity: Entity, path: str) -> list[FeatureView]:
+    source = FileSource(name="s", path=path, timestamp_field="event_timestamp", created_timestamp_column="created")
+    return [
         FeatureView(name="plain", entities=[entity], schema=[Field(name="x", dtype=Float64)], source=source),
         FeatureView(name="ttl", entities=[entity], schema=[Field(name="y", dtype=Float64)], source=source, ttl=timedelta(days=2)),
     ]
-    store.apply([entity, *views])
-    return store
 
 
 def ask(feast: FeatureStore, rows: list[tuple[int, pd.Timestamp]], features: list[str]) -> list[float | None]:
