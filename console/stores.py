@@ -3,6 +3,8 @@
 import sqlite3
 from pathlib import Path
 
+from feature_repo.database import is_redis, open_database
+from perennial.errors import PerennialError
 from perennial.settings import Settings
 
 SQLITE = "sqlite:///"
@@ -14,14 +16,26 @@ def failing_stores(settings: Settings) -> tuple[str, ...]:
     """One sentence for each store that is there and does not answer, with who must act; one that was never made is no fault."""
     stores = {
         "the feature registry": settings.feature_registry,
-        "the online store": f"{SQLITE}{settings.online_store}",
+        "the online store": settings.online_store if is_redis(settings.online_store) else f"{SQLITE}{settings.online_store}",
         "MLflow's database": settings.tracking,
     }
     files = {name: Path(url.removeprefix(SQLITE)) for name, url in stores.items() if url.startswith(SQLITE)}
     found = {name: _fault(file) for name, file in files.items()}
-    return tuple(
-        f"{name} fails: {files[name]}: {fault}: the platform team brings it back" for name, fault in found.items() if fault
-    )
+    said = [f"{name} fails: {files[name]}: {fault}" for name, fault in found.items() if fault]
+    said += [f"the online store fails: {fault}" for fault in [_redis_fault(settings.online_store)] if fault]
+    return tuple(f"{fault}: the platform team brings it back" for fault in said)
+
+
+def _redis_fault(where: str) -> str:
+    """What is wrong with the online store when it is a Redis; empty when it answers, or is a file."""
+    if not is_redis(where):
+        return ""
+    try:
+        with open_database(where, write=False) as database:
+            database.views()
+    except PerennialError as error:
+        return str(error)
+    return ""
 
 
 def _fault(file: Path) -> str:

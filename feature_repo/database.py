@@ -1,56 +1,36 @@
-"""The SQLite file of the packed online store: one value for each view and entity key. Imports neither Feast nor pandas.
+"""The packed online store, wherever it is: one value for each view and entity key. Imports neither Feast nor pandas.
 
-Write-ahead logging lets readers go on while one process writes; a value is replaced only by one that is not older.
+A file is SQLite (`sqlite_store`), a URL a Redis (`redis_store`). Both hold the same keys and values, those of `layout`, and
+replace a value only by one that is not older. The choice is made here and nowhere else; what was not chosen is not imported.
 """
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from feature_repo.layout import Layout
-from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.errors import DataError, NotFoundError, SpecError
 
-WAIT_SECONDS = 30.0
-"""How long a write waits for another process's write. A batch takes milliseconds; half a minute means something is stuck."""
-
-SCHEMA = """
-create table if not exists layouts (
-  view text primary key,
-  digest blob not null,
-  layout text not null
-) without rowid;
-create table if not exists feature_values (
-  view text not null,
-  key blob not null,
-  event_timestamp integer not null, -- microseconds since 1970
-  value blob not null,
-  primary key (view, key)
-) without rowid;
-"""
+REDIS = ("redis://", "rediss://")
+"""How the URL of a Redis begins; with `rediss` the connection is encrypted."""
 
 Row = tuple[bytes, int, bytes]
 """Key, event timestamp in microseconds, value."""
 
 
-class OnlineDatabase:
-    """The file `where`, opened."""
+class OnlineDatabase(Protocol):
+    """The store as its writers know it, opened."""
 
-    def __init__(self, where: str, connection: sqlite3.Connection) -> None:
-        self.where = where
-        self._connection = connection
+    where: str
+    """Path or URL, for people."""
 
     def keep_layouts(self, layouts: Iterable[Layout]) -> None:
         """These layouts are current; values packed by another layout of their views are gone (they could not be read)."""
-        for layout in layouts:
-            self._connection.execute(
-                "insert into layouts values (?, ?, ?) on conflict (view) do update"
-                " set digest = excluded.digest, layout = excluded.layout where digest <> excluded.digest",
-                (layout.view, layout.digest, layout.model_dump_json()),
-            )
-            self._connection.execute(
-                "delete from feature_values where view = ? and substr(value, 1, 8) <> ?", (layout.view, layout.digest)
-            )
+        ...
+
+    def views(self) -> list[str]:
+        """Views that were applied here, sorted."""
+        ...
 
     def layout(self, view: str) -> Layout:
         """Current layout of a view.
@@ -58,13 +38,7 @@ class OnlineDatabase:
         Raises:
             NotFoundError: the view was never applied here.
         """
-        found = self._connection.execute("select layout from layouts where view = ?", (view,)).fetchone()
-        if found is None:
-            known = [str(name) for (name,) in self._connection.execute("select view from layouts order by view")]
-            raise NotFoundError(
-                f"{self.where}: no view {view!r}; it has {', '.join(known) or 'none'}; `perennial features apply` adds views"
-            )
-        return Layout.model_validate_json(found[0])
+        ...
 
     def write(self, layout: Layout, rows: Iterable[Row]) -> None:
         """Each row is stored unless a newer one of its key is.
@@ -72,80 +46,138 @@ class OnlineDatabase:
         Raises:
             DataError: the view's layout was changed by another process since `layout` was read.
         """
-        current = self._connection.execute("select digest from layouts where view = ?", (layout.view,)).fetchone()
-        if current is not None and current[0] != layout.digest:
-            raise DataError(
-                f"{self.where}: view {layout.view!r} has layout {current[0].hex()}, these values {layout.digest.hex()}; "
-                "the definitions were changed: `perennial features apply`, then write again"
-            )
-        self._connection.executemany(
-            "insert into feature_values values (?, ?, ?, ?) on conflict (view, key) do update"
-            " set event_timestamp = excluded.event_timestamp, value = excluded.value"
-            " where excluded.event_timestamp >= event_timestamp",
-            ((layout.view, *row) for row in rows),
-        )
+        ...
 
     def read(self, view: str, keys: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
         """Event timestamp (microseconds) and value of each key; None where there is none."""
-        found: list[tuple[int, bytes] | None] = []
-        for key in keys:
-            row = self._connection.execute(
-                "select event_timestamp, value from feature_values where view = ? and key = ?", (view, key)
-            ).fetchone()
-            found.append(None if row is None else (row[0], row[1]))
-        return found
+        ...
 
     def rows(self, view: str) -> Iterator[Row]:
         """Everything stored of a view, ordered by key."""
-        yield from self._connection.execute(
-            "select key, event_timestamp, value from feature_values where view = ? order by key", (view,)
-        )
+        ...
 
     def count(self, view: str, after: int, until: int) -> int:
         """How many of a view's values have an event timestamp in (after, until], in microseconds."""
-        found = self._connection.execute(
-            "select count(*) from feature_values where view = ? and event_timestamp > ? and event_timestamp <= ?",
-            (view, after, until),
-        ).fetchone()
-        return int(found[0])
+        ...
 
     def drop(self, views: Iterable[str]) -> None:
         """Nothing is stored of these views any more."""
-        for view in views:
-            self._connection.execute("delete from feature_values where view = ?", (view,))
-            self._connection.execute("delete from layouts where view = ?", (view,))
+        ...
 
 
-@contextmanager
-def open_database(where: str, *, write: bool = True) -> Iterator[OnlineDatabase]:
-    """The file `where`, made when absent; what is done with it is one transaction, undone by an exception.
+class Lookup(Protocol):
+    """The store as a server reads it. For one thread at a time; a store that was away is reached again by the next question."""
+
+    def layouts(self) -> dict[str, bytes]:
+        """Digest of each view's layout.
+
+        Raises:
+            PlatformError: the store does not answer.
+        """
+        ...
+
+    def answers(self) -> None:
+        """The store answers.
+
+        Raises:
+            PlatformError: it does not.
+        """
+        ...
+
+    def values(self, wanted: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
+        """What is stored of these pairs of view and key, all of one moment; None where there is nothing.
+
+        Raises:
+            PlatformError: the store does not answer.
+        """
+        ...
+
+    def close(self) -> None:
+        """Nothing is held any more; the next question opens the store again."""
+        ...
+
+
+def is_redis(where: str) -> bool:
+    """Whether the store is a Redis, not a file.
+
+    >>> is_redis("redis://host:6379/0"), is_redis("/var/lib/perennial/online.db")
+    (True, False)
+    """
+    return where.startswith(REDIS)
+
+
+def open_database(where: str, *, write: bool = True) -> AbstractContextManager[OnlineDatabase]:
+    """The store for its writers; a file is made when absent.
+
+    What is done with a file is one transaction, undone by an exception. A Redis keeps what was written until then: the caller
+    writes the same rows again, which changes nothing twice.
 
     Args:
-        where: path of the file.
-        write: whether the transaction writes. It then takes the write lock at once: a lock taken in the middle could not wait.
+        where: path of a file, or URL of a Redis.
+        write: whether something is written. A file's write lock is then taken at once: in the middle it could not wait.
 
     Raises:
-        PlatformError: the file is locked, cannot be written, or is no such database.
+        PlatformError: the store is locked, cannot be reached or written, or is no such database.
+        SpecError: the URL is wrong.
     """
-    try:
-        Path(where).parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(where, timeout=WAIT_SECONDS, isolation_level=None)
-    except (OSError, sqlite3.Error) as error:
-        raise PlatformError(f"{where}: cannot be opened: {error}; the folder must be writable") from error
-    try:
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = normal")
-        connection.executescript(SCHEMA)
-        connection.execute("begin immediate" if write else "begin")
-        yield OnlineDatabase(where, connection)
-        connection.execute("commit")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise PlatformError(f"{where}: {error}; another process may be writing: try again, or look who holds the file") from error
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
-    finally:
-        connection.close()
+    if is_redis(where):
+        from feature_repo.redis_store import open_redis
+
+        return open_redis(where)
+    from feature_repo.sqlite_store import open_file
+
+    return open_file(where, write=write)
+
+
+def open_lookup(where: str) -> Lookup:
+    """The store for a server; nothing is opened yet.
+
+    Args:
+        where: path of a file, or URL of a Redis.
+
+    Raises:
+        SpecError: the URL is wrong.
+    """
+    if is_redis(where):
+        from feature_repo.redis_store import RedisLookup
+
+        return RedisLookup(where)
+    from feature_repo.sqlite_store import FileLookup
+
+    return FileLookup(where)
+
+
+def check_prefix(where: str, name: str) -> None:
+    """The keys in a Redis begin with the name of the installation.
+
+    A server is given the URL alone, so that the URL says how they begin. Two installations never write the same keys by mistake.
+
+    Args:
+        where: URL of the Redis.
+        name: of the installation.
+
+    Raises:
+        SpecError: they begin otherwise, or the URL is wrong.
+    """
+    from feature_repo.redis_store import Place
+
+    prefix = Place.of(where).prefix
+    if prefix != name:
+        raise SpecError(
+            f"PERENNIAL_ONLINE_STORE: {where}: its keys begin with {prefix!r}, PERENNIAL_NAME is {name!r}: "
+            f"let the URL end in ?prefix={name}"
+        )
+
+
+def no_view(where: str, view: str, known: Iterable[str]) -> NotFoundError:
+    """The error of a view that was never applied."""
+    has = ", ".join(known) or "none"
+    return NotFoundError(f"{where}: no view {view!r}; it has {has}; `perennial features apply` adds views")
+
+
+def other_layout(where: str, layout: Layout, current: bytes) -> DataError:
+    """The error of a write by a layout that is not current any more."""
+    return DataError(
+        f"{where}: view {layout.view!r} has layout {current.hex()}, these values {layout.digest.hex()}; "
+        "the definitions were changed: `perennial features apply`, then write again"
+    )

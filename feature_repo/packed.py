@@ -1,4 +1,4 @@
-"""Feast's online store on our packed SQLite file; plugged in through `online_store.type` of Feast's configuration.
+"""Feast's online store on our packed one; plugged in through `online_store.type` of Feast's configuration.
 
 Translation between Feast's protobuf values and `layout` only. Asynchronous and versioned reads are not offered.
 """
@@ -17,7 +17,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.types import FeastType, PrimitiveFeastType
 from pydantic import StrictStr
 
-from feature_repo.database import open_database
+from feature_repo.database import is_redis, open_database
 from feature_repo.layout import Field, Kind, Layout, Value
 from perennial.errors import DataError
 
@@ -49,7 +49,7 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):
 
     type: Literal["feature_repo.packed.PackedOnlineStore"] = "feature_repo.packed.PackedOnlineStore"
     path: StrictStr
-    """SQLite file; relative to the repository's folder."""
+    """File, relative to the repository's folder, or URL of a Redis."""
 
 
 class PackedOnlineStore(OnlineStore):
@@ -121,7 +121,7 @@ class PackedOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Entity],  # noqa: ARG002
         partial: bool,  # noqa: ARG002
     ) -> None:
-        """The file holds the layouts of the kept views, and nothing of the deleted ones."""
+        """The store holds the layouts of the kept views, and nothing of the deleted ones."""
         with open_database(path_of(config)) as database:
             database.drop(view.name for view in tables_to_delete)
             database.keep_layouts(layout_of(view) for view in tables_to_keep)
@@ -138,8 +138,9 @@ class PackedOnlineStore(OnlineStore):
 
 
 def path_of(config: RepoConfig) -> str:
-    """The store's file."""
-    return str(Path(config.repo_path or ".") / config.online_store.path)
+    """Path of the store's file, or URL of its Redis."""
+    path = str(config.online_store.path)
+    return path if is_redis(path) else str(Path(config.repo_path or ".") / path)
 
 
 def layout_of(view: FeatureView) -> Layout:

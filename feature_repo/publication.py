@@ -49,7 +49,7 @@ class Publication:
         return cls(settings, [(layout, pack(layout, frames[layout.view])) for layout in layouts])
 
     def write_until(self, time: datetime) -> int:
-        """The online store holds every row published at `time` or before, written in one transaction; returns how many were new.
+        """The online store holds every row published at `time` or before; returns how many were new.
 
         Nothing is lost when it fails: the next call writes the same rows again.
 

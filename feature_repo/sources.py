@@ -37,9 +37,24 @@ def path(name: str) -> str:
         if Path("feature_store.yaml").is_file():
             environment.setdefault("PERENNIAL_PROJECT", str(Path.cwd().parent))
         settings = Settings.from_environment(environment)
-        # Feast opens its registry next, and SQLite makes no folders: `feast plan` would fail in a fresh clone.
-        Path(settings.online_store).parent.mkdir(parents=True, exist_ok=True)
+        # Feast opens its registry next: `feast plan` would fail in a fresh clone.
+        make_registry_folder(settings)
     return settings.source(name)
+
+
+def make_registry_folder(settings: Settings) -> None:
+    """The folder of a registry that is a file exists; SQLite makes none.
+
+    Raises:
+        PlatformError: it cannot be made.
+    """
+    _, is_file, file = settings.feature_registry.partition("sqlite:///")
+    folder = Path(file).parent
+    try:
+        if is_file:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlatformError(f"{folder}: {error}; the state's folder must be writable") from error
 
 
 @contextmanager

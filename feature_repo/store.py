@@ -16,11 +16,12 @@ import pandas as pd
 from feast import Entity, FeatureService, FeatureStore, FeatureView
 from feast.repo_config import RepoConfig
 
-from feature_repo.database import open_database
+from feature_repo.database import check_prefix, is_redis, open_database
 from feature_repo.packed import to_microseconds
 from feature_repo.packing import pack
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
+from feature_repo.sources import make_registry_folder
 from perennial.errors import DataError, PerennialError, PlatformError
 from perennial.settings import Settings
 
@@ -44,7 +45,12 @@ def configuration(settings: Settings, registry: str | None = None, online: str |
         settings: where things are.
         registry: SQLAlchemy URL of another registry than that of the settings.
         online: another online store than that of the settings.
+
+    Raises:
+        SpecError: the online store is that of an installation with another name.
     """
+    if online is None and is_redis(settings.online_store):
+        check_prefix(settings.online_store, settings.name)
     return RepoConfig(
         project=settings.name,
         provider="local",
@@ -62,12 +68,9 @@ def open(settings: Settings) -> FeatureStore:
 
     Raises:
         PlatformError: the registry is locked or cannot be written.
+        SpecError: the online store is that of an installation with another name.
     """
-    folder = Path(settings.online_store).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PlatformError(f"{folder}: {error}; the state's folder must be writable") from error
+    make_registry_folder(settings)
     with _registry_errors(settings):
         return FeatureStore(config=configuration(settings))
 

@@ -1,7 +1,10 @@
 """The plan reader gives what Feast's `get_online_features` gives, and says what Feast does not: a stale layout."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 
 import pandas as pd
 import pytest
@@ -9,14 +12,16 @@ import pytest
 from feature_repo import store
 from feature_repo.database import open_database
 from feature_repo.layout import Layout, Value
-from feature_repo.online import MOST_WANTED, Found, PlanReader
+from feature_repo.online import Found, PlanReader
 from feature_repo.plan import resolve
+from feature_repo.sqlite_store import MOST_WANTED
 from perennial.errors import DataError, PlatformError
 from perennial.plan import ReadPlan
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from tests.second_project import write_project
+from tests.servers.redis import Redis
 
 pytestmark = [
     # Feast's dependencies warn about each other on import and in use.
@@ -108,10 +113,10 @@ KEYS: list[tuple[Value, ...]] = [
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[], str]) -> Settings:
     folder = write_project(tmp_path_factory.mktemp("online"), per_day=1)
     (folder / "feature_repo" / "definitions" / "payments.py").write_text(DEFINITIONS)
-    found = Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
+    found = Settings.from_environment({"PERENNIAL_PROJECT": str(folder), "PERENNIAL_ONLINE_STORE": new_store()})
     for name, frame in (("types", LANES), ("pair", PAIRS)):
         frame.to_parquet(found.source(name), index=False, coerce_timestamps="us")
     store.apply(found)
@@ -187,27 +192,27 @@ def test_a_layout_of_the_store_is_compared_with_the_plan(settings: Settings, pla
     reader.close()
 
 
-def test_a_value_of_an_old_layout_is_never_decoded(settings: Settings, plan: ReadPlan, tmp_path: Path) -> None:
-    path = str(tmp_path / "online.db")
-    with open_database(settings.online_store, write=False) as source, open_database(path) as target:
+def test_a_value_of_an_old_layout_is_never_decoded(settings: Settings, plan: ReadPlan, new_store: Callable[[], str]) -> None:
+    where = new_store()
+    with open_database(settings.online_store, write=False) as source, open_database(where) as target:
         layouts = [source.layout(view.view) for view in plan.views]
         target.keep_layouts(layouts)
         for layout in layouts:
             target.write(layout, source.rows(layout.view))
-    reader = PlanReader(plan, path)
+    reader = PlanReader(plan, where)
     before = reader.read(KEYS[:1])
     assert before[0].status == ("found", "found")
     changed = Layout(view="types", join_keys=layouts[1].join_keys, fields=layouts[1].fields[::-1])
-    with open_database(path) as target:
+    with open_database(where) as target:
         target.keep_layouts([changed])
     assert reader.read(KEYS[:1])[0].status == ("found", "missing")
-    with open_database(path) as target:
+    with open_database(where) as target:
         target.write(changed, [(key, 1, changed.encode([None] * len(changed.fields))) for key, *_ in rows_of(settings, "types")])
     after = reader.read(KEYS[:1])
     assert after == [Found((*before[0].values[:2], *[None] * 6), (before[0].observed_at[0], None), ("found", "stale layout"))]
     with pytest.raises(DataError, match=r"view 'types' has layout .* the version reads"):
         reader.check()
-    with open_database(path) as target:
+    with open_database(where) as target:
         target.drop(["types"])
     with pytest.raises(DataError, match="no view 'types'; it has pair"):
         reader.check()
@@ -219,7 +224,7 @@ def rows_of(settings: Settings, view: str) -> list[tuple[bytes, int, bytes]]:
         return list(source.rows(view))
 
 
-def test_a_store_that_is_gone_comes_back_by_itself(settings: Settings, plan: ReadPlan, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_comes_back_by_itself(settings: Settings, plan: ReadPlan, tmp_path: Path) -> None:
     path = str(tmp_path / "online.db")
     reader = PlanReader(plan, path)
     with pytest.raises(PlatformError, match="does not answer"):
@@ -233,3 +238,47 @@ def test_a_store_that_is_gone_comes_back_by_itself(settings: Settings, plan: Rea
     reader.answers()
     assert reader.read(KEYS[:1])[0].status == ("missing", "missing")
     reader.close()
+
+
+def test_a_redis_that_was_away_is_read_again_by_itself(settings: Settings, plan: ReadPlan, redis: Redis) -> None:
+    where = redis.store()
+    with open_database(settings.online_store, write=False) as source, open_database(where) as target:
+        for view in plan.views:
+            layout = source.layout(view.view)
+            target.keep_layouts([layout])
+            target.write(layout, source.rows(view.view))
+    reader = PlanReader(plan, where)
+    before = reader.read(KEYS)
+    redis.stop()
+    for ask in (reader.check, reader.answers, lambda: reader.read(KEYS)):
+        with timed() as took, pytest.raises(PlatformError, match=r"the online store does not answer: .*refused.*try again"):
+            ask()
+        assert took() < 1
+    redis.start()
+    assert reader.read(KEYS) == before
+    redis.stop()
+    redis.start()
+    assert reader.read(KEYS) == before, "a connection that was ended while nobody asked costs no answer"
+    redis.hang()
+    with timed() as took, pytest.raises(PlatformError, match=r"the online store does not answer: .*[Tt]imeout"):
+        reader.read(KEYS)
+    assert took() < 1
+    redis.go_on()
+    assert reader.read(KEYS) == before
+    reader.answers()
+    reader.close()
+
+
+def test_a_redis_that_lost_everything_does_not_answer(plan: ReadPlan, redis: Redis) -> None:
+    reader = PlanReader(plan, redis.store())
+    with pytest.raises(PlatformError, match=r"it holds no views of 'perennial'; `perennial features apply`, then materialise"):
+        reader.answers()
+    reader.close()
+
+
+@contextmanager
+def timed() -> Iterator[Callable[[], float]]:
+    """Says how many seconds the block took."""
+    times = [monotonic()]
+    yield lambda: times[1] - times[0]
+    times.append(monotonic())

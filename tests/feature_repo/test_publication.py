@@ -1,6 +1,7 @@
 """What a replay publishes hour by hour is what `materialize` and `write_online` store, byte by byte."""
 
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from feature_repo.publication import Publication
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.settings import Settings
 from tests.second_project import write_project
+from tests.servers.redis import Redis
 
 pytestmark = [
     # Feast's dependencies warn about each other in use.
@@ -34,10 +36,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_project(tmp_path_factory.mktemp("publication") / "project", per_day=5)
 
 
-def applied(project: Path, folder: Path) -> Settings:
-    """An installation of its own on the project, its definitions applied."""
+def applied(project: Path, folder: Path, where: str | None = None) -> Settings:
+    """An installation of its own on the project, its definitions applied; its online store is a file unless it is said."""
     shutil.copytree(project, folder)
-    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
+    variables = {"PERENNIAL_PROJECT": str(folder)} | ({} if where is None else {"PERENNIAL_ONLINE_STORE": where})
+    settings = Settings.from_environment(variables)
     store.apply(settings)
     return settings
 
@@ -51,8 +54,10 @@ def stored(settings: Settings, view: str) -> list[Row]:
         return list(database.rows(view))
 
 
-def test_published_by_the_hour_equals_materialised_and_written(project: Path, tmp_path: Path) -> None:
-    published, materialised, written = (applied(project, tmp_path / name) for name in ("one", "two", "three"))
+def test_published_by_the_hour_equals_materialised_and_written(
+    project: Path, tmp_path: Path, new_store: Callable[[], str]
+) -> None:
+    published, materialised, written = (applied(project, tmp_path / name, new_store()) for name in ("one", "two", "three"))
     frames = sources(published)
     # In any order: what was published last counts, not what stands last.
     publication = Publication.prepare(published, {view: frame.sample(frac=1, random_state=1) for view, frame in frames.items()})
@@ -86,12 +91,24 @@ def test_nothing_from_after_the_hour_is_written_and_nothing_twice(project: Path,
 
 
 def test_a_write_that_fails_is_made_up_for_by_the_next(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feature_repo.database.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("feature_repo.sqlite_store.WRITE_SECONDS", 0.1)
     settings = applied(project, tmp_path / "project")
     publication = Publication.prepare(settings, sources(settings))
     with open_database(settings.online_store), pytest.raises(PlatformError, match="database is locked"):
         publication.write_until(END)
     assert not stored(settings, "account")
+    assert publication.write_until(END) > 300
+    assert len(stored(settings, "account")) == 300
+
+
+def test_what_a_redis_that_was_away_missed_is_made_up_for_by_the_next_write(project: Path, tmp_path: Path, redis: Redis) -> None:
+    settings = applied(project, tmp_path / "project", redis.store())
+    publication = Publication.prepare(settings, sources(settings))
+    publication.write_until(BEGIN)
+    redis.stop()
+    with pytest.raises(PlatformError, match="the online store does not answer"):
+        publication.write_until(END)
+    redis.start()
     assert publication.write_until(END) > 300
     assert len(stored(settings, "account")) == 300
 

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 from feature_repo import store
 from feature_repo.database import Row, open_database
-from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.errors import DataError, NotFoundError, PlatformError, SpecError
 from perennial.settings import Settings
 from tests.second_project import write_project
+from tests.servers.redis import Redis
 
 pytestmark = [
     # Feast's dependencies warn about each other in use.
@@ -38,6 +40,12 @@ def settings(original: Path, tmp_path: Path) -> Settings:
     return Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
 
 
+@pytest.fixture
+def on_each(settings: Settings, new_store: Callable[[], str]) -> Settings:
+    """The same on every kind of online store."""
+    return settings.model_copy(update={"online_store": new_store()})
+
+
 def stored(settings: Settings, view: str) -> list[Row]:
     with open_database(settings.online_store, write=False) as database:
         return list(database.rows(view))
@@ -60,75 +68,78 @@ def test_definitions_are_applied_and_applied_again(settings: Settings) -> None:
     assert [view.name for view in store.open(settings).list_feature_views()] == ["account", "pair"]
 
 
-def test_what_is_no_longer_defined_is_gone(settings: Settings) -> None:
-    store.apply(settings)
-    store.materialize(settings, BEGIN, END, silent)
-    assert stored(settings, "account")
-    file = settings.definitions / "payments.py"
+def test_what_is_no_longer_defined_is_gone(on_each: Settings) -> None:
+    store.apply(on_each)
+    store.materialize(on_each, BEGIN, END, silent)
+    assert stored(on_each, "account")
+    file = on_each.definitions / "payments.py"
     text = file.read_text()
     file.write_text(
         text.replace("features=[account, pair]", "features=[pair]").replace("account = Feature", "_ = lambda: Feature")
     )
-    assert store.apply(settings).views == ("pair",)
-    assert [view.name for view in store.open(settings).list_feature_views()] == ["pair"]
-    assert not stored(settings, "account")
-    assert stored(settings, "pair")
+    assert store.apply(on_each).views == ("pair",)
+    assert [view.name for view in store.open(on_each).list_feature_views()] == ["pair"]
+    assert not stored(on_each, "account")
+    assert stored(on_each, "pair")
 
 
-def test_materialised_and_written_values_are_the_same_row_by_row(settings: Settings, original: Path, tmp_path: Path) -> None:
+def test_materialised_and_written_values_are_the_same_row_by_row(
+    on_each: Settings, tmp_path: Path, new_store: Callable[[], str]
+) -> None:
     other = Settings.from_environment(
         {
-            "PERENNIAL_PROJECT": str(settings.project),
+            "PERENNIAL_PROJECT": str(on_each.project),
             "PERENNIAL_STATE": str(tmp_path / "other"),
-            "PERENNIAL_SOURCES": settings.sources,
+            "PERENNIAL_ONLINE_STORE": new_store(),
+            "PERENNIAL_SOURCES": on_each.sources,
         }
     )
-    for each in (settings, other):
+    for each in (on_each, other):
         store.apply(each)
     keys = {"account": ["customer_id"], "pair": ["shop_code", "customer_id"]}
     edges = [BEGIN, BEGIN + timedelta(days=5), BEGIN + timedelta(days=9, hours=3), END]
     for start, end in pairwise(edges):
-        counts = store.materialize(settings, start, end, silent)
+        counts = store.materialize(on_each, start, end, silent)
         for view, names in keys.items():
             frame = newest(other, view, names, start, end)
             assert counts[view] == store.write_online(other, view, frame) == len(frame)
         for view in keys:
-            assert stored(settings, view) == stored(other, view)
-    assert len(stored(settings, "account")) == 300
+            assert stored(on_each, view) == stored(other, view)
+    assert len(stored(on_each, "account")) == 300
 
 
-def test_an_interval_excludes_its_begin_and_includes_its_end(settings: Settings) -> None:
-    store.apply(settings)
-    pair = pd.read_parquet(settings.source("pair"))
+def test_an_interval_excludes_its_begin_and_includes_its_end(on_each: Settings) -> None:
+    store.apply(on_each)
+    pair = pd.read_parquet(on_each.source("pair"))
     first = pair["event_timestamp"].min().to_pydatetime()
-    assert store.materialize(settings, first, first + timedelta(hours=1), silent)["pair"] == 0
-    count = store.materialize(settings, first - timedelta(hours=1), first, silent)["pair"]
+    assert store.materialize(on_each, first, first + timedelta(hours=1), silent)["pair"] == 0
+    count = store.materialize(on_each, first - timedelta(hours=1), first, silent)["pair"]
     assert count == int((pair["event_timestamp"] == first).sum()) > 0
 
 
-def test_an_older_interval_leaves_newer_values_alone(settings: Settings) -> None:
-    store.apply(settings)
-    store.materialize(settings, BEGIN, END, silent)
-    before = stored(settings, "pair")
-    store.materialize(settings, BEGIN, BEGIN + timedelta(days=4), silent)
-    frame = newest(settings, "pair", ["shop_code", "customer_id"], BEGIN, BEGIN + timedelta(days=4))
-    store.write_online(settings, "pair", frame)
-    assert stored(settings, "pair") == before
+def test_an_older_interval_leaves_newer_values_alone(on_each: Settings) -> None:
+    store.apply(on_each)
+    store.materialize(on_each, BEGIN, END, silent)
+    before = stored(on_each, "pair")
+    store.materialize(on_each, BEGIN, BEGIN + timedelta(days=4), silent)
+    frame = newest(on_each, "pair", ["shop_code", "customer_id"], BEGIN, BEGIN + timedelta(days=4))
+    store.write_online(on_each, "pair", frame)
+    assert stored(on_each, "pair") == before
 
 
-def test_more_rows_than_one_batch_are_all_written(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_rows_than_one_batch_are_all_written(on_each: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "BATCH_ROWS", 7)
-    store.apply(settings)
-    store.materialize(settings, BEGIN, END, silent)
-    assert len(stored(settings, "account")) == 300
+    store.apply(on_each)
+    store.materialize(on_each, BEGIN, END, silent)
+    assert len(stored(on_each, "account")) == 300
 
 
-def test_feast_reads_what_was_written(settings: Settings) -> None:
-    store.apply(settings)
-    store.materialize(settings, BEGIN, END, silent)
-    frame = pd.read_parquet(settings.source("account"))
+def test_feast_reads_what_was_written(on_each: Settings) -> None:
+    store.apply(on_each)
+    store.materialize(on_each, BEGIN, END, silent)
+    frame = pd.read_parquet(on_each.source("account"))
     account = frame[frame["customer_id"] == 3].to_dict("records")[0]
-    feast = store.open(settings)
+    feast = store.open(on_each)
     rows = [{"customer_id": 3, "shop_code": "S01"}, {"customer_id": 9_999, "shop_code": "S01"}]
     service = feast.get_feature_service("chargeback")
     found = feast.get_online_features(features=service, entity_rows=rows).to_dict(include_event_timestamps=True)
@@ -138,32 +149,32 @@ def test_feast_reads_what_was_written(settings: Settings) -> None:
     assert found["account_days__ts"][0] == int(account["event_timestamp"].timestamp())
 
 
-def test_values_pushed_through_feast_are_stored_alike(settings: Settings) -> None:
-    store.apply(settings)
-    frame = pd.read_parquet(settings.source("account")).head(20)
-    store.open(settings).write_to_online_store("account", frame)
-    pushed = stored(settings, "account")
-    store.write_online(settings, "account", frame)
-    assert stored(settings, "account") == pushed and len(pushed) == 20
+def test_values_pushed_through_feast_are_stored_alike(on_each: Settings) -> None:
+    store.apply(on_each)
+    frame = pd.read_parquet(on_each.source("account")).head(20)
+    store.open(on_each).write_to_online_store("account", frame)
+    pushed = stored(on_each, "account")
+    store.write_online(on_each, "account", frame)
+    assert stored(on_each, "account") == pushed and len(pushed) == 20
 
 
-def test_a_changed_layout_drops_the_values_that_nobody_could_read(settings: Settings) -> None:
-    store.apply(settings)
-    store.materialize(settings, BEGIN, END, silent)
-    file = settings.definitions / "payments.py"
+def test_a_changed_layout_drops_the_values_that_nobody_could_read(on_each: Settings) -> None:
+    store.apply(on_each)
+    store.materialize(on_each, BEGIN, END, silent)
+    file = on_each.definitions / "payments.py"
     file.write_text(
         file.read_text().replace('Field(name="pair_orders", dtype=Int64)', 'Field(name="pair_orders", dtype=Float64)')
     )
-    store.apply(settings)
-    assert not stored(settings, "pair") and len(stored(settings, "account")) == 300
-    assert store.materialize(settings, BEGIN, END, silent)["pair"] > 0
+    store.apply(on_each)
+    assert not stored(on_each, "pair") and len(stored(on_each, "account")) == 300
+    assert store.materialize(on_each, BEGIN, END, silent)["pair"] > 0
 
 
-def test_nothing_is_materialised_before_anything_is_applied(settings: Settings) -> None:
+def test_nothing_is_materialised_before_anything_is_applied(on_each: Settings) -> None:
     with pytest.raises(DataError, match="no feature views; `perennial features apply` first"):
-        store.materialize(settings, BEGIN, END, silent)
+        store.materialize(on_each, BEGIN, END, silent)
     with pytest.raises(NotFoundError, match="no view 'pair'; it has none"):
-        store.write_online(settings, "pair", pd.DataFrame())
+        store.write_online(on_each, "pair", pd.DataFrame())
 
 
 def test_an_empty_interval_is_refused(settings: Settings) -> None:
@@ -186,7 +197,7 @@ def test_a_source_that_is_gone_is_named(settings: Settings) -> None:
 
 
 def test_a_locked_online_store_says_so_and_loses_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feature_repo.database.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("feature_repo.sqlite_store.WRITE_SECONDS", 0.1)
     store.apply(settings)
     frame = pd.read_parquet(settings.source("account"))
     blocker = sqlite3.connect(settings.online_store, isolation_level=None)
@@ -215,3 +226,20 @@ def test_a_state_folder_that_is_a_file_says_so(settings: Settings) -> None:
     Path(settings.online_store).parent.write_text("in the way")
     with pytest.raises(PlatformError, match="the state's folder must be writable"):
         store.apply(settings)
+
+
+def test_a_redis_of_an_installation_with_another_name_is_refused(settings: Settings) -> None:
+    other = settings.model_copy(update={"online_store": "redis://host/0?prefix=fraud"})
+    with pytest.raises(SpecError, match="its keys begin with 'fraud', PERENNIAL_NAME is 'perennial'"):
+        store.apply(other)
+
+
+def test_a_redis_that_is_away_says_so(settings: Settings, redis: Redis) -> None:
+    elsewhere = settings.model_copy(update={"online_store": redis.store()})
+    store.apply(elsewhere)
+    redis.stop()
+    for use in (lambda: store.apply(elsewhere), lambda: store.materialize(elsewhere, BEGIN, END, silent)):
+        with pytest.raises(PlatformError, match="the online store does not answer"):
+            use()
+    redis.start()
+    assert store.materialize(elsewhere, BEGIN, END, silent)["account"] == 300
