@@ -1,13 +1,12 @@
 """What the Redis of the online store says of itself, without the store."""
 
+import os
 from dataclasses import dataclass
 
 import redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import RedisError
 
-from perennial.errors import PlatformError
-
-PASSWORD = "the password is read from REDISCLI_AUTH: set it, from a secret"
+from feature_repo.redis_store import PASSWORD, Place, failure
 
 
 @dataclass(frozen=True)
@@ -19,31 +18,29 @@ class RedisServer:
     drops: str | None
     """The policy by which it drops values when its memory is full; None when it keeps all."""
     has_password: bool
-    """Whether it wants one."""
+    """Whether it was given one."""
 
 
-def redis_server(url: str, password: str | None, wait_seconds: float) -> RedisServer:
-    """What the Redis at a URL says of itself.
+def redis_server(where: str, wait_seconds: float) -> RedisServer:
+    """What the Redis at a URL says of itself; its password is read from REDISCLI_AUTH.
 
     Args:
-        url: `redis://` or `rediss://`, without the password.
-        password: None sends none.
-        wait_seconds: how long it is waited for.
+        where: `redis://` or `rediss://`.
+        wait_seconds: how long it is waited for, to connect and to answer.
 
     Raises:
+        SpecError: the URL is wrong.
         PlatformError: it does not answer or refuses.
     """
-    timeouts = {"socket_connect_timeout": wait_seconds, "socket_timeout": wait_seconds}
+    place = Place.of(where)
+    pool = redis.ConnectionPool(connection_class=place.kind, **place.options((wait_seconds, wait_seconds)))
+    client = redis.Redis.from_pool(pool)
     try:
-        with redis.Redis.from_url(url, password=password, decode_responses=True, **timeouts) as client:
-            client.ping()
-            said = {**client.info("server"), **client.info("memory")}
-        policy = said.get("maxmemory_policy", "noeviction")
-        drops = None if policy == "noeviction" or not int(said.get("maxmemory", 0)) else str(policy)
-        return RedisServer(str(said.get("redis_version", "of unknown version")), drops, password is not None)
-    except AuthenticationError as error:
-        raise PlatformError(f"online store {url}: {error}; {PASSWORD}") from error
-    except NoPermissionError as error:
-        raise PlatformError(f"online store {url}: {error}; grant its user `+@read +@write +ping +info`") from error
-    except (RedisError, OSError, ValueError) as error:
-        raise PlatformError(f"online store {url}: {error}; see that the server runs and that the URL names it") from error
+        said = client.info("server") | client.info("memory")
+    except (RedisError, OSError) as error:
+        raise failure(where, error) from error
+    finally:
+        client.close()
+    policy = str(said.get("maxmemory_policy", "noeviction"))
+    drops = None if policy == "noeviction" or not int(said.get("maxmemory", 0)) else policy
+    return RedisServer(str(said["redis_version"]), drops, bool(os.environ.get(PASSWORD)))

@@ -18,7 +18,7 @@ def preflight(settings: Settings, environment: Mapping[str, str], clock: Callabl
 
     Args:
         settings: of the installation.
-        environment: variables: KUBECONFIG, AWS_*, REDISCLI_AUTH, PGPASSWORD, MLFLOW_*.
+        environment: this process's variables: KUBECONFIG, AWS_*, MLFLOW_*; other clients read theirs by themselves.
         clock: of this machine, UTC.
     """
     try:

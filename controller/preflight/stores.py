@@ -27,7 +27,7 @@ def rows(settings: Settings, environment: Mapping[str, str]) -> tuple[Row, ...]:
 
     Args:
         settings: of the installation.
-        environment: variables: REDISCLI_AUTH, MLFLOW_*.
+        environment: variables: MLFLOW_*.
     """
     return (
         asked(
@@ -37,7 +37,7 @@ def rows(settings: Settings, environment: Mapping[str, str]) -> tuple[Row, ...]:
         ),
         asked(
             "online store",
-            lambda: online_store(settings.online_store, environment.get("REDISCLI_AUTH")),
+            lambda: online_store(settings.online_store),
             "set PERENNIAL_ONLINE_STORE=redis://HOST:6379/0, and REDISCLI_AUTH from the secret perennial-redis",
         ),
         asked("ledger", lambda: ledger(settings.ledger), _database("PERENNIAL_LEDGER")),
@@ -76,7 +76,7 @@ def object_store(uri: str | None) -> str:
     return f"{uri}: put, get, list and put-if-absent do what they should"
 
 
-def online_store(url: str, password: str | None) -> str:
+def online_store(url: str) -> str:
     """That the Redis answers and keeps all it is given.
 
     Raises:
@@ -86,7 +86,7 @@ def online_store(url: str, password: str | None) -> str:
     """
     if not url.startswith(("redis://", "rediss://")):
         raise SpecError(f"PERENNIAL_ONLINE_STORE is no Redis: found {url}: pods share no disk")
-    found = redis_server(url, password, WAIT_SECONDS)
+    found = redis_server(url, WAIT_SECONDS)
     if found.drops:
         raise DataError(f"{url}: drops values when its memory is full ({found.drops}); set maxmemory-policy to noeviction")
     return f"Redis {found.version} at {url}, {'with' if found.has_password else 'without'} a password"
@@ -121,8 +121,9 @@ def database(name: str, setting: str, url: str) -> str:
         PlatformError: it does not answer or refuses.
     """
     _refuse_file(setting, url)
-    postgresql.check(name, url, WAIT_SECONDS)
-    return f"PostgreSQL at {url} answers"
+    with postgresql.answering(name, url, WAIT_SECONDS) as connection:
+        version = connection.info.server_version
+    return f"PostgreSQL {version // 10000}.{version % 10000} at {url}"
 
 
 def tracking(url: str, environment: Mapping[str, str]) -> str:

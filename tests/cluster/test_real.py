@@ -1,6 +1,5 @@
 """On a real cluster: what was applied is kept and repaired, one holds the lease, and pods say why they are not ready."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,7 +7,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import yaml
 
 from cluster import events, lease
 from cluster.apply import apply, delete, exists, get, list_by_label
@@ -16,6 +14,7 @@ from cluster.client import Client, RefusedError
 from cluster.pods import Reason, is_ready, reasons
 from cluster.rights import Right, controller_rights, missing
 from perennial.errors import FencedError, NotFoundError, PlatformError
+from tests.cluster.accounts import as_account, token_of
 from tests.cluster.faults import QUOTA, deployment, faulty
 
 pytestmark = pytest.mark.cluster
@@ -129,19 +128,6 @@ def test_an_administrator_has_all_rights_of_the_controller(client: Client, names
     assert missing(client, namespace, controller_rights()) == ()
 
 
-def as_account(client: Client, namespace: str, name: str, folder: Path) -> Client:
-    """A client that acts as a ServiceAccount."""
-    path = f"{client.path('v1', 'ServiceAccount', namespace, name)}/token"
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
-    token = client.call("POST", path, body=asked)["status"]["token"]
-    config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text(encoding="utf-8"))
-    for user in config["users"]:
-        user["user"] = {"token": token}
-    file = folder / "kubeconfig"
-    file.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return Client.open({"KUBECONFIG": str(file)})
-
-
 def test_a_service_account_has_exactly_the_rights_of_its_role(client: Client, namespace: str, tmp_path: Path) -> None:
     given = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
     account = {"kind": "ServiceAccount", "name": "few", "namespace": namespace}
@@ -158,6 +144,29 @@ def test_a_service_account_has_exactly_the_rights_of_its_role(client: Client, na
         with pytest.raises(RefusedError, match="refused with 403") as refused:
             get(limited, "v1", "ConfigMap", "a", namespace)
         assert "perennial cluster check" in str(refused.value)
+
+
+def test_a_pod_finds_the_cluster_that_it_runs_on(
+    client: Client, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = get(client, "v1", "Service", "kubernetes", "default")
+    authority = get(client, "v1", "ConfigMap", "kube-root-ca.crt", "default")
+    assert service and authority
+    apply(client, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "pod", "namespace": namespace}})
+    for constant, content in (
+        ("SERVICE_TOKEN_FILENAME", token_of(client, namespace, "pod")),
+        ("SERVICE_CERT_FILENAME", authority["data"]["ca.crt"]),
+    ):
+        (tmp_path / constant).write_text(content, encoding="utf-8")
+        monkeypatch.setattr(f"kubernetes.config.incluster_config.{constant}", str(tmp_path / constant))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", service["spec"]["clusterIP"])
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.delenv("KUBECONFIG")
+    with Client.open() as inside:
+        assert inside.address == f"https://{service['spec']['clusterIP']}:443"
+        assert inside.server().version == client.server().version
+        with pytest.raises(RefusedError, match=f"{namespace}:pod"):
+            get(inside, "v1", "ConfigMap", "a", namespace)
 
 
 CODES = {

@@ -2,11 +2,7 @@
 
 import base64
 import json
-import shutil
-import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +20,7 @@ from perennial.ledger import Ledger
 from perennial.ledger.tables import HEAD
 from perennial.settings import Settings
 from tests.servers.postgresql import PostgreSQL
+from tests.servers.redis import Redis
 from tests.servers.s3 import S3
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -33,12 +30,6 @@ PASSWORD = "word-of-the-test"
 def rows(variables: dict[str, str], environment: dict[str, str] | None = None) -> dict[str, Row]:
     settings = Settings.from_environment({"PERENNIAL_PROJECT": "/team", **variables})
     return {row.name: row for row in stores.rows(settings, environment or {})}
-
-
-def free_port() -> int:
-    with socket.socket() as drawn:
-        drawn.bind(("127.0.0.1", 0))
-        return int(drawn.getsockname()[1])
 
 
 def test_without_settings_every_store_is_missing_with_how_to_get_it() -> None:
@@ -92,42 +83,33 @@ def test_a_refusal_tells_the_time_too() -> None:
         assert clocks.of_s3({"AWS_ENDPOINT_URL": address}, lambda: NOW) == "agrees within a second"
 
 
-@contextmanager
-def redis(*options: str) -> Iterator[str]:
-    """A real Redis with a password; its URL."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("Redis is not installed: `apt-get install redis-server`")
-    port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD, *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with socket.socket() as tried:
-                if tried.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.kill()
-        process.wait()
+def test_an_online_store_answers_by_its_password(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = redis.store()
+    found = rows({"PERENNIAL_ONLINE_STORE": url})["online store"]
+    assert found.state == "ok" and found.found.startswith("Redis ") and found.found.endswith("with a password")
+    for password in ("", "another"):
+        monkeypatch.setenv("REDISCLI_AUTH", password)
+        refused = rows({"PERENNIAL_ONLINE_STORE": url})["online store"]
+        assert refused.state == "missing" and "REDISCLI_AUTH must hold the password" in refused.found
+        assert redis.password not in refused.found
 
 
-def test_an_online_store_answers_by_its_password() -> None:
-    with redis() as url:
-        found = rows({"PERENNIAL_ONLINE_STORE": url}, {"REDISCLI_AUTH": PASSWORD})["online store"]
-        assert found.state == "ok" and found.found.startswith("Redis ") and found.found.endswith("with a password")
-        for environment in ({}, {"REDISCLI_AUTH": "another"}):
-            refused = rows({"PERENNIAL_ONLINE_STORE": url}, environment)["online store"]
-            assert refused.state == "missing" and "read from REDISCLI_AUTH" in refused.found and PASSWORD not in refused.found
-    gone = rows({"PERENNIAL_ONLINE_STORE": url}, {"REDISCLI_AUTH": PASSWORD})["online store"]
-    assert gone.state == "missing" and "see that the server runs" in gone.found
+def test_an_online_store_that_is_away_or_wrongly_named_is_missing(redis: Redis) -> None:
+    wrong = rows({"PERENNIAL_ONLINE_STORE": f"{redis.store()}?color=red"})["online store"]
+    assert wrong.state == "missing" and "allowed: redis[s]://" in wrong.found
+    url = redis.store()
+    redis.stop()
+    gone = rows({"PERENNIAL_ONLINE_STORE": url})["online store"]
+    assert gone.state == "missing" and "does not answer" in gone.found
 
 
-def test_an_online_store_that_drops_values_is_missing() -> None:
-    with redis("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru") as url:
-        found = rows({"PERENNIAL_ONLINE_STORE": url}, {"REDISCLI_AUTH": PASSWORD})["online store"]
+def test_an_online_store_that_drops_values_is_missing(redis: Redis) -> None:
+    redis.ask("CONFIG SET maxmemory-policy allkeys-lru")
+    assert rows({"PERENNIAL_ONLINE_STORE": redis.store()})["online store"].state == "ok"  # its memory has no limit
+    redis.ask("CONFIG SET maxmemory 500mb")
+    found = rows({"PERENNIAL_ONLINE_STORE": redis.store()})["online store"]
+    redis.ask("CONFIG SET maxmemory 0")
+    redis.ask("CONFIG SET maxmemory-policy noeviction")
     assert found.state == "missing" and "drops values when its memory is full (allkeys-lru)" in found.found
 
 
