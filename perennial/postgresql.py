@@ -3,10 +3,23 @@
 The only home of its driver, which reads the password from PGPASSWORD.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypedDict
+
 from perennial.errors import PlatformError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 SCHEME = "postgresql+psycopg://"
 """How a URL begins that names a database of PostgreSQL."""
+
+CONNECT_SECONDS = 10.0
+"""How long a server may take to answer a new connection."""
+
+QUEUE = 7033647
+"""Key of the advisory lock of `queued`; the ledger's writers have another one."""
 
 DEAD_SECONDS = 30
 """After how long a connection whose other end is gone without a word counts as lost."""
@@ -19,26 +32,38 @@ BY_STATE = {
     "42501": "its user lacks a right: grant it all rights on the database, or make it the owner",
     "42P07": "another program keeps its tables there: give each a database of its own",
 }
+"""By the state that the server gives, as the SQL standard numbers them."""
 BY_TEXT = {
     "no password supplied": PASSWORD,
     "password authentication failed": PASSWORD,
     "does not exist": "create it, empty, or correct the URL",
-    "failed: ": ANSWER,
-    "timeout": ANSWER,
-    "server closed the connection": ANSWER,
 }
-"""What the driver and the server say while a connection is made, where there is no state, in this order."""
+"""By what is said while a connection is made, where the driver gives no state."""
 
 
-def connect_options(wait_seconds: float) -> dict[str, object]:
-    """What the driver is told beside the URL: a server that is gone is noticed, before and after it is connected.
+class ConnectOptions(TypedDict):
+    """What the driver is told beside the URL, as its library names it; seconds, but for the timeout in milliseconds."""
+
+    connect_timeout: int
+    keepalives_idle: int
+    keepalives_interval: int
+    keepalives_count: int
+    tcp_user_timeout: int
+
+
+def connect_options(wait_seconds: float) -> ConnectOptions:
+    """A server that is gone is noticed, while and after it is connected.
 
     Args:
         wait_seconds: how long it may take to answer a new connection; two seconds at least.
     """
-    beat = max(1, DEAD_SECONDS // 6)
-    kept = {"keepalives_idle": 3 * beat, "keepalives_interval": beat, "keepalives_count": 3}
-    return {"connect_timeout": max(2, round(wait_seconds)), "tcp_user_timeout": 1000 * DEAD_SECONDS, **kept}
+    return ConnectOptions(
+        connect_timeout=max(2, round(wait_seconds)),
+        keepalives_idle=DEAD_SECONDS // 2,
+        keepalives_interval=DEAD_SECONDS // 6,
+        keepalives_count=3,
+        tcp_user_timeout=1000 * DEAD_SECONDS,
+    )
 
 
 def said(error: BaseException) -> str:
@@ -63,25 +88,44 @@ def remedy(error: BaseException, wait_seconds: float) -> str:
         )
     if state is not None:
         return BY_STATE.get(state, "see the database's message; the same call may work later")
-    return next((found for key, found in BY_TEXT.items() if key in text), ANSWER)
+    return next((todo for key, todo in BY_TEXT.items() if key in text), ANSWER)
 
 
-def check(name: str, url: str, wait_seconds: float) -> None:
-    """The database answers.
+@contextmanager
+def answering(name: str, url: str, wait_seconds: float) -> "Iterator[Connection[tuple[Any, ...]]]":
+    """A connection of its own, whose errors leave the block as PlatformError; what is done in the block is one transaction.
 
     Args:
-        name: what it is to the reader.
+        name: what the database is to the reader.
         url: its SQLAlchemy URL.
-        wait_seconds: how long it may take; two seconds at least.
+        wait_seconds: how long it may take to answer; two seconds at least.
 
     Raises:
-        PlatformError: it does not.
+        PlatformError: it does not answer, or refuses.
     """
     import psycopg
 
     try:
         dsn = "postgresql://" + url.removeprefix(SCHEME)
-        with psycopg.connect(dsn, autocommit=True, **connect_options(wait_seconds)) as connection:  # type: ignore[arg-type]
-            connection.execute("select 1")
+        with psycopg.connect(dsn, **connect_options(wait_seconds)) as connection:
+            yield connection
     except psycopg.Error as error:
         raise PlatformError(f"{name} {url}: {said(error)}; {remedy(error, wait_seconds)}") from error
+
+
+@contextmanager
+def queued(name: str, url: str, wait_seconds: float) -> Iterator[None]:
+    """No other process is in such a block about the same database.
+
+    Args:
+        name: what the database is to the reader.
+        url: its SQLAlchemy URL.
+        wait_seconds: how long another process is waited for.
+
+    Raises:
+        PlatformError: it does not answer, or another process is in the block for too long.
+    """
+    with answering(name, url, CONNECT_SECONDS) as connection:
+        connection.execute("select set_config('lock_timeout', %s, true)", [f"{round(1000 * wait_seconds)}ms"])
+        connection.execute("select pg_advisory_xact_lock(%s)", [QUEUE])
+        yield

@@ -4,16 +4,24 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
+from perennial import postgresql
 from perennial.errors import PlatformError
+from perennial.exclusion import alone
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+NAME = "MLflow"
+"""Its name in messages."""
 
 WAIT_SECONDS = 10.0
 """How long a locked database is waited for. Writes take milliseconds; longer means that something hangs."""
@@ -98,7 +106,7 @@ def add_version(
         settings: where MLflow's database is.
         model: name of the model.
         number: the version's number in the ledger.
-        source: URI of the version's folder.
+        source: URI of the version's folder. A server is told a name instead of a file's URI: `perennial://<model>/<number>/<digest>`.
         mlflow_run_id: MLflow's run that made it.
         tags: texts by name.
         wait_seconds: how long a locked database is waited for.
@@ -118,6 +126,9 @@ def add_version(
             if version.tags.get(NUMBER_TAG) == str(number):
                 return str(version.version)
         everything = {**tags, NUMBER_TAG: str(number)}
+        if _is_server(settings.tracking) and source.startswith("file:"):
+            # It refuses links into a file system, which could be its own.
+            source = f"perennial://{model}/{number}/{source.rpartition('/')[2]}"
         created = client.create_model_version(model, source, run_id=mlflow_run_id, tags=everything)
         return str(created.version)
 
@@ -165,7 +176,9 @@ def _experiment(client: "MlflowClient", settings: Settings) -> str:
     found = client.get_experiment_by_name(settings.name)
     if found is None:
         try:
-            return client.create_experiment(settings.name, artifact_location=settings.tracking_artifacts.as_uri())
+            # A server keeps the artifacts of its runs itself, and shows them.
+            location = None if _is_server(settings.tracking) else settings.tracking_artifacts.as_uri()
+            return client.create_experiment(settings.name, artifact_location=location)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -189,7 +202,9 @@ def _client(settings: Settings, wait_seconds: float) -> "Iterator[MlflowClient]"
     from mlflow.exceptions import MlflowException
 
     try:
-        yield MlflowClient(tracking_uri=settings.tracking, registry_uri=settings.tracking)
+        with _tables_made_once(settings.tracking):
+            client = MlflowClient(tracking_uri=settings.tracking, registry_uri=settings.tracking)
+        yield client
     except MlflowException as error:
         first = str(error).splitlines()[0]
         raise PlatformError(f"MLflow {settings.tracking}: {first}; the same call may work later") from error
@@ -199,11 +214,42 @@ def _client(settings: Settings, wait_seconds: float) -> "Iterator[MlflowClient]"
         ) from error
 
 
+def _is_server(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
+
+
+def _tables_made_once(url: str) -> AbstractContextManager[None]:
+    """MLflow makes its tables with its first client, and fails where another process does."""
+    return nullcontext() if _is_server(url) else alone(NAME, url)
+
+
 def _check(url: str, wait_seconds: float) -> None:
-    """An SQLite database can be written now. MLflow itself waits long for a lock, and prints pages."""
-    if not url.startswith("sqlite:///"):
-        return
-    file = Path(url.removeprefix("sqlite:///"))
+    """What is behind the URL answers. MLflow itself tries again for minutes, and prints pages."""
+    if url.startswith(postgresql.SCHEME):
+        with postgresql.answering(NAME, url, wait_seconds):
+            return
+    if _is_server(url):
+        _check_server(url, wait_seconds)
+    else:
+        _check_file(Path(url.removeprefix("sqlite:///")), wait_seconds)
+
+
+def _check_server(url: str, wait_seconds: float) -> None:
+    try:
+        with urlopen(f"{url.rstrip('/')}/health", timeout=wait_seconds):
+            return
+    except HTTPError as error:
+        error.close()
+        if error.code < 500:  # there is one, and it may want a password for this page
+            return
+        found = str(error)
+    except (URLError, OSError, HTTPException) as error:
+        found = str(getattr(error, "reason", error))
+    raise PlatformError(f"{NAME} {url}: {found}; {postgresql.ANSWER}")
+
+
+def _check_file(file: Path, wait_seconds: float) -> None:
+    """An SQLite database can be written now."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(file, timeout=wait_seconds, isolation_level=None)) as connection:

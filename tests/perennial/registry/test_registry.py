@@ -1,5 +1,6 @@
 """MLflow shows each run and version once, as tags and a link, and its failures say what to do."""
 
+import dataclasses
 import os
 import sqlite3
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import pytest
 from perennial import registry
 from perennial.errors import PlatformError
 from perennial.settings import Settings
+from tests.servers.postgresql import PostgreSQL
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,8 +24,20 @@ NOW = datetime(2013, 4, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def on_a_file(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path_factory.mktemp("project"))})
+
+
+@pytest.fixture(scope="module")
+def on_postgresql(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    project = tmp_path_factory.mktemp("project")
+    return Settings.from_environment({"PERENNIAL_PROJECT": str(project), "PERENNIAL_TRACKING": postgresql.database()})
+
+
+@pytest.fixture(scope="module", params=["on_a_file", "on_postgresql"])
+def settings(request: pytest.FixtureRequest) -> Settings:
+    found: Settings = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +123,8 @@ def test_mlflows_global_state_and_telemetry_stay_untouched(settings: Settings, a
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_a_locked_database_is_named_with_a_remedy(settings: Settings, artifacts: Path) -> None:
+def test_a_locked_database_is_named_with_a_remedy(on_a_file: Settings, artifacts: Path) -> None:
+    settings = on_a_file
     log(settings, artifacts, "r1")
     other = sqlite3.connect(settings.tracking.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -138,3 +153,16 @@ def test_a_file_that_is_no_database_is_left_alone(artifacts: Path, tmp_path: Pat
     with pytest.raises(PlatformError, match="file is not a database; put a backup in its place"):
         log(settings, artifacts, "r1")
     assert file.read_text().startswith("a letter")
+
+
+def test_a_database_that_is_away_or_refuses_is_said_at_once_with_a_remedy_and_without_the_password(
+    on_postgresql: Settings, postgresql: PostgreSQL, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(on_postgresql, artifacts, "r1")
+    away = dataclasses.replace(postgresql, port=1).url("mlflow")
+    with pytest.raises(PlatformError, match=r"MLflow .*Connection refused; see that the server runs and that the URL names it"):
+        log(on_postgresql.model_copy(update={"tracking": away}), artifacts, "r6", wait_seconds=0.1)
+    monkeypatch.setenv("PGPASSWORD", "wrong " + postgresql.password)
+    with pytest.raises(PlatformError, match="the password is read from PGPASSWORD") as refused:
+        log(on_postgresql, artifacts, "r6")
+    assert postgresql.password not in str(refused.value)
