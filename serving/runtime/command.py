@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.runtime", description="Serve one model by V1 and V2 over REST.")
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--current", required=True, type=Path, help="file that says which version is wanted")
-    parser.add_argument("--online", required=True, help="file of the packed online store")
+    parser.add_argument("--online", required=True, help="the packed online store: a file, or redis://HOST:PORT/NUMBER")
     parser.add_argument("--log", type=Path, help="folder of the prediction log; none is kept without it")
     parser.add_argument("--bucket", help="s3://BUCKET/PREFIX to which the log is shipped; it stays in its folder without it")
     parser.add_argument(

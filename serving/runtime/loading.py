@@ -16,7 +16,7 @@ def load(current: Current, name: str, online: str) -> Predictor:
     Args:
         current: what is wanted.
         name: of the model that this process serves.
-        online: file of the online store.
+        online: path of the online store's file, or URL of its Redis.
 
     Raises:
         NotFoundError: there is no such folder.

@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 import uvloop
 
+from feature_repo.database import open_lookup
 from perennial.bucket import Bucket
 from perennial.errors import PlatformError
 from perennial.prediction_log import LogWriter
@@ -43,7 +44,7 @@ class Options:
     current: Path
     """File that says which version is wanted."""
     online: str
-    """The online store."""
+    """Path of the online store's file, or URL of its Redis."""
     log: Path | None
     """Folder of the prediction log; None keeps none."""
     bucket: str | None
@@ -93,8 +94,10 @@ def run(options: Options) -> None:
 
     Raises:
         PlatformError: the address cannot be listened on.
+        SpecError: the URL of the online store is wrong.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    open_lookup(options.online)  # nothing is opened: a URL that is wrong stays wrong, so that waiting would not help
     listener = listen(options.host, options.port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options, listener))

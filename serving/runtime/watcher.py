@@ -40,7 +40,7 @@ class Watcher:
         Args:
             file: the `current` file.
             name: of the model.
-            online: file of the online store.
+            online: path of the online store's file, or URL of its Redis.
             metrics: told of swaps and refusals.
         """
         self._file, self._name, self._online, self._metrics = file, name, online, metrics

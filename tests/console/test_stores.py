@@ -9,6 +9,7 @@ from console.status import show_status
 from console.stores import failing_stores
 from perennial.settings import Settings
 from tests.made_up import FIRST, settings_in
+from tests.servers.redis import PASSWORD, Redis
 
 
 @pytest.fixture
@@ -47,3 +48,17 @@ def test_a_store_that_is_no_database_or_a_folder_is_named(settings: Settings) ->
     for_online, for_tracking = failing_stores(settings)
     assert "the online store fails" in for_online
     assert "MLflow's database fails" in for_tracking and "not a database" in for_tracking
+
+
+def test_a_redis_that_is_away_or_refuses_is_named(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = settings.model_copy(update={"online_store": redis.store()})
+    assert failing_stores(elsewhere) == (), "nothing was applied yet, which is no fault"
+    redis.stop()
+    (said,) = failing_stores(elsewhere)
+    assert said.startswith(f"the online store fails: {elsewhere.online_store}: the online store does not answer: ")
+    assert said.endswith(": the platform team brings it back")
+    redis.start()
+    assert failing_stores(elsewhere) == ()
+    monkeypatch.setenv(PASSWORD, "canary")
+    (said,) = failing_stores(elsewhere)
+    assert f"{PASSWORD} must hold the password" in said and "canary" not in said

@@ -94,10 +94,12 @@ class World:
 
     folder: Path
     stored: dict[tuple[str, tuple[Value, ...]], dict[str, Value]] = field(default_factory=dict)
+    redis: str | None = None
+    """URL of the online store; None keeps it in a file."""
 
     @property
     def online(self) -> str:
-        return str(self.folder / "online.db")
+        return self.redis or str(self.folder / "online.db")
 
     @property
     def current(self) -> Path:
