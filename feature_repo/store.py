@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 from feast import Entity, FeatureService, FeatureStore, FeatureView
+from feast.infra.registry.sql import SqlRegistry
 from feast.repo_config import RepoConfig
 
 from feature_repo.database import check_prefix, is_redis, open_database
@@ -22,9 +23,13 @@ from feature_repo.packing import pack
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
 from feature_repo.sources import make_registry_folder
+from perennial import postgresql
 from perennial.errors import DataError, PerennialError, PlatformError
+from perennial.exclusion import alone
 from perennial.settings import Settings
 
+REGISTRY = "feature registry"
+"""Its name in messages."""
 BATCH_ROWS = 10_000
 """Rows that Feast hands to the online store at once: bounds its memory, and each batch is one transaction."""
 
@@ -54,7 +59,7 @@ def configuration(settings: Settings, registry: str | None = None, online: str |
     return RepoConfig(
         project=settings.name,
         provider="local",
-        registry={"registry_type": "sql", "path": registry or settings.feature_registry},
+        registry=_registry(registry or settings.feature_registry),
         offline_store={"type": "feature_repo.asof.AsofOfflineStore", "threads": settings.threads},
         online_store={"type": "feature_repo.packed.PackedOnlineStore", "path": online or settings.online_store},
         materialization={"pull_latest_features": True, "online_write_batch_size": BATCH_ROWS},
@@ -63,7 +68,8 @@ def configuration(settings: Settings, registry: str | None = None, online: str |
     )
 
 
-def open(settings: Settings) -> FeatureStore:
+@contextlib.contextmanager
+def open(settings: Settings) -> Iterator[FeatureStore]:
     """Feast on the registry and the online store of these settings; both are made when absent.
 
     Raises:
@@ -71,8 +77,34 @@ def open(settings: Settings) -> FeatureStore:
         SpecError: the online store is that of an installation with another name.
     """
     make_registry_folder(settings)
+    with alone(REGISTRY, settings.feature_registry):  # it makes its tables, and fails where another process does
+        store = _open(settings)
+    with _closing(store):
+        yield store
+
+
+def _open(settings: Settings) -> FeatureStore:
     with _registry_errors(settings):
         return FeatureStore(config=configuration(settings))
+
+
+@contextlib.contextmanager
+def _closing(store: FeatureStore) -> Iterator[None]:
+    """The registry's connections are closed, which Feast itself leaves to chance."""
+    try:
+        yield
+    finally:
+        if isinstance(store.registry, SqlRegistry):
+            store.registry.write_engine.dispose()
+
+
+def _registry(url: str) -> dict[str, object]:
+    """Feast's configuration of a registry: a server that was started anew or is gone is noticed."""
+    found: dict[str, object] = {"registry_type": "sql", "path": url}
+    if url.startswith(postgresql.SCHEME):
+        options = postgresql.connect_options(postgresql.CONNECT_SECONDS)
+        found["sqlalchemy_config_kwargs"] = {"pool_pre_ping": True, "connect_args": options}
+    return found
 
 
 @contextlib.contextmanager
@@ -84,9 +116,10 @@ def open_private(settings: Settings, project: Project) -> Iterator[FeatureStore]
     with tempfile.TemporaryDirectory(prefix="perennial-") as folder:
         registry, online = f"sqlite:///{folder}/registry.db", f"{folder}/online.db"
         store = FeatureStore(config=configuration(settings, registry, online))
-        with _foreign_errors(project.folder):
-            store.apply([*project.entities.values(), *project.views.values(), *project.services.values()])
-        yield store
+        with _closing(store):
+            with _foreign_errors(project.folder):
+                store.apply([*project.entities.values(), *project.views.values(), *project.services.values()])
+            yield store
 
 
 def apply(settings: Settings) -> Applied:
@@ -102,20 +135,28 @@ def apply(settings: Settings) -> Applied:
     project = load(settings)
     for name in project.services:
         project.service(name)
-    store = open(settings)
-    with _registry_errors(settings), _foreign_errors(project.folder), contextlib.redirect_stdout(io.StringIO()):
-        registered: list[Entity | FeatureView | FeatureService] = [
-            *store.list_feature_services(),
-            *store.list_feature_views(),
-            *(entity for entity in store.list_entities() if entity.name != "__dummy"),
-        ]
-        kept = {id_of(thing) for found in (project.entities, project.views, project.services) for thing in found.values()}
-        store.apply(
-            [*project.entities.values(), *project.views.values(), *project.services.values()],
-            objects_to_delete=[thing for thing in registered if id_of(thing) not in kept],
-            partial=False,
-        )
+    make_registry_folder(settings)
+    silent = contextlib.redirect_stdout(io.StringIO())
+    # Feast reads what there is and then writes: of two processes at once, one would fail in the middle.
+    with alone(REGISTRY, settings.feature_registry), _registry_errors(settings), _foreign_errors(project.folder), silent:
+        store = _open(settings)
+        with _closing(store):
+            _replace(store, project)
     return Applied(*(tuple(sorted(found)) for found in (project.entities, project.views, project.services)))
+
+
+def _replace(store: FeatureStore, project: Project) -> None:
+    registered: list[Entity | FeatureView | FeatureService] = [
+        *store.list_feature_services(),
+        *store.list_feature_views(),
+        *(entity for entity in store.list_entities() if entity.name != "__dummy"),
+    ]
+    kept = {id_of(thing) for found in (project.entities, project.views, project.services) for thing in found.values()}
+    store.apply(
+        [*project.entities.values(), *project.views.values(), *project.services.values()],
+        objects_to_delete=[thing for thing in registered if id_of(thing) not in kept],
+        partial=False,
+    )
 
 
 def id_of(thing: Entity | FeatureView | FeatureService) -> tuple[str, str]:
@@ -153,19 +194,19 @@ def materialize(settings: Settings, start: datetime, end: datetime, progress: Ca
     """
     if start >= end:
         raise DataError(f"nothing lies in ({start.isoformat()}, {end.isoformat()}]; start must be before end")
-    store = open(settings)
-    with _registry_errors(settings):
-        views = sorted(str(view.name) for view in store.list_feature_views())
-    if not views:
-        raise DataError(f"{settings.feature_registry}: no feature views; `perennial features apply` first")
-    written: dict[str, int] = {}
-    for view in views:
-        progress(f"{view}: reading what was published after {start:%Y-%m-%d %H:%M}, until {end:%Y-%m-%d %H:%M}")
-        silent = contextlib.redirect_stdout(io.StringIO())
-        with _registry_errors(settings), _foreign_errors(f"materialising {view!r}"), silent:
-            store.materialize(start + timedelta(microseconds=1), end, feature_views=[view])
-        with open_database(settings.online_store, write=False) as database:
-            written[view] = database.count(view, to_microseconds(start), to_microseconds(end))
+    with open(settings) as store:
+        with _registry_errors(settings):
+            views = sorted(str(view.name) for view in store.list_feature_views())
+        if not views:
+            raise DataError(f"{settings.feature_registry}: no feature views; `perennial features apply` first")
+        written: dict[str, int] = {}
+        for view in views:
+            progress(f"{view}: reading what was published after {start:%Y-%m-%d %H:%M}, until {end:%Y-%m-%d %H:%M}")
+            silent = contextlib.redirect_stdout(io.StringIO())
+            with _registry_errors(settings), _foreign_errors(f"materialising {view!r}"), silent:
+                store.materialize(start + timedelta(microseconds=1), end, feature_views=[view])
+            with open_database(settings.online_store, write=False) as database:
+                written[view] = database.count(view, to_microseconds(start), to_microseconds(end))
     return written
 
 
@@ -197,10 +238,11 @@ def _registry_errors(settings: Settings) -> Iterator[None]:
     except Exception as error:
         # SQLAlchemy is Feast's business here; its errors are known by the module they come from.
         if any(kind.__module__.startswith(("sqlalchemy", "sqlite3")) for kind in type(error).__mro__):
-            reason = str(error).splitlines()[0]
-            raise PlatformError(
-                f"{settings.feature_registry}: {reason}; the file must be writable and not locked by another process: try again"
-            ) from error
+            cause, todo = error, "the file must be writable and not locked by another process: try again"
+            if settings.feature_registry.startswith(postgresql.SCHEME):
+                cause = getattr(error, "orig", None) or error
+                todo = postgresql.remedy(cause, postgresql.CONNECT_SECONDS)
+            raise PlatformError(f"{settings.feature_registry}: {postgresql.said(cause)}; {todo}") from error
         raise
 
 

@@ -125,7 +125,12 @@ def queued(name: str, url: str, wait_seconds: float) -> Iterator[None]:
     Raises:
         PlatformError: it does not answer, or another process is in the block for too long.
     """
+    from psycopg.errors import LockNotAvailable
+
     with answering(name, url, CONNECT_SECONDS) as connection:
         connection.execute("select set_config('lock_timeout', %s, true)", [f"{round(1000 * wait_seconds)}ms"])
-        connection.execute("select pg_advisory_xact_lock(%s)", [QUEUE])
+        try:
+            connection.execute("select pg_advisory_xact_lock(%s)", [QUEUE])
+        except LockNotAvailable as error:
+            raise PlatformError(f"{name} {url}: {said(error)}; {remedy(error, wait_seconds)}") from error
         yield

@@ -6,15 +6,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 from perennial import postgresql
 from perennial.errors import PlatformError
 from perennial.exclusion import alone
+from perennial.registry.server import server_version
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
@@ -229,23 +227,9 @@ def _check(url: str, wait_seconds: float) -> None:
         with postgresql.answering(NAME, url, wait_seconds):
             return
     if _is_server(url):
-        _check_server(url, wait_seconds)
+        server_version(url, os.environ, wait_seconds)
     else:
         _check_file(Path(url.removeprefix("sqlite:///")), wait_seconds)
-
-
-def _check_server(url: str, wait_seconds: float) -> None:
-    try:
-        with urlopen(f"{url.rstrip('/')}/health", timeout=wait_seconds):
-            return
-    except HTTPError as error:
-        error.close()
-        if error.code < 500:  # there is one, and it may want a password for this page
-            return
-        found = str(error)
-    except (URLError, OSError, HTTPException) as error:
-        found = str(getattr(error, "reason", error))
-    raise PlatformError(f"{NAME} {url}: {found}; {postgresql.ANSWER}")
 
 
 def _check_file(file: Path, wait_seconds: float) -> None:

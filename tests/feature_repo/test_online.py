@@ -152,10 +152,9 @@ def test_a_plan_survives_json(plan: ReadPlan) -> None:
 
 def test_the_reader_gives_what_feast_gives(settings: Settings, plan: ReadPlan) -> None:
     names = [key.name for key in plan.keys]
-    opened = store.open(settings)
-    answer = opened.get_online_features(
-        features=opened.get_feature_service("chargeback"), entity_rows=[dict(zip(names, row, strict=True)) for row in KEYS]
-    ).to_dict()
+    rows = [dict(zip(names, row, strict=True)) for row in KEYS]
+    with store.open(settings) as opened:
+        answer = opened.get_online_features(opened.get_feature_service("chargeback"), rows).to_dict()
     reader = PlanReader(plan, settings.online_store)
     found = reader.read(KEYS)
     for place, feature in enumerate(plan.features):

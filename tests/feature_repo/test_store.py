@@ -65,7 +65,8 @@ def test_definitions_are_applied_and_applied_again(settings: Settings) -> None:
     first = store.apply(settings)
     assert first == store.Applied(("customer_id", "shop_code"), ("account", "pair"), ("chargeback",))
     assert store.apply(settings) == first
-    assert [view.name for view in store.open(settings).list_feature_views()] == ["account", "pair"]
+    with store.open(settings) as feast:
+        assert [view.name for view in feast.list_feature_views()] == ["account", "pair"]
 
 
 def test_what_is_no_longer_defined_is_gone(on_each: Settings) -> None:
@@ -78,7 +79,8 @@ def test_what_is_no_longer_defined_is_gone(on_each: Settings) -> None:
         text.replace("features=[account, pair]", "features=[pair]").replace("account = Feature", "_ = lambda: Feature")
     )
     assert store.apply(on_each).views == ("pair",)
-    assert [view.name for view in store.open(on_each).list_feature_views()] == ["pair"]
+    with store.open(on_each) as feast:
+        assert [view.name for view in feast.list_feature_views()] == ["pair"]
     assert not stored(on_each, "account")
     assert stored(on_each, "pair")
 
@@ -139,10 +141,10 @@ def test_feast_reads_what_was_written(on_each: Settings) -> None:
     store.materialize(on_each, BEGIN, END, silent)
     frame = pd.read_parquet(on_each.source("account"))
     account = frame[frame["customer_id"] == 3].to_dict("records")[0]
-    feast = store.open(on_each)
     rows = [{"customer_id": 3, "shop_code": "S01"}, {"customer_id": 9_999, "shop_code": "S01"}]
-    service = feast.get_feature_service("chargeback")
-    found = feast.get_online_features(features=service, entity_rows=rows).to_dict(include_event_timestamps=True)
+    with store.open(on_each) as feast:
+        service = feast.get_feature_service("chargeback")
+        found = feast.get_online_features(features=service, entity_rows=rows).to_dict(include_event_timestamps=True)
     assert found["account_days"] == [account["account_days"], None]
     assert found["account_vip"] == [account["account_vip"], None]
     assert found["account_observed_at"][0] == account["account_observed_at"]
@@ -152,7 +154,8 @@ def test_feast_reads_what_was_written(on_each: Settings) -> None:
 def test_values_pushed_through_feast_are_stored_alike(on_each: Settings) -> None:
     store.apply(on_each)
     frame = pd.read_parquet(on_each.source("account")).head(20)
-    store.open(on_each).write_to_online_store("account", frame)
+    with store.open(on_each) as feast:
+        feast.write_to_online_store("account", frame)
     pushed = stored(on_each, "account")
     store.write_online(on_each, "account", frame)
     assert stored(on_each, "account") == pushed and len(pushed) == 20

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -52,19 +53,23 @@ class PostgreSQL:
     def database(self) -> str:
         """SQLAlchemy URL of a new, empty database."""
         name = f"test_{next(self._names)}"
-        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+        with self.connection("postgres") as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         return self.url(name)
 
     def drop(self, url: str) -> None:
         """The database is gone, whoever is connected to it."""
-        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+        with self.connection("postgres") as connection:
             name = sql.Identifier(url.rpartition("/")[2])
             connection.execute(sql.SQL("drop database {} with (force)").format(name))
 
     def url(self, name: str, user: str = USER) -> str:
         """SQLAlchemy URL of a database, without the password."""
         return f"postgresql+psycopg://{user}@127.0.0.1:{self.port}/{name}"
+
+    def connection(self, name: str) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection to a database, by its name or its URL; each statement is a transaction."""
+        return psycopg.connect(self.dsn(name.rpartition("/")[2]), autocommit=True)
 
     def dsn(self, name: str) -> str:
         """What psycopg connects to."""
