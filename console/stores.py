@@ -1,15 +1,20 @@
 """Whether the stores of this installation answer, asked of each by itself. For people; nothing is decided by it."""
 
+import os
 import sqlite3
 from pathlib import Path
 
 from feature_repo.database import is_redis, open_database
-from perennial.errors import PerennialError
+from perennial import postgresql
+from perennial.errors import PerennialError, PlatformError
+from perennial.registry.server import server_version
 from perennial.settings import Settings
 
 SQLITE = "sqlite:///"
 ANSWER_SECONDS = 0.2
-"""How long a store may be locked before it counts as failing."""
+"""How long a file may be locked before it counts as failing."""
+SERVER_SECONDS = 2.0
+"""How long a server may take to answer. PostgreSQL's client takes no less."""
 
 
 def failing_stores(settings: Settings) -> tuple[str, ...]:
@@ -23,6 +28,9 @@ def failing_stores(settings: Settings) -> tuple[str, ...]:
     found = {name: _fault(file) for name, file in files.items()}
     said = [f"{name} fails: {files[name]}: {fault}" for name, fault in found.items() if fault]
     said += [f"the online store fails: {fault}" for fault in [_redis_fault(settings.online_store)] if fault]
+    said += [
+        f"{name} fails: {fault}" for name in ("the feature registry", "MLflow's database") if (fault := _fault_of(stores[name]))
+    ]
     return tuple(f"{fault}: the platform team brings it back" for fault in said)
 
 
@@ -34,6 +42,19 @@ def _redis_fault(where: str) -> str:
         with open_database(where, write=False) as database:
             database.views()
     except PerennialError as error:
+        return str(error)
+    return ""
+
+
+def _fault_of(url: str) -> str:
+    """What is wrong with what is behind a URL; empty when it answers, or is a file."""
+    try:
+        if url.startswith(postgresql.SCHEME):
+            with postgresql.answering("PostgreSQL", url, SERVER_SECONDS):
+                return ""
+        if url.startswith("http"):
+            server_version(url, os.environ, SERVER_SECONDS)
+    except PlatformError as error:
         return str(error)
     return ""
 

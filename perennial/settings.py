@@ -8,7 +8,7 @@ clients read those from the variables that their own tools know, `PGPASSWORD` (P
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,7 +43,7 @@ class Settings(BaseModel):
     online_store: str = Field(pattern=r"^(/|rediss?://)")
     """The packed online store: URL of a Redis, or a file. `PERENNIAL_ONLINE_STORE`, else a file in the state."""
     tracking: str = Field(pattern=r"^(sqlite|postgresql\+psycopg|https?)://")
-    """MLflow's tracking and registry URL. `PERENNIAL_TRACKING`, else SQLite in the state."""
+    """MLflow's tracking and registry URL, never the ledger's database. `PERENNIAL_TRACKING`, else SQLite in the state."""
     bucket: str | None = Field(None, pattern=r"^s3://[a-z0-9.-]+(/[A-Za-z0-9._-]+)*$")
     """Where sources, datasets, versions and prediction logs are kept besides this machine: `s3://<bucket>/<prefix>`; the state
     keeps copies, each by its digest. None keeps all of it in the state alone. `PERENNIAL_BUCKET`."""
@@ -150,8 +150,10 @@ class Settings(BaseModel):
         }
         values = embedded | {allowed[key]: value for key, value in given.items()}
         for name, variable in SECRETS.items():
-            if urlsplit(values[name]).password is not None:
+            if _has_password(values[name]):
                 raise SpecError(f"environment: {PREFIX}{name.upper()}: holds a password; give it as {variable}, from a secret")
+        if values["tracking"].partition("?")[0] == values["ledger"].partition("?")[0]:
+            raise SpecError("environment: PERENNIAL_TRACKING: names the ledger's database; both keep a table runs: make one more")
         if not sources.startswith("s3://"):
             sources = str(Path(sources).absolute())
         try:
@@ -165,3 +167,8 @@ class Settings(BaseModel):
     def to_environment(self) -> dict[str, str]:
         """The variables that give a child process these settings."""
         return {PREFIX + name.upper(): str(value) for name, value in self if value is not None}
+
+
+def _has_password(url: str) -> bool:
+    parsed = urlsplit(url)
+    return parsed.password is not None or any("password" in name for name, _ in parse_qsl(parsed.query))

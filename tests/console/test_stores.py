@@ -1,5 +1,6 @@
 """A store that is there and does not answer is named with who must act; one that answers or was never made is not."""
 
+import dataclasses
 import sqlite3
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from console.status import show_status
 from console.stores import failing_stores
 from perennial.settings import Settings
 from tests.made_up import FIRST, settings_in
+from tests.servers.postgresql import PostgreSQL
 from tests.servers.redis import PASSWORD, Redis
 
 
@@ -62,3 +64,14 @@ def test_a_redis_that_is_away_or_refuses_is_named(settings: Settings, redis: Red
     monkeypatch.setenv(PASSWORD, "canary")
     (said,) = failing_stores(elsewhere)
     assert f"{PASSWORD} must hold the password" in said and "canary" not in said
+
+
+def test_a_postgresql_or_a_tracking_server_that_is_away_is_named(settings: Settings, postgresql: PostgreSQL) -> None:
+    found = {"feature_registry": postgresql.url("postgres"), "tracking": postgresql.url("postgres")}
+    assert failing_stores(settings.model_copy(update=found)) == ()
+    away = dataclasses.replace(postgresql, port=1)
+    found = {"feature_registry": away.url("features"), "tracking": "http://127.0.0.1:1"}
+    registry, tracking = failing_stores(settings.model_copy(update=found))
+    assert registry.startswith(f"the feature registry fails: PostgreSQL {away.url('features')}: connection failed: ")
+    assert tracking.startswith("MLflow's database fails: MLflow http://127.0.0.1:1: does not answer: ")
+    assert registry.endswith(": the platform team brings it back") and tracking.endswith(": the platform team brings it back")
