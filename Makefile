@@ -15,10 +15,15 @@ export FEAST_USAGE := False
 # Imports are three to five times slower without bytecode, and every step of a pipeline pays for its imports.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup demo test lint clean
+# Images: the builder, what their names begin with, their tag.
+BUILD ?= docker build
+IMAGES ?= perennial
+TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: help setup demo test test-cluster images lint clean
 
 help: ## Show the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 # uv is taken from the machine where it is there, else installed into .uv with Python's own tools.
 UV := $(shell command -v uv || echo .uv/bin/uv)
@@ -38,8 +43,30 @@ setup: .venv/installed ## Install everything into .venv
 demo: setup ## Train on a year of flights through the whole pipeline; stop a worse challenger
 	$(BIN)/python -m examples.flights.demo
 
-test: setup ## Run the test suite
+# Redis and PostgreSQL are real in the tests, kubectl renders the manifests. Where they can be neither found nor installed, the tests
+# that need them are skipped and say so. PostgreSQL's package must not start a server of its own.
+.PHONY: servers
+servers:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  missing=; command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	  [ -z "$$missing" ] || { echo "Installing$$missing for the tests"; \
+	    mkdir -p /etc/postgresql-common && grep -qs create_main_cluster /etc/postgresql-common/createcluster.conf || \
+	      echo 'create_main_cluster = false' >> /etc/postgresql-common/createcluster.conf; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }; \
+	fi
+
+test: setup servers ## Run the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
+
+test-cluster: setup ## Run the tests that need a cluster with KServe and our images: the one that KUBECONFIG names
+	$(BIN)/python -m pytest -m cluster -p no:xdist -s --timeout 1500 --durations 15 tests/cluster tests/controller/preflight tests/k8s tests/end_to_end
+
+images: ## Build the two images with $(BUILD): $(IMAGES)/serving and $(IMAGES)/steps
+	for target in serving steps; do \
+	  $(BUILD) --target $$target --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD) \
+	    --tag $(IMAGES)/$$target:$(TAG) --file Containerfile . || exit 1; \
+	done
 
 lint: setup ## Formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -1,0 +1,86 @@
+"""Runs in a pod: requests at a fixed rate, whatever the answers do, over connections that are kept. Standard library only.
+
+`python caller.py ADDRESS MODEL RATE SECONDS` with rows (a JSON list of V1 instances) on standard input; one JSON line for each
+request on standard output: when it was due, how long it took, status or error, row, version, probability, prediction id. The rate
+does not wait for answers: a slow server meets all the requests that were due meanwhile.
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+TIMEOUT = 10.0
+
+
+class Connection:
+    """One kept connection; made anew when the server ends it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        if self.streams is None:
+            self.streams = await asyncio.open_connection(self.host, self.port)
+        reader, writer = self.streams
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        lines = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+        headers = dict(line.split(b": ", 1) for line in lines[1:] if b": " in line)
+        found = await reader.readexactly(int(headers[b"content-length"]))
+        if headers.get(b"connection") == b"close":
+            self.close()
+        return int(lines[0].split()[1]), found
+
+    def close(self) -> None:
+        if self.streams is not None:
+            self.streams[1].close()
+            self.streams = None
+
+
+async def ask(free: list[Connection], address: str, model: str, row: int, body: bytes, due: float) -> dict[str, object]:
+    host, _, port = address.partition(":")
+    connection = free.pop() if free else Connection(host, int(port))
+    said: dict[str, object] = {"due": time.time(), "row": row}
+    try:
+        status, found = await asyncio.wait_for(connection.post(f"/v1/models/{model}:predict", body), TIMEOUT)
+        said |= {"status": status}
+        answer = json.loads(found)
+        if status == 200:
+            first = answer["predictions"][0]
+            said |= {"version": answer["model_version"], "probability": first["probability"], "id": first["prediction_id"]}
+        else:
+            said |= {"error": answer["error"]}
+    except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+        connection.close()
+        said |= {"status": 0, "error": f"{type(error).__name__}: {error}"}
+    free.append(connection)
+    return said | {"seconds": round(time.perf_counter() - due, 4)}
+
+
+async def main(address: str, model: str, rate: float, seconds: float) -> None:
+    bodies = [json.dumps({"instances": [row]}).encode() for row in json.load(sys.stdin)]
+    free: list[Connection] = []
+    asked: set[asyncio.Task[dict[str, object]]] = set()
+    begin = time.perf_counter()
+
+    def tell(task: "asyncio.Task[dict[str, object]]") -> None:
+        asked.discard(task)
+        print(json.dumps(task.result()), flush=True)
+
+    for number in range(int(rate * seconds)):
+        due = begin + number / rate
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        row = number % len(bodies)
+        task = asyncio.create_task(ask(free, address, model, row, bodies[row], due))
+        asked.add(task)
+        task.add_done_callback(tell)
+    while asked:
+        await asyncio.wait(asked)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])))

@@ -1,0 +1,133 @@
+"""A version's life on KServe: trained, served, called, compared, rolled and rolled back under traffic, repaired, ended."""
+
+import time
+from datetime import datetime, timedelta
+
+import pytest
+
+from cluster import apply, events
+from serving.deployers.inference_service import GROUP
+from tests.end_to_end.conftest import SERVING, Story
+from tests.end_to_end.installation import until
+from tests.second_project import NAME
+
+pytestmark = pytest.mark.cluster
+
+RATE = 200
+CYCLES = 10
+
+DEPLOY = """
+import json, sys
+from datetime import UTC, datetime
+from perennial.ledger import Ledger
+from perennial.settings import Settings
+from perennial.spec.read import read
+from serving.deployers import open_deployer
+settings = Settings.from_environment()
+name, number = sys.argv[1], int(sys.argv[2])
+with Ledger.open(settings.ledger) as ledger:
+    version = ledger.version(name, number)
+    run = ledger.run(version.run_id)
+said = open_deployer(settings).deploy(read(settings.models / f"{name}.yaml"), version, run, datetime.now(UTC))
+print(json.dumps(said))
+"""
+TICK = ("perennial", "tick")
+
+
+def test_the_preflight_finds_what_is_needed(story: Story) -> None:
+    said = story.installation.operator("perennial", "cluster", "check")
+    assert "InferenceService" in said
+
+
+def test_a_pod_leads_to_its_version_run_and_dataset(story: Story) -> None:
+    pods = story.installation.serving_pods(NAME)
+    assert len(pods) == 2
+    for pod in pods:
+        labels, annotations = pod["metadata"]["labels"], pod["metadata"]["annotations"]
+        assert labels[f"{GROUP}/version"] == "1"
+        assert annotations[f"{GROUP}/version-digest"] == story.versions[1]
+        run = story.installation.operator("perennial", "runs", NAME, "--json")
+        assert labels[f"{GROUP}/run"] in run
+        assert annotations[f"{GROUP}/dataset-digest"] in run
+
+
+def test_what_was_served_is_what_training_would_have_used(story: Story) -> None:
+    with story.installation.calls(NAME, story.rows, rate=RATE, seconds=10) as calls:
+        pass
+    assert not calls.failed
+    assert not calls.mixed(story.expected)
+    time.sleep(7)  # sealed at 5 s, shipped after
+    said = story.installation.operator("perennial", "features", "parity", NAME, "--json")
+    assert '"flagged": []' in said or '"flagged":[]' in said, said[:2000]
+
+
+def test_versions_roll_and_roll_back_without_a_failed_or_mixed_answer(story: Story, first_day: datetime) -> None:
+    story.train(first_day + timedelta(days=103))
+    until(180, "version 2 serves", lambda: story.is_serving(2), pause=2)
+    story.learn(2)
+    assert any(story.expected[story.versions[1], row] != story.expected[story.versions[2], row] for row in range(len(story.rows)))
+    failed, mixed, seen = 0, 0, set()
+    for cycle in range(CYCLES):
+        for number in (1, 2):
+            with story.installation.calls(NAME, story.rows, RATE, seconds=45) as calls:
+                time.sleep(2)
+                assert story.installation.python(DEPLOY, NAME, str(number)) == f"version {number} takes over"
+                until(120, f"version {number} serves", lambda: story.is_serving(number), pause=1)  # noqa: B023 - asked at once
+            failed, mixed = failed + len(calls.failed), mixed + len(calls.mixed(story.expected))
+            seen |= {answer["version"] for answer in calls.answers if answer["status"] == 200}
+            print(
+                f"cycle {cycle} to version {number}: {len(calls.answers)} requests, {len(calls.failed)} failed {calls.failed[:3]}"
+            )
+    assert seen == set(story.versions.values())
+    assert failed == 0
+    assert mixed == 0
+
+
+def test_a_rollback_by_a_person_gives_the_traffic_back(story: Story) -> None:
+    with story.installation.calls(NAME, story.rows, RATE, seconds=40) as calls:
+        story.installation.operator("perennial", "rollback", NAME, "--reason", "rehearsal")
+        until(120, "version 1 serves", lambda: story.is_serving(1), pause=1)
+    assert not calls.failed
+    assert not calls.mixed(story.expected)
+
+
+def test_foreign_fields_survive_and_ours_return_within_a_tick_with_one_event(story: Story) -> None:
+    kubectl = story.installation.kubectl
+    kubectl("annotate", "inferenceservice", NAME, "team.example.com/note=ours")
+    patch = '{"spec": {"predictor": {"minReplicas": 1}}}'
+    kubectl("patch", "inferenceservice", NAME, "--type=merge", "--field-manager=somebody", "-p", patch)
+    before = repairs(story)
+    story.installation.operator(*TICK)
+    service = apply.get(
+        story.installation.client, "serving.kserve.io/v1beta1", "InferenceService", NAME, story.installation.namespace
+    )
+    assert service is not None
+    assert service["spec"]["predictor"]["minReplicas"] == 2
+    assert service["metadata"]["annotations"]["team.example.com/note"] == "ours"
+    assert repairs(story) == before + 1
+    story.installation.operator(*TICK)
+    assert repairs(story) == before + 1
+
+
+def repairs(story: Story) -> int:
+    """How many repairs were told of."""
+    where = story.installation
+    service = apply.get(where.client, "serving.kserve.io/v1beta1", "InferenceService", NAME, where.namespace)
+    assert service is not None
+    return sum(event["reason"] == "Repaired" for event in events.of(where.client, service))
+
+
+def test_what_is_deleted_ends_leaves_nothing_and_returns_with_a_tick(story: Story) -> None:
+    where = story.installation
+    apply.delete(where.client, "serving.kserve.io/v1beta1", "InferenceService", NAME, where.namespace, wait_seconds=120)
+    until(120, "no pod is left", lambda: not where.serving_pods(NAME))
+    for version, kind, name in (("policy/v1", "PodDisruptionBudget", NAME), ("apps/v1", "Deployment", f"{NAME}-predictor")):
+        until(60, f"no {kind} is left", lambda: apply.get(where.client, version, kind, name, where.namespace) is None)  # noqa: B023
+    where.operator(*TICK)
+    until(180, "version 1 serves again", lambda: story.is_serving(1), pause=2)
+    assert apply.get(where.client, "policy/v1", "PodDisruptionBudget", NAME, where.namespace) is not None
+
+
+def test_standing_is_read_with_the_controllers_rights(story: Story) -> None:
+    state, sentence = story.installation.python(SERVING, NAME)
+    assert (state, sentence[:10]) == ("serving", "version 1:")
