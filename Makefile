@@ -44,17 +44,10 @@ demo: setup ## Train on a year of flights through the whole pipeline; stop a wor
 	$(BIN)/python -m examples.flights.demo
 
 # Redis and PostgreSQL are real in the tests, kubectl renders the manifests. Where they can be neither found nor installed, the tests
-# that need them are skipped and say so. PostgreSQL's package must not start a server of its own.
+# that need them are skipped and say so.
 .PHONY: servers
 servers:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  missing=; command -v redis-server >/dev/null || missing="$$missing redis-server"; \
-	  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
-	  [ -z "$$missing" ] || { echo "Installing$$missing for the tests"; \
-	    mkdir -p /etc/postgresql-common && grep -qs create_main_cluster /etc/postgresql-common/createcluster.conf || \
-	      echo 'create_main_cluster = false' >> /etc/postgresql-common/createcluster.conf; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }; \
-	fi
+	@tests/servers/install
 
 test: setup servers ## Run the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10

@@ -71,6 +71,15 @@ class PostgreSQL:
         """A connection to a database, by its name or its URL; each statement is a transaction."""
         return psycopg.connect(self.dsn(name.rpartition("/")[2]), autocommit=True)
 
+    def dump(self, url: str) -> str:
+        """Every row of every table of a database, as text."""
+        with self.connection(url) as connection:
+            tables = connection.execute(
+                "select table_name from information_schema.tables where table_schema = 'public'"
+            ).fetchall()
+            rows = [connection.execute(sql.SQL("select t::text from {} t").format(sql.Identifier(name))) for (name,) in tables]
+            return "\n".join(str(row[0]) for found in rows for row in found.fetchall())
+
     def dsn(self, name: str) -> str:
         """What psycopg connects to."""
         return f"host=127.0.0.1 port={self.port} user={USER} dbname={name}"
@@ -130,7 +139,7 @@ def prepare(programs: Path, folder: Path, password: str) -> None:
     if os.geteuid() == 0:
         for path in (folder, word):
             shutil.chown(path, OWNER, OWNER)
-    locale = ["--locale-provider=icu", "--icu-locale=en-US", "--encoding=UTF8"]
+    locale = ["--locale=C", "--locale-provider=icu", "--icu-locale=en-US", "--encoding=UTF8"]
     options = [f"--username={USER}", f"--pwfile={word}", "--auth=scram-sha-256", "--no-sync", "--no-instructions", *locale]
     made = subprocess.run(
         as_owner(programs / "initdb", "-D", folder / "data", *options), capture_output=True, text=True, check=False
