@@ -13,7 +13,7 @@ from typing import Any
 FIELDS = {"amount": 5.5, "method": "card"}
 
 
-def stock(project: Path, model_path: Path, port: int) -> None:
+def stock(project: Path, online: str | None, model_path: Path, port: int) -> None:
     """KServe's server until it is told to end."""
     import sys
 
@@ -21,11 +21,10 @@ def stock(project: Path, model_path: Path, port: int) -> None:
     import kserve
     import numpy as np
 
-    from benchmarks.shop import feast_alone
+    from benchmarks.shop import feast_alone, settings_of
     from perennial import model_file
-    from perennial.settings import Settings
 
-    opened = feast_alone(Settings.from_environment({"PERENNIAL_PROJECT": str(project)}))
+    opened = feast_alone(settings_of(project, online))
     service = opened.get_feature_service("chargeback")
     model = model_file.load(model_path)
     names = [feature.name for view in service.feature_view_projections for feature in view.features]
@@ -90,10 +89,11 @@ def main() -> None:
     parser.add_argument("which", choices=["stock", "noop"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--project", type=Path)
+    parser.add_argument("--online", help="URL of a Redis, whose next database Feast has; a file without it")
     parser.add_argument("--model", type=Path)
     given = parser.parse_args()
     if given.which == "stock":
-        stock(given.project, given.model, given.port)
+        stock(given.project, given.online, given.model, given.port)
     else:
         noop(given.port)
 

@@ -6,6 +6,7 @@ finds is of one moment. One server, with or without replicas: the keys of a Redi
 """
 
 import os
+import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -93,7 +94,10 @@ class Place:
         >>> Place.of("redis://host/2?prefix=fraud")
         Place(is_encrypted=False, user=None, host='host', port=6379, number=2, prefix='fraud')
         """
-        url = urlsplit(where)
+        try:
+            url = urlsplit(where)
+        except ValueError as error:
+            raise _unusable(["host"]) from error
         if url.password is not None:
             raise SpecError(f"the URL of the online store holds a password; give it as {PASSWORD}, from a secret")
         query = dict(parse_qsl(url.query, keep_blank_values=True))
@@ -102,9 +106,16 @@ class Place:
             port = url.port or 6379
         except ValueError:
             port = 0
-        if not (url.hostname and port and number.isdecimal() and prefix.isidentifier() and prefix.isascii()) or query:
-            raise SpecError(f"online store: found {where!r}; allowed: redis[s]://[user@]host[:port][/number][?prefix=name]")
-        return cls(url.scheme == "rediss", url.username, url.hostname, port, int(number), prefix)
+        good = {
+            "host": url.hostname,
+            "port": port,
+            "number": number.isdecimal(),
+            "prefix": re.fullmatch(r"[a-z][a-z0-9_]*", prefix),
+        }
+        wrong = [part for part, is_good in good.items() if not is_good] + list(query)
+        if wrong:
+            raise _unusable(wrong)
+        return cls(url.scheme == "rediss", url.username, str(url.hostname), port, int(number), prefix)
 
     @property
     def layouts(self) -> bytes:
@@ -138,6 +149,12 @@ class Place:
             "protocol": 2,
             "driver_info": None,
         }
+
+
+def _unusable(parts: Iterable[str]) -> SpecError:
+    # What was found is not repeated: a password may stand where none belongs.
+    allowed = "redis[s]://[user@]host[:port][/number][?prefix=name]"
+    return SpecError(f"the URL of the online store: {', '.join(parts)} cannot be used; allowed: {allowed}")
 
 
 class RedisDatabase:

@@ -41,7 +41,8 @@ class Settings(BaseModel):
     feature_registry: str = Field(pattern=r"^(sqlite|postgresql\+psycopg)://")
     """SQLAlchemy URL of Feast's registry. `PERENNIAL_FEATURE_REGISTRY`, else SQLite in the state."""
     online_store: str = Field(pattern=r"^(/|rediss?://)")
-    """The packed online store: URL of a Redis, or a file. `PERENNIAL_ONLINE_STORE`, else a file in the state."""
+    """The packed online store: a file, or `redis://[user@]host[:port][/number][?prefix=<name>]` (`rediss` encrypts). Keys begin
+    with the prefix, which must be the name of the installation. `PERENNIAL_ONLINE_STORE`, else a file in the state."""
     tracking: str = Field(pattern=r"^(sqlite|postgresql\+psycopg|https?)://")
     """MLflow's tracking and registry URL, never the ledger's database. `PERENNIAL_TRACKING`, else SQLite in the state."""
     bucket: str | None = Field(None, pattern=r"^s3://[a-z0-9.-]+(/[A-Za-z0-9._-]+)*$")
