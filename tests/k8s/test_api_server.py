@@ -100,7 +100,16 @@ def refusal(pod: Object, namespace: str) -> str:
     return dry_run([{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}])
 
 
-@pytest.mark.parametrize("pod", ["ServingRuntime/perennial", "StatefulSet/redis", "StatefulSet/postgresql", "StatefulSet/s3"])
+@pytest.mark.parametrize(
+    "pod",
+    [
+        "ServingRuntime/perennial",
+        "Deployment/workbench",
+        "StatefulSet/redis",
+        "StatefulSet/postgresql",
+        "StatefulSet/s3",
+    ],
+)
 def test_admission_takes_our_pods(pod: str, namespace: str) -> None:
     template = pods(overlay("lab"))[pod]
     assert refusal(template, namespace) == ""

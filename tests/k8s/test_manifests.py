@@ -32,7 +32,7 @@ ALL = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for na
 
 def test_the_tree_holds_what_it_should() -> None:
     assert OVERLAYS == ("lab", "production")
-    assert COMPONENTS == ("grafana", "mlflow", "monitoring", "postgresql", "redis", "s3")
+    assert COMPONENTS == ("grafana", "mlflow", "monitoring", "postgresql", "redis", "s3", "workbench")
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -92,9 +92,10 @@ def test_one_serving_image_fetches_and_serves(name: str) -> None:
     assert len({container["image"] for container in containers(template)}) == 1
 
 
-def test_production_runs_the_release_of_this_tree() -> None:
+@pytest.mark.parametrize("pod", ["ServingRuntime/perennial", "Deployment/workbench"])
+def test_production_runs_the_release_of_this_tree(pod: str) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert pods(overlay("production"))["ServingRuntime/perennial"]["spec"]["containers"][0]["image"].endswith(f":{version}")
+    assert pods(overlay("production"))[pod]["spec"]["containers"][0]["image"].endswith(f":{version}")
 
 
 def dangling(objects: tuple[Object, ...]) -> list[str]:
@@ -207,11 +208,11 @@ def test_rights_are_exactly_what_the_controller_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_no_pod_has_a_token(name: str) -> None:
+def test_no_pod_but_the_workbench_has_a_token(name: str) -> None:
     objects = rendered(name)
     assert all(each["automountServiceAccountToken"] is False for each in of_kind(objects, "ServiceAccount").values())
     for pod, template in pods(objects).items():
-        assert template["spec"]["automountServiceAccountToken"] is False, pod
+        assert template["spec"]["automountServiceAccountToken"] is (pod == "Deployment/workbench"), pod
         # Kubernetes would make a variable of every service's name, and ours begin with PERENNIAL_.
         assert template["spec"]["enableServiceLinks"] is False, pod
 
@@ -232,6 +233,9 @@ def test_pods_write_to_volumes_of_bounded_size_only(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_ports_have_names_and_probes_go_by_them(name: str) -> None:
     for pod, template in pods(rendered(name)).items():
+        if pod == "Deployment/workbench":
+            assert not {"ports", "readinessProbe", "livenessProbe"} & set(template["spec"]["containers"][0])  # it only waits
+            continue
         for container in template["spec"]["containers"]:
             ports = {port["name"] for port in container["ports"]}
             assert {"startupProbe", "readinessProbe", "livenessProbe"} - set(container) <= {"startupProbe"}, pod

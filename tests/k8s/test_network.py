@@ -6,6 +6,7 @@ from tests.k8s.reachable import reaches
 from tests.k8s.rendered import component, overlay, pods
 
 SERVING = {"app.kubernetes.io/component": "serving", "app.kubernetes.io/name": "perennial"}
+WORKBENCH = {"app.kubernetes.io/component": "controller", "app.kubernetes.io/name": "workbench"}
 STEP, CALLER = {"app.kubernetes.io/component": "step"}, {"app": "some-caller"}
 REDIS, POSTGRESQL, S3, MLFLOW = (
     {"app.kubernetes.io/name": name, "app.kubernetes.io/component": part}
@@ -30,7 +31,11 @@ REDIS, POSTGRESQL, S3, MLFLOW = (
         (CALLER, None, 443, False),
         (REDIS, S3, 9000, False),
         (REDIS, None, 443, False),
-        ({"app.kubernetes.io/component": "controller"}, None, 6443, True),
+        (WORKBENCH, None, 6443, True),
+        (WORKBENCH, POSTGRESQL, 5432, True),
+        (WORKBENCH, REDIS, 6379, True),
+        (WORKBENCH, S3, 9000, True),
+        (CALLER, WORKBENCH, 8080, False),
     ],
 )
 def test_ways_through_the_lab(source: dict[str, str], target: dict[str, str] | None, port: int, is_allowed: bool) -> None:
@@ -52,6 +57,7 @@ def test_labels_of_the_policies_are_labels_of_pods() -> None:
     assert SERVING.items() <= found["ServingRuntime/perennial"].items()
     for name, labels in (("redis", REDIS), ("postgresql", POSTGRESQL), ("s3", S3)):
         assert labels.items() <= found[f"StatefulSet/{name}"].items()
+    assert WORKBENCH.items() <= found["Deployment/workbench"].items()
     mlflow = pods(component("mlflow"))["Deployment/mlflow"]["metadata"]["labels"]
     assert MLFLOW.items() <= mlflow.items()
 
