@@ -2,6 +2,7 @@
 
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 features = typer.Typer(
-    help="Feast features: write the definitions to the registry, values to the online store.", no_args_is_help=True
+    help="Feast features: sources to the bucket, definitions to the registry, values to the online store.", no_args_is_help=True
 )
 app.add_typer(features, name="features")
 
@@ -89,6 +90,20 @@ def validate(
     from perennial.settings import Settings
 
     raise typer.Exit(check_specs(Settings.from_environment(), models or [], json))
+
+
+@features.command("upload", epilog="Example: perennial features upload sources")
+def features_upload(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="Folder of SOURCE.parquet files; .perennial/sources if absent.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Put the Parquet files of a folder where the sources are, in the bucket; what has their names there is replaced."""
+    from console.features import upload
+    from perennial.settings import Settings
+
+    upload(Settings.from_environment(), folder, json)
 
 
 @features.command("apply", epilog="Example: perennial features apply")

@@ -66,8 +66,12 @@ class Bucket:
                 return False
         return True
 
-    def replace(self, key: str, content: bytes) -> None:
-        """The object has this content, whatever it had.
+    def replace(self, key: str, content: bytes | Path) -> None:
+        """The object has this content, whatever it had; readers see the old or the new, never a part.
+
+        Args:
+            key: below the prefix.
+            content: bytes, or the file that holds them.
 
         Raises:
             PlatformError: the store does not answer or refuses.

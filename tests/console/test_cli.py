@@ -29,7 +29,11 @@ HEAVY = (
 )
 """What `--help`, `status` and `explain` must not import: each costs a tenth of a second to seconds."""
 
-GROUPS = {"features": ("apply", "materialize", "parity"), "decisions": ("list", "close", "accept"), "cluster": ("check",)}
+GROUPS = {
+    "features": ("upload", "apply", "materialize", "parity"),
+    "decisions": ("list", "close", "accept"),
+    "cluster": ("check",),
+}
 COMMANDS = (
     "validate",
     "train",
