@@ -18,7 +18,7 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from pipelines.lock import is_executing
-from serving.deployers import open_deployer
+from serving.deployers import Standing, open_deployer
 
 ANSWER_SECONDS = 0.5
 """How long a local server may take to say how it is."""
@@ -75,10 +75,14 @@ class ModelStatus(Record):
     """What comes when, soonest first."""
     server: ServerStatus | None = None
     """How its local server is; null when none answers."""
+    traffic: Standing | None = None
+    """How far its traffic on a cluster is; null where a process of this machine serves."""
 
     @property
     def served(self) -> str:
-        """How its local server is, in words."""
+        """How its local server or its traffic on the cluster is, in words."""
+        if self.traffic is not None:
+            return self.traffic.sentence
         return "no local server answers" if self.server is None else self.server.sentence
 
 
@@ -187,7 +191,10 @@ def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Con
         controller = controller_of(ledger.lease(LEASE), clock)
         stored = [stored_of(settings, ledger, name) for name in models_of(settings, ledger)]
     found = [status_of(one, controller.is_watching, now) for one in stored]
-    return controller, [one.model_copy(update={"server": server_of(settings, one.model)}) for one in found]
+    if settings.namespace is None:
+        return controller, [one.model_copy(update={"server": server_of(settings, one.model)}) for one in found]
+    deployer = open_deployer(settings)
+    return controller, [one.model_copy(update={"traffic": deployer.standing(one.model)}) for one in found]
 
 
 def show_status(settings: Settings, now: datetime, clock: datetime, json: bool) -> None:

@@ -14,6 +14,7 @@ from perennial.ledger import Fence, Lease, Ledger
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
+from serving.deployers import open_deployer
 from serving.rollouts import carry_out
 
 LEASE_SECONDS = 60.0
@@ -103,14 +104,19 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, PerennialError) else f"{type(error).__name__}: {error}"
 
 
-def _roll_out(world: World, model: Model) -> Iterator[Act]:
-    """The newest request for traffic is as far as it goes, and what is deployed is what the ledger wants."""
+def _roll_out(world: World, model: Model) -> Iterator[Found]:
+    """The newest request for traffic is as far as it goes, what is deployed is what the ledger wants, and how far traffic is."""
     before = next(iter(world.ledger.rollouts(model.name)), None)
     world.ledger.check_fence()
     after = carry_out(world.settings, world.ledger, model, lambda: world.now)
     if after is not None and after != before:
         sentence = f"version {after.number} is {after.state}: {after.reason}"
         yield Act(model=model.name, what="rolled out", sentence=sentence)
+    standing = open_deployer(world.settings).standing(model.name)
+    if standing.state == "stuck":
+        yield Problem(model=model.name, sentence=standing.sentence)
+    elif standing.state == "rolling":
+        yield standing.sentence
 
 
 def _stands_by(lease: Lease | None) -> Problem:

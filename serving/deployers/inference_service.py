@@ -21,8 +21,10 @@ GRACE_SECONDS = 60
 """From the end's announcement to the kill: the drain, what is under way (30 s at most), and the log's last segment shipped."""
 CPU_PERCENT = 70
 """Of the requested CPU, where the cluster scales: below, latency is flat; beyond, batches grow and answers wait."""
+LABEL_LENGTH = 63
+"""Most characters of a label."""
 LABEL_DIGITS = 32
-"""Hexadecimal digits of a digest in a label, which has room for 63 characters; annotations have all of them."""
+"""Hexadecimal digits of a digest in a label; annotations have all 64 of them."""
 
 Object = dict[str, Any]
 
@@ -113,4 +115,4 @@ def lineage(version: Version, run: Run) -> dict[str, str]:
         "dataset": (run.dataset or "")[:LABEL_DIGITS],
         "decision": "" if run.decision is None else str(run.decision),
     }
-    return {f"{GROUP}/{name}": value for name, value in labels.items() if value}
+    return {f"{GROUP}/{name}": value[:LABEL_LENGTH].rstrip("-") for name, value in labels.items() if value}

@@ -1,8 +1,8 @@
 """Runs in a pod: requests at a fixed rate, whatever the answers do, over connections that are kept. Standard library only.
 
-`python caller.py ADDRESS MODEL RATE SECONDS` with rows (a JSON list of V1 instances) on standard input; one JSON line for each
-request on standard output: when it was due, how long it took, status or error, row, version, probability, prediction id. The rate
-does not wait for answers: a slow server meets all the requests that were due meanwhile.
+`python caller.py ADDRESS MODEL RATE` with rows (a JSON list of V1 instances, on one line) on standard input, until that ends; one
+JSON line for each request on standard output: when it was due, how long it took, status or error, row, version, probability,
+prediction id. The rate does not wait for answers: a slow server meets all the requests that were due meanwhile.
 """
 
 import asyncio
@@ -61,26 +61,28 @@ async def ask(free: list[Connection], address: str, model: str, row: int, body: 
     return said | {"seconds": round(time.perf_counter() - due, 4)}
 
 
-async def main(address: str, model: str, rate: float, seconds: float) -> None:
-    bodies = [json.dumps({"instances": [row]}).encode() for row in json.load(sys.stdin)]
+async def main(address: str, model: str, rate: float) -> None:
+    bodies = [json.dumps({"instances": [row]}).encode() for row in json.loads(sys.stdin.readline())]
+    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     free: list[Connection] = []
     asked: set[asyncio.Task[dict[str, object]]] = set()
-    begin = time.perf_counter()
+    begin, number = time.perf_counter(), 0
 
     def tell(task: "asyncio.Task[dict[str, object]]") -> None:
         asked.discard(task)
         print(json.dumps(task.result()), flush=True)
 
-    for number in range(int(rate * seconds)):
+    while not ended.done():
         due = begin + number / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         row = number % len(bodies)
         task = asyncio.create_task(ask(free, address, model, row, bodies[row], due))
         asked.add(task)
         task.add_done_callback(tell)
+        number += 1
     while asked:
         await asyncio.wait(asked)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3])))

@@ -13,6 +13,7 @@ import pytest
 
 from cluster import apply
 from cluster.client import Client
+from serving.deployers.on_kserve import KServeDeployer
 from tests import second_project
 from tests.end_to_end.installation import Installation, install, until
 from tests.second_project import NAME, write_project
@@ -20,13 +21,6 @@ from tests.second_project import NAME, write_project
 ROWS = 60
 """Payments that callers ask about, again and again."""
 
-SERVING = """
-import json, sys
-from perennial.settings import Settings
-from serving.deployers import open_deployer
-standing = open_deployer(Settings.from_environment()).standing(sys.argv[1])
-print(json.dumps([standing.state, standing.sentence]))
-"""
 UPLOAD = """
 import json
 from pathlib import Path
@@ -56,13 +50,12 @@ class Story:
         said = self.installation.operator("perennial", "train", NAME, "--now", now.isoformat(), "--json", seconds=1200)
         assert '"outcome": "registered"' in said, said[-4000:]
         found = json.loads(self.installation.operator("perennial", "models", "--json"))
-        versions = found["versions"] if isinstance(found, dict) else found
-        self.versions = {version["number"]: version["digest"] for version in versions if version["model"] == NAME}
+        self.versions = {version["number"]: version["digest"] for version in found[NAME]}
 
     def standing(self) -> tuple[str, str]:
         """How far the traffic is."""
-        state, sentence = self.installation.python(SERVING, NAME)
-        return state, sentence
+        found = KServeDeployer(self.installation.client, self.installation.namespace).standing(NAME)
+        return found.state, found.sentence
 
     def is_serving(self, number: int) -> str | None:
         """The sentence that says that all of the traffic is with a version; None while it is not."""
@@ -71,8 +64,9 @@ class Story:
 
     def learn(self, number: int) -> None:
         """What the version that serves alone says of each row is expected from now on."""
-        with self.installation.calls(NAME, self.rows, rate=50, seconds=ROWS / 50) as calls:
+        with self.installation.calls(NAME, self.rows, rate=50, seconds=10) as calls:
             pass
+        assert {answer["row"] for answer in calls.answers} == set(range(ROWS))
         assert not calls.failed, calls.failed[:3]
         assert {answer["version"] for answer in calls.answers} == {self.versions[number]}
         self.expected |= {(answer["version"], answer["row"]): answer["probability"] for answer in calls.answers}
@@ -108,7 +102,8 @@ def story(installation: Installation, tmp_path_factory: pytest.TempPathFactory, 
         installation.kubectl("cp", str(each), f"operator:/project/{each.name}")
     assert installation.python(UPLOAD) == [True] * 4
     installation.operator("perennial", "features", "apply")
-    bounds = ("--start", first_day.isoformat(), "--end", datetime.now(UTC).isoformat(timespec="seconds"))
+    begin = first_day - timedelta(days=2)  # what is known of customers was published once, a day before
+    bounds = ("--start", begin.isoformat(), "--end", datetime.now(UTC).isoformat(timespec="seconds"))
     installation.operator("perennial", "features", "materialize", *bounds)
     story = Story(installation, rows, {}, {})
     story.train(first_day + timedelta(days=73))

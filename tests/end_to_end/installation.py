@@ -65,31 +65,28 @@ class Installation:
         said = self.operator("python", "-", *arguments, given=code, seconds=seconds)
         return json.loads(said.strip().splitlines()[-1])
 
-    def pods(self, **labels: str) -> list[Object]:
-        """Pods that have these labels (a dot and a slash as two and three underscores)."""
-        chosen = {name.replace("___", "/").replace("__", "."): value for name, value in labels.items()}
-        return apply.list_by_label(self.client, "v1", "Pod", self.namespace, chosen)
-
     def serving_pods(self, model: str) -> list[Object]:
         """Pods of a model that are not being deleted."""
         found = apply.list_by_label(self.client, "v1", "Pod", self.namespace, {"serving.kserve.io/inferenceservice": model})
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     @contextmanager
-    def calls(self, model: str, rows: Sequence[Mapping[str, Any]], rate: float, seconds: float) -> Iterator["Calls"]:
-        """Requests of another pod while the block runs; they are collected at its end."""
+    def calls(self, model: str, rows: Sequence[Mapping[str, Any]], rate: float, seconds: float = 0) -> Iterator["Calls"]:
+        """Requests of another pod while the block runs, for `seconds` at least; they are collected at its end."""
         address = f"{model}-predictor.{self.namespace}.svc.cluster.local:80"
         command = ["kubectl", "-n", self.namespace, "exec", "-i", "caller", "--"]
-        command += ["python", "-u", "/tests/caller.py", address, model, str(rate), str(seconds)]
+        command += ["python", "-u", "/tests/caller.py", address, model, str(rate)]
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, text=True)
             assert process.stdin is not None
-            process.stdin.write(json.dumps(list(rows)))
-            process.stdin.close()
-            calls = Calls([])
+            begin, calls = time.monotonic(), Calls([])
             try:
+                process.stdin.write(json.dumps(list(rows)) + "\n")
+                process.stdin.flush()
                 yield calls
-                assert process.wait(seconds + 120) == 0
+                time.sleep(max(0.0, seconds - (time.monotonic() - begin)))
+                process.stdin.close()
+                assert process.wait(60) == 0
             finally:
                 process.kill()
                 process.wait()

@@ -1,7 +1,6 @@
 """Stores that are away, and versions that will not come: each is named within a minute, and what serves goes on."""
 
 import copy
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,13 +36,14 @@ print(json.dumps(True))
 
 def test_redis_away_is_told_to_callers_and_back_by_itself(story: Story) -> None:
     restarts = {pod["metadata"]["name"] for pod in story.installation.serving_pods(NAME)}
-    with story.installation.calls(NAME, story.rows, rate=50, seconds=60) as calls:
+    with story.installation.calls(NAME, story.rows, rate=50, seconds=30) as calls:
         time.sleep(5)
         story.installation.kubectl("scale", "statefulset/redis", "--replicas=0")
         story.installation.kubectl("wait", "pod/redis-0", "--for=delete", "--timeout=60s")
         time.sleep(10)
         story.installation.kubectl("scale", "statefulset/redis", "--replicas=1")
         story.installation.kubectl("rollout", "status", "statefulset/redis", "--timeout=60s")
+        time.sleep(10)
     assert {answer["status"] for answer in calls.answers} == {200, 503}
     assert all("online store does not answer" in answer["error"] for answer in calls.failed)
     assert not calls.mixed(story.expected)
@@ -54,7 +54,7 @@ def test_redis_away_is_told_to_callers_and_back_by_itself(story: Story) -> None:
 def test_s3_away_fails_no_caller_and_its_log_comes_later(story: Story) -> None:
     from tests.end_to_end.test_log import missing
 
-    with story.installation.calls(NAME, story.rows, RATE, seconds=50) as calls:
+    with story.installation.calls(NAME, story.rows, RATE, seconds=30) as calls:
         time.sleep(5)
         story.installation.kubectl("scale", "statefulset/s3", "--replicas=0")
         story.installation.kubectl("wait", "pod/s3-0", "--for=delete", "--timeout=90s")
@@ -167,7 +167,7 @@ def test_a_broken_version_leaves_the_one_that_serves_alone(story: Story) -> None
     """The next version's image cannot be had: the old pods go on, and the standing says why the new one does not come."""
     where = story.installation
     wrong = '{"spec": {"predictor": {"model": {"image": "localhost/perennial/nothing:1"}}}}'
-    with where.calls(NAME, story.rows, RATE, seconds=30) as calls:
+    with where.calls(NAME, story.rows, RATE) as calls:
         where.kubectl("patch", "inferenceservice", NAME, "--type=merge", "--field-manager=somebody", "-p", wrong)
         until(WITHIN_SECONDS, "it is stuck", lambda: story.standing()[0] == "stuck", pause=1)
     back = '[{"op": "remove", "path": "/spec/predictor/model/image"}]'
@@ -175,40 +175,3 @@ def test_a_broken_version_leaves_the_one_that_serves_alone(story: Story) -> None
     until(120, "version 1 serves", lambda: story.is_serving(1), pause=1)
     assert calls.failed == []
     assert not calls.mixed(story.expected)
-
-
-def test_no_secret_is_found_where_people_look(story: Story) -> None:
-    """After all of this: logs of every pod, the objects, the ledger, MLflow, reports and the prediction log."""
-    where = story.installation
-    said = [where.kubectl("get", "pods,inferenceservices,deployments,configmaps,events,servingruntimes", "-o", "json")]
-    for pod in apply.list_by_label(where.client, "v1", "Pod", where.namespace):
-        said.append(where.kubectl("logs", pod["metadata"]["name"], "--all-containers", "--tail=-1"))
-    said.append(where.operator("python", "-", given=DUMP, seconds=300))
-    text = "\n".join(said)
-    assert json.dumps(story.versions[1])[1:-1] in text  # what is looked through is not empty
-    found = [variable for variable, value in where.secrets.items() if value in text]
-    assert found == []
-
-
-DUMP = """
-import os
-from pathlib import Path
-from sqlalchemy import create_engine, inspect, text
-from perennial.bucket import Bucket
-from perennial.settings import Settings
-settings = Settings.from_environment()
-for url in (settings.ledger, settings.tracking, settings.feature_registry):
-    if url.startswith("http"):
-        continue
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        for table in inspect(engine).get_table_names():
-            print(table, [tuple(row) for row in connection.execute(text(f'select * from "{table}"'))])
-bucket = Bucket(settings.bucket)
-for key in bucket.keys(""):
-    if not key.endswith((".parquet", ".png")):
-        print(key, bucket.get(key))
-for path in sorted(Path("/project/.perennial").rglob("*")):
-    if path.is_file() and path.suffix not in (".parquet", ".png", ".db"):
-        print(path, path.read_bytes())
-"""
