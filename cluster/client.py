@@ -12,9 +12,9 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import urllib3
-from kubernetes import client as kubernetes_client  # type: ignore[import-untyped] # has no types
+from kubernetes import client as kubernetes_client
 from kubernetes import config as kubernetes_config
-from kubernetes.config.config_exception import ConfigException  # type: ignore[import-untyped] # likewise
+from kubernetes.config.config_exception import ConfigException
 
 from perennial.errors import NotFoundError, PlatformError
 
