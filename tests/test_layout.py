@@ -27,7 +27,16 @@ def test_no_other_distribution_owns_one_of_our_names() -> None:
 def test_untyped_libraries_are_a_fixed_list() -> None:
     overrides = PROJECT["tool"]["mypy"]["overrides"]
     assert len(overrides) == 1
-    assert overrides[0]["module"] == ["kfp.*", "kserve.*", "kubernetes.*", "evidently.*", "sklearn.*", "skops.*", "pyarrow.*", "threadpoolctl.*"]
+    assert overrides[0]["module"] == [
+        "kfp.*",
+        "kserve.*",
+        "kubernetes.*",
+        "evidently.*",
+        "sklearn.*",
+        "skops.*",
+        "pyarrow.*",
+        "threadpoolctl.*",
+    ]
 
 
 GENERIC = {"hour", "distance", "weekday", "origin", "requests", "labels", "plane", "route", "probability"}
