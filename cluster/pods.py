@@ -86,7 +86,9 @@ def pod_reason(pod: Object, warnings: Sequence[Object]) -> Reason | None:
         if reason:
             return reason
     if warnings and not any("running" in container.get("state", {}) for _, container in containers):
-        return _failing(name, f"pod {name}", warnings[-1].get("reason", ""), warnings[-1].get("message", ""))
+        # Of a failed pull the kubelet tells twice; the second event, `Error: ErrImagePull`, only repeats the code.
+        telling = [event for event in warnings if not event.get("message", "").startswith("Error: Err")] or warnings
+        return _failing(name, f"pod {name}", telling[-1].get("reason", ""), telling[-1].get("message", ""))
     return Reason(name, "Starting", f"pod {name}: is starting: {_what_runs(containers)}", False)
 
 

@@ -141,3 +141,16 @@ def test_all_that_a_cluster_says_is_put_together_failing_ones_first(api: Api, cl
     found_reasons = reasons(client, "team", {"of": "us"})
     assert [reason.code for reason in found_reasons] == ["FailedCreate", "FailedMount", "Starting"]
     assert reasons(client, "team", {"of": "them"}) == ()
+
+
+def test_of_a_failed_pull_the_event_that_names_the_image_is_told() -> None:
+    pod = {
+        "metadata": {"name": "p"},
+        "status": {"containerStatuses": [{"name": "c", "state": {"waiting": {"reason": "PodInitializing"}}}]},
+    }
+    pull = {"reason": "Failed", "message": 'Failed to pull image "shop:1": not found'}
+    again = {"reason": "Failed", "message": "Error: ErrImagePull"}
+    reason = pod_reason(pod, [pull, again])
+    assert reason is not None and "shop:1" in reason.sentence
+    alone = pod_reason(pod, [again])
+    assert alone is not None and "ErrImagePull" in alone.sentence
