@@ -99,5 +99,6 @@ def test_a_pod_that_vanishes_loses_at_most_one_interval_and_it_is_counted(story:
     after = collected(story)
     counted = after["lost"] - before["lost"]
     print(f"vanished: {len(lost)} answered rows are lost, {counted} are counted")
-    assert after["vanished"] == before["vanished"] + (1 if lost else 0)
-    assert abs(counted - len(lost)) <= RATE * 2  # what it answered in the second after it said so last
+    assert after["vanished"] - before["vanished"] == (1 if counted else 0)
+    # A process says each second how many rows it numbered: what it answered after that is lost and not counted.
+    assert abs(counted - len(lost)) <= RATE * 1.5
