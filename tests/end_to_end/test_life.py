@@ -66,12 +66,15 @@ def test_what_was_served_is_what_training_would_have_used(story: Story) -> None:
     assert said["differing"] == 0
 
 
-def test_versions_roll_and_roll_back_without_a_failed_or_mixed_answer(story: Story, first_day: datetime) -> None:
+def test_the_next_version_takes_over(story: Story, first_day: datetime) -> None:
     story.train(first_day + timedelta(days=103))
     until(180, "version 2 serves", lambda: story.is_serving(2), pause=2)
     story.learn(2)
     differing = [abs(story.expected[story.versions[1], row] - story.expected[story.versions[2], row]) for row in range(ROWS)]
     assert min(differing) > 1e-6  # so that a mixed answer would be seen
+
+
+def test_versions_roll_and_roll_back_without_a_failed_or_mixed_answer(story: Story) -> None:
     with story.installation.calls(NAME, story.rows, RATE) as calls:
         time.sleep(5)
         for cycle in range(CYCLES):
