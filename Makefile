@@ -53,7 +53,9 @@ test: setup servers ## Run the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
 
 test-cluster: setup ## Run the tests that need a cluster with KServe and our images: the one that KUBECONFIG names
-	$(BIN)/python -m pytest -m cluster -p no:xdist -s --timeout 1500 --durations 15 tests/cluster tests/controller/preflight tests/k8s tests/end_to_end
+	$(BIN)/python -m pytest -m "" -n 2 --dist loadgroup tests/k8s
+	$(BIN)/python -m pytest -m cluster -p no:xdist -s --timeout 1500 --durations 15 \
+	  tests/cluster tests/controller/preflight tests/serving/deployers tests/end_to_end
 
 images: ## Build the two images with $(BUILD): $(IMAGES)/serving and $(IMAGES)/steps
 	for target in serving steps; do \
