@@ -1,0 +1,64 @@
+"""An installation whose bucket and databases are servers: nothing that one machine keeps for itself is needed by the next."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from perennial.bucket import Bucket
+from perennial.ledger import Ledger
+from perennial.settings import Settings
+from perennial.version import open_version
+from tests.pipelines.conftest import Project
+from tests.second_project import NAME, NOW
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.s3 import S3
+
+pytestmark = [pytest.mark.local, pytest.mark.xdist_group("second project")]
+
+
+def test_a_training_on_servers_is_that_on_files_and_another_machine_has_its_version_and_nothing_shows_a_password(
+    trained: Project, tmp_path: Path, s3: S3, postgresql: PostgreSQL
+) -> None:
+    uri, here = s3.bucket(), Project(tmp_path / "here")
+    ledger_url, registry_url, tracking_url = (postgresql.database() for _ in range(3))
+    stores = {"PERENNIAL_BUCKET": uri, "PERENNIAL_LEDGER": ledger_url}
+    stores |= {"PERENNIAL_FEATURE_REGISTRY": registry_url, "PERENNIAL_TRACKING": tracking_url}
+    shutil.copytree(trained.folder, here.folder, ignore=shutil.ignore_patterns(".perennial", "modules"))
+    for source in Path(trained.settings.sources).glob("*.parquet"):
+        Bucket(f"{uri}/sources").put(source.name, source)
+
+    applied = here.perennial("features", "apply", **stores)
+    run = here.perennial("train", NAME, "--now", NOW.isoformat(), **stores)
+    said = applied.stdout + applied.stderr + run.stdout + run.stderr
+    assert (applied.returncode, run.returncode) == (0, 0), said
+    with Ledger.open(ledger_url) as ledger, Ledger.open(trained.settings.ledger) as other:
+        version, expected = ledger.version(NAME), other.version(NAME)
+        assert [(found.state, found.outcome) for found in ledger.runs(NAME)] == [("succeeded", "registered")]
+    assert version.run_key == expected.run_key
+    assert not Path(here.settings.sources).exists() and not list(here.settings.state.glob("**/*.db"))[1:], "online store only"
+    keys = Bucket(uri).keys("")
+    stored = here.settings.versions / NAME / version.digest
+    assert {key for key in keys if key.startswith("versions/")} == {
+        f"versions/{NAME}/{version.digest}/{path.name}" for path in stored.iterdir()
+    }
+    assert len([key for key in keys if key.startswith("datasets/")]) == 2
+    with postgresql.connection(tracking_url) as mlflow:
+        linked = mlflow.execute("select source from model_versions").fetchall()
+    assert linked == [(f"{uri}/versions/{NAME}/{version.digest}",)]
+    with postgresql.connection(registry_url) as feast:
+        views = feast.execute("select feature_view_name from feature_views order by 1").fetchall()
+    assert views == [("account",), ("pair",)]
+
+    there = {"PERENNIAL_BUCKET": uri, "PERENNIAL_STATE": str(tmp_path / "there"), "PERENNIAL_LEDGER": ledger_url}
+    shown = here.perennial("card", NAME, **there)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == open_version(stored).file("card").read_text(encoding="utf-8")
+    fetched = Settings.from_environment({"PERENNIAL_PROJECT": str(here.folder), **there}).versions / NAME / version.digest
+    assert open_version(fetched).manifest == open_version(stored).manifest
+
+    dumps = [postgresql.dump(url) for url in (ledger_url, registry_url, tracking_url)]
+    files = [path.read_bytes() for path in here.folder.rglob("*") if path.is_file()]
+    assert all(NAME in text for text in dumps) and any(NAME.encode() in content for content in files), "they were looked into"
+    assert postgresql.password not in said + shown.stdout + shown.stderr + "".join(dumps)
+    assert not [content for content in files if postgresql.password.encode() in content]
