@@ -21,6 +21,8 @@ class Connection:
         self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        if self.streams is not None and self.streams[0].at_eof():
+            self.close()  # the server ended it while it was idle; every client looks before it uses a kept connection
         if self.streams is None:
             self.streams = await asyncio.open_connection(self.host, self.port)
         reader, writer = self.streams
