@@ -47,8 +47,17 @@ async def ask(free: list[Connection], address: str, model: str, row: int, body: 
     host, _, port = address.partition(":")
     connection = free.pop() if free else Connection(host, int(port))
     said: dict[str, object] = {"due": time.time(), "row": row}
+    path, kept = f"/v1/models/{model}:predict", connection.streams is not None
     try:
-        status, found = await asyncio.wait_for(connection.post(f"/v1/models/{model}:predict", body), TIMEOUT)
+        try:
+            status, found = await asyncio.wait_for(connection.post(path, body), TIMEOUT)
+        except (ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError) as error:
+            if not kept or getattr(error, "partial", b""):
+                raise
+            # The server ended a kept connection in the very moment in which it was used, and answered nothing: ask again.
+            connection.close()
+            said["again"] = True
+            status, found = await asyncio.wait_for(connection.post(path, body), TIMEOUT)
         said |= {"status": status}
         answer = json.loads(found)
         if status == 200:

@@ -83,10 +83,14 @@ def test_versions_roll_and_roll_back_without_a_failed_or_mixed_answer(story: Sto
                 assert story.installation.python(DEPLOY, NAME, str(number)) == f"version {number} takes over"
                 until(150, f"version {number} serves", functools.partial(story.is_serving, number))
                 print(f"cycle {cycle + 1}: version {number} serves after {time.monotonic() - begin:.0f} s")
-    print(f"{len(calls.answers)} requests, {len(calls.failed)} failed: {calls.failed[:3]}")
+    again = sum("again" in answer for answer in calls.answers)
+    print(
+        f"{len(calls.answers)} requests, {again} asked again on a new connection, {len(calls.failed)} failed: {calls.failed[:3]}"
+    )
     assert {answer["version"] for answer in calls.answers if answer["status"] == 200} == set(story.versions.values())
     assert calls.failed == []
     assert calls.mixed(story.expected) == []
+    assert again < len(calls.answers) / 1000
 
 
 def test_a_rollback_by_a_person_gives_the_traffic_back(story: Story) -> None:
