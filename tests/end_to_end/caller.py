@@ -52,7 +52,7 @@ async def ask(free: list[Connection], address: str, model: str, row: int, body: 
         try:
             status, found = await asyncio.wait_for(connection.post(path, body), TIMEOUT)
         except (ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError) as error:
-            if not kept or getattr(error, "partial", b""):
+            if not kept or (isinstance(error, asyncio.IncompleteReadError) and error.partial):
                 raise
             # The server ended a kept connection in the very moment in which it was used, and answered nothing: ask again.
             connection.close()
