@@ -161,6 +161,7 @@ def install(client: Client, namespace: str = NAMESPACE) -> Installation:
         apply.apply(client, pod(name, namespace, account, component))
     for stateful in ("postgresql", "redis", "s3"):
         made.kubectl("rollout", "status", f"statefulset/{stateful}", "--timeout=300s", seconds=320)
+    made.kubectl("rollout", "status", "deployment/mlflow", "--timeout=300s", seconds=320)
     for name in ("operator", "caller"):
         made.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=120s", seconds=130)
     return made

@@ -14,9 +14,7 @@ from sqlalchemy import create_engine, inspect, text
 from perennial.bucket import Bucket
 from perennial.settings import Settings
 settings = Settings.from_environment()
-for url in (settings.ledger, settings.tracking, settings.feature_registry):
-    if url.startswith("http"):
-        continue
+for url in (settings.ledger, settings.feature_registry, settings.ledger.removesuffix("ledger") + "mlflow"):
     engine = create_engine(url)
     with engine.connect() as connection:
         for table in inspect(engine).get_table_names():
