@@ -162,6 +162,7 @@ def install(client: Client, namespace: str = NAMESPACE) -> Installation:
     for stateful in ("postgresql", "redis", "s3"):
         made.kubectl("rollout", "status", f"statefulset/{stateful}", "--timeout=300s", seconds=320)
     made.kubectl("rollout", "status", "deployment/mlflow", "--timeout=300s", seconds=320)
+    made.kubectl("rollout", "status", "deployment/mlflow", "--timeout=300s", seconds=320)
     for name in ("operator", "caller"):
         made.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=120s", seconds=130)
     return made
