@@ -21,7 +21,8 @@ NAMESPACE = "perennial-install"
 BLOCKS = re.compile(r"^```sh\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 SECONDS = 1200
 """How long all of it may take; on a quiet machine it is a quarter of that."""
-MARK = "=== block"
+MARK = re.compile(r"^=== after (\d+) s\n", re.MULTILINE)
+"""What the shell prints before each block, and after the last."""
 VARYING = (
     (r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\dZ?)?)?", "TIME"),
     (r"\d{8}-\d{6}-[0-9a-f]{6}", "RUN"),
@@ -87,8 +88,9 @@ def workplace(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.cluster
 def test_the_page_leads_to_a_served_model(workplace: Path) -> None:
     blocks = BLOCKS.findall(PAGE.read_text(encoding="utf-8"))
-    script = "".join(f"echo '{MARK}'\n{commands}" for commands, _ in blocks)
-    (workplace / "page.sh").write_text(f"set -euo pipefail\n{script}echo '{MARK}'\n", encoding="utf-8")
+    mark = 'echo "=== after $SECONDS s"\n'
+    script = mark.join(["set -euo pipefail\n", *(commands for commands, _ in blocks), ""])
+    (workplace / "page.sh").write_text(script, encoding="utf-8")
     environment = {**os.environ, "NAMESPACE": NAMESPACE, "PROJECT": str(workplace / "project")}
     with (workplace / "printed").open("w+", encoding="utf-8") as output:
         command = ["bash", "page.sh"]
@@ -104,7 +106,10 @@ def test_the_page_leads_to_a_served_model(workplace: Path) -> None:
         )
         output.seek(0)
         printed = output.read()
-    parts = printed.split(f"{MARK}\n")[1:]
+    _, *found = MARK.split(printed)
+    times, parts = [int(seconds) for seconds in found[::2]], found[1::2]
+    for (commands, _), begin, end in zip(blocks, times, times[1:], strict=False):
+        print(f"{end - begin:4} s  {commands.splitlines()[-1]}")
     assert ended.returncode == 0, f"block {len(parts)}:\n{blocks[len(parts) - 1][0]}\n{parts[-1][-3000:]}"
     different = {commands: unsaid(expected, part) for (commands, expected), part in zip(blocks, parts, strict=False)}
     assert {commands: lines for commands, lines in different.items() if lines} == {}, printed[-8000:]
