@@ -1,11 +1,13 @@
 """What a deployer does, wherever versions run."""
 
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from perennial.ledger import Run, Version
 from perennial.record import Record
 from perennial.spec.model import Model
+
+if TYPE_CHECKING:  # the serving check deploys too, and needs no ledger
+    from perennial.ledger import Run, Version
 
 
 class Standing(Record):
@@ -24,7 +26,7 @@ class Deployer(Protocol):
         """Digest of the version that was deployed last; None when nothing was."""
         ...
 
-    def deploy(self, model: Model, version: Version, run: Run, now: datetime) -> str | None:
+    def deploy(self, model: Model, version: "Version", run: "Run", now: datetime) -> str | None:
         """The version is deployed as the spec says; one sentence when something had to be changed for it.
 
         Args:

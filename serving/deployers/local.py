@@ -6,14 +6,17 @@ The process looks at the file twice a second, loads the version beside the one i
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perennial import version_store
 from perennial.errors import PlatformError
-from perennial.ledger import Run, Version
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from serving.deployers.deployer import Standing
 from serving.runtime.current import Current
+
+if TYPE_CHECKING:  # the serving check deploys too, and needs no ledger
+    from perennial.ledger import Run, Version
 
 
 class LocalDeployer:
@@ -27,7 +30,7 @@ class LocalDeployer:
         current = deployed(self._settings.current(model))
         return None if current is None else current.digest
 
-    def deploy(self, model: Model, version: Version, run: Run, now: datetime) -> str | None:  # noqa: ARG002 - a process needs less
+    def deploy(self, model: Model, version: "Version", run: "Run", now: datetime) -> str | None:  # noqa: ARG002 - a process needs less
         """The server will serve the version."""
         if self.deployed(model.name) == version.digest:
             return None

@@ -30,7 +30,7 @@ def values(part: Part) -> dict[str, object]:
 
 
 def test_the_promised_defaults() -> None:
-    assert values(Serving()) == {"p95_ms": 50.0, "log_required": False}
+    assert values(Serving()) == {"p95_ms": 50.0, "log_required": False, "replicas": 2, "max_replicas": None}
     assert values(Evaluation()) == {"days": 28, "resamples": 1000, "confidence": 0.95}
     assert values(Folds()) == {"count": 4, "first_share": 0.4}
     assert values(Search()) == {"trials": 4, "budget_seconds": 120, "every_days": 180}
