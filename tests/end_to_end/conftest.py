@@ -64,6 +64,7 @@ class Story:
 
     def learn(self, number: int) -> None:
         """What the version that serves alone says of each row is expected from now on."""
+        time.sleep(10)  # pods of the version before answer until they have drained
         with self.installation.calls(NAME, self.rows, rate=50, seconds=10) as calls:
             pass
         assert {answer["row"] for answer in calls.answers} == set(range(ROWS))
@@ -108,7 +109,6 @@ def story(installation: Installation, tmp_path_factory: pytest.TempPathFactory, 
     story = Story(installation, rows, {}, {})
     story.train(first_day + timedelta(days=73))
     until(180, "version 1 serves", lambda: story.is_serving(1), pause=2)
-    time.sleep(1)  # kube-proxy follows within a moment
     story.learn(1)
     return story
 

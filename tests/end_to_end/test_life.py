@@ -11,7 +11,7 @@ from cluster import apply, events
 from serving.deployers.inference_service import GROUP
 from serving.deployers.on_kserve import KServeDeployer
 from tests.end_to_end.conftest import ROWS, Story
-from tests.end_to_end.installation import until
+from tests.end_to_end.installation import Calls, Object, until
 from tests.second_project import NAME
 
 pytestmark = pytest.mark.cluster
@@ -71,26 +71,28 @@ def test_the_next_version_takes_over(story: Story, first_day: datetime) -> None:
     until(180, "version 2 serves", lambda: story.is_serving(2), pause=2)
     story.learn(2)
     differing = [abs(story.expected[story.versions[1], row] - story.expected[story.versions[2], row]) for row in range(ROWS)]
-    assert min(differing) > 1e-6  # so that a mixed answer would be seen
+    # So that a mixed answer would be seen.
+    assert sum(each > 1e-6 for each in differing) > ROWS / 2, differing
 
 
 def test_versions_roll_and_roll_back_without_a_failed_or_mixed_answer(story: Story) -> None:
-    with story.installation.calls(NAME, story.rows, RATE) as calls:
-        time.sleep(5)
-        for cycle in range(CYCLES):
-            for number in (1, 2):
+    answers: list[Object] = []
+    for cycle in range(CYCLES):
+        for number in (1, 2):
+            with story.installation.calls(NAME, story.rows, RATE) as calls:
                 begin = time.monotonic()
                 assert story.installation.python(DEPLOY, NAME, str(number)) == f"version {number} takes over"
                 until(150, f"version {number} serves", functools.partial(story.is_serving, number))
                 print(f"cycle {cycle + 1}: version {number} serves after {time.monotonic() - begin:.0f} s")
-    again = sum("again" in answer for answer in calls.answers)
-    print(
-        f"{len(calls.answers)} requests, {again} asked again on a new connection, {len(calls.failed)} failed: {calls.failed[:3]}"
-    )
-    assert {answer["version"] for answer in calls.answers if answer["status"] == 200} == set(story.versions.values())
+                time.sleep(8)  # the old pods end under the same load
+            answers += calls.answers
+    calls = Calls(answers)
+    again = sum("again" in answer for answer in answers)
+    print(f"{len(answers)} requests, {again} asked again, {len(calls.failed)} failed: {calls.failed[:3]}")
+    assert {answer["version"] for answer in answers if answer["status"] == 200} == set(story.versions.values())
     assert calls.failed == []
     assert calls.mixed(story.expected) == []
-    assert again < len(calls.answers) / 1000
+    assert again < len(answers) / 1000
 
 
 def test_a_rollback_by_a_person_gives_the_traffic_back(story: Story) -> None:
