@@ -1,14 +1,20 @@
 """Where versions are kept: in the state; besides, as `versions/<model>/<digest>/`, in the bucket of an installation that has one.
 
 The state is a cache then. A version's files are checked before they come into it, so what was changed in the bucket never does.
+Who may know no place, KServe and an MLflow server, is told a version's *name*, `perennial://<model>/<number>/<digest>`.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from perennial.bucket import Bucket
+from perennial.errors import DataError
 from perennial.settings import Settings
 from perennial.version import MANIFEST, Published, open_version, publish
+
+SCHEME = "perennial://"
+_NAME = re.compile(rf"{SCHEME}(?P<model>[a-z0-9][a-z0-9-]*)/(?P<number>[1-9][0-9]*)/(?P<digest>[0-9a-f]{{64}})")
 
 
 def keep(settings: Settings, files: Mapping[str, Path], model: str, run_key: str) -> Published:
@@ -59,3 +65,27 @@ def key(model: str, digest: str) -> str:
     'versions/chargeback/0f'
     """
     return f"versions/{model}/{digest}"
+
+
+def name_of(model: str, number: int, digest: str) -> str:
+    """A version's name, which says nothing of where it is kept.
+
+    >>> name_of("chargeback", 3, "0f")
+    'perennial://chargeback/3/0f'
+    """
+    return f"{SCHEME}{model}/{number}/{digest}"
+
+
+def named(name: str) -> tuple[str, int, str]:
+    """Model, number and digest by a version's name.
+
+    Raises:
+        DataError: it is no such name.
+
+    >>> named(name_of("chargeback", 3, "0f" * 32))[:2]
+    ('chargeback', 3)
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise DataError(f"storageUri: found {name!r}; allowed: {SCHEME}<model>/<number>/<digest of 64 hexadecimal digits>")
+    return match["model"], int(match["number"]), match["digest"]

@@ -14,6 +14,7 @@ from perennial.errors import PlatformError
 from perennial.exclusion import alone
 from perennial.registry.server import server_version
 from perennial.settings import Settings
+from perennial.version_store import name_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -104,7 +105,7 @@ def add_version(
         settings: where MLflow's database is.
         model: name of the model.
         number: the version's number in the ledger.
-        source: URI of the version's folder. A server is told a name instead of a file's URI: `perennial://<model>/<number>/<digest>`.
+        source: URI of the version's folder. A server is told the version's name instead of a file's URI.
         mlflow_run_id: MLflow's run that made it.
         tags: texts by name.
         wait_seconds: how long a locked database is waited for.
@@ -126,7 +127,7 @@ def add_version(
         everything = {**tags, NUMBER_TAG: str(number)}
         if _is_server(settings.tracking) and source.startswith("file:"):
             # It refuses links into a file system, which could be its own.
-            source = f"perennial://{model}/{number}/{source.rpartition('/')[2]}"
+            source = name_of(model, number, source.rpartition("/")[2])
         created = client.create_model_version(model, source, run_id=mlflow_run_id, tags=everything)
         return str(created.version)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from perennial.ledger import Run, Version
 from perennial.spec.model import Model
-from serving.runtime.fetch import uri
+from perennial.version_store import name_of
 
 RUNTIME = "perennial"
 """Name of the ServingRuntime, of the model format and of the storage container."""
@@ -63,7 +63,7 @@ def inference_service(model: Model, version: Version, run: Run, namespace: str) 
         model=kserve.V1beta1ModelSpec(
             model_format=kserve.V1beta1ModelFormat(name=RUNTIME),
             runtime=RUNTIME,
-            storage_uri=uri(version.model, version.number, version.digest),
+            storage_uri=name_of(version.model, version.number, version.digest),
         ),
     )
     made = kserve.V1beta1InferenceService(

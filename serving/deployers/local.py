@@ -3,13 +3,11 @@
 The process looks at the file twice a second, loads the version beside the one it serves, and swaps between two requests.
 """
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import version_store
-from perennial.errors import PlatformError
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from serving.deployers.deployer import Standing
@@ -58,16 +56,7 @@ def deploy(file: Path, folder: Path, number: int | None) -> Current:
         PlatformError: the file cannot be written.
     """
     current = Current(path=str(folder.absolute()), digest=folder.name, number=number)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write(current.to_json())
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(file)
-    except OSError as error:
-        raise PlatformError(f"{file}: cannot be written: {error.strerror}; the server goes on with what it has") from error
+    current.write(file)
     return current
 
 

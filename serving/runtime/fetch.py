@@ -7,7 +7,6 @@ against the digest in the URI, and the file that the runtime reads (`current`) i
 import argparse
 import logging
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -15,61 +14,41 @@ from pathlib import Path
 from perennial.bucket import Bucket
 from perennial.errors import DataError, PerennialError, SpecError
 from perennial.version import open_version
+from perennial.version_store import SCHEME, key, named
 from serving.runtime.current import Current
 
 LOG = logging.getLogger("serving.runtime")
-SCHEME = "perennial://"
-_URI = re.compile(rf"{SCHEME}(?P<model>[a-z0-9][a-z0-9-]*)/(?P<number>[1-9][0-9]*)/(?P<digest>[0-9a-f]{{64}})")
 
 
-def uri(model: str, number: int, digest: str) -> str:
-    """The `storageUri` of a version.
-
-    >>> uri("chargeback", 3, "0" * 64) == "perennial://chargeback/3/" + "0" * 64
-    True
-    """
-    return f"{SCHEME}{model}/{number}/{digest}"
-
-
-def parsed(text: str) -> tuple[str, int, str]:
-    """Model, number and digest of a version's URI.
-
-    Raises:
-        DataError: it is no such URI.
-    """
-    match = _URI.fullmatch(text)
-    if match is None:
-        raise DataError(f"storageUri: found {text!r}; allowed: {SCHEME}<model>/<number>/<digest of 64 hexadecimal digits>")
-    return match["model"], int(match["number"]), match["digest"]
-
-
-def fetch(text: str, folder: Path, bucket: Bucket) -> Current:
+def fetch(name: str, folder: Path, bucket: Bucket) -> Current:
     """The version is below `folder`, checked, and `folder/current` names it.
 
     Args:
-        text: the version's URI.
+        name: the version's, as `version_store.name_of` makes it.
         folder: made for it; what a call before left there is fetched again where it is wrong.
         bucket: holds `versions/<model>/<digest>/`.
 
     Raises:
         NotFoundError: the bucket holds no such version.
-        DataError: the URI is wrong, or what the bucket holds is not what its digest says.
+        DataError: the name is wrong, or what the bucket holds is not what its digest says.
         PlatformError: the bucket does not answer, or the folder cannot be written.
     """
-    model, number, digest = parsed(text)
+    model, number, digest = named(name)
     target = folder / digest
-    bucket.fetch_folder(f"versions/{model}/{digest}", target, open_version)
-    try:
-        version = open_version(target)
-    except DataError:
-        shutil.rmtree(target)  # the next attempt shall not find it
-        raise
-    if version.manifest.model != model:
-        raise DataError(f"{text}: is a version of {version.manifest.model!r}")
+
+    def check(path: Path) -> None:
+        version = open_version(path)
+        if version.manifest.model != model:
+            raise DataError(f"{name}: is a version of {version.manifest.model!r}")
+
+    if target.exists():
+        try:
+            check(target)
+        except DataError:
+            shutil.rmtree(target)
+    bucket.fetch_folder(key(model, digest), target, check)
     current = Current(path=str(target), digest=digest, number=number)
-    draft = folder / ".current"
-    draft.write_text(current.to_json(), encoding="utf-8")
-    draft.replace(folder / "current")
+    current.write(folder / "current")
     return current
 
 

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+from perennial.version_store import SCHEME
 from serving.deployers.inference_service import GRACE_SECONDS, RUNTIME, SERVICE_ACCOUNT
 from serving.runtime.application import Application
 from serving.runtime.batches import Batches
-from serving.runtime.fetch import SCHEME
 from serving.runtime.metrics import Metrics
 from serving.runtime.process import FINISH_SECONDS
 from serving.runtime.watcher import Watcher
