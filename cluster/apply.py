@@ -27,8 +27,15 @@ class Applied:
 
     object: Object
     """As it is stored now, with what the API server and others added."""
-    change: Literal["created", "changed", "unchanged"]
-    """Whether this call changed it; a status that others wrote in between is no change."""
+    before: Object | None
+    """As it was stored; None when there was none."""
+
+    @property
+    def change(self) -> Literal["created", "changed", "unchanged"]:
+        """Whether the call changed it; a status that others wrote in between is no change."""
+        if self.before is None:
+            return "created"
+        return "changed" if differ(self.before, self.object) else "unchanged"
 
 
 def apply(client: Client, wanted: Object, dry_run: bool = False) -> Applied:
@@ -48,10 +55,7 @@ def apply(client: Client, wanted: Object, dry_run: bool = False) -> Applied:
     path = path_of(client, wanted)
     before = _get(client, path)
     query = {"fieldManager": OWNER, "force": "true", "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
-    after = client.call("PATCH", path, query, wanted, "application/apply-patch+yaml")
-    if before is None:
-        return Applied(after, "created")
-    return Applied(after, "changed" if differ(before, after) else "unchanged")
+    return Applied(client.call("PATCH", path, query, wanted, "application/apply-patch+yaml"), before)
 
 
 def get(client: Client, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:

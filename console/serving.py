@@ -37,10 +37,12 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
 def roll_back(settings: Settings, model: str, now: datetime, reason: str, json: bool) -> None:
     """Give the traffic back to the champion before, and say so."""
     from perennial.spec.read import read
+    from serving.deployers import open_deployer
     from serving.rollouts import roll_back as carry_back
 
     with Ledger.open(settings.ledger) as ledger:
-        left, restored = carry_back(settings, ledger, read(settings.models / f"{model}.yaml"), now, reason)
+        spec = read(settings.models / f"{model}.yaml")
+        left, restored = carry_back(settings, open_deployer(settings), ledger, spec, now, reason)
     if json:
         print_json({"left": left.model_dump(mode="json"), "champion": restored.model_dump(mode="json")})
     else:

@@ -18,7 +18,7 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from pipelines.lock import is_executing
-from serving.deployers import Standing, open_deployer
+from serving.deployers import Deployer, Standing, open_deployer
 
 ANSWER_SECONDS = 0.5
 """How long a local server may take to say how it is."""
@@ -140,7 +140,7 @@ def status_of(stored: Stored, watching: bool, now: datetime) -> ModelStatus:
     return ModelStatus(model=stored.name, state=first.state, why=first.why, next=first.next, also=tuple(also), coming=dates)
 
 
-def stored_of(settings: Settings, ledger: Ledger, name: str) -> Stored:
+def stored_of(settings: Settings, deployer: Deployer, ledger: Ledger, name: str) -> Stored:
     """What is stored about a model."""
     path = settings.models / f"{name}.yaml"
     spec: Model | SpecError | None = None
@@ -157,7 +157,7 @@ def stored_of(settings: Settings, ledger: Ledger, name: str) -> Stored:
         run=newest,
         executing=newest is not None and newest.state == "running" and is_executing(settings, newest.run_id),
         rollout=next(iter(ledger.rollouts(name)), None),
-        deployed=open_deployer(settings).deployed(name),
+        deployed=deployer.deployed(name),
         windows=ledger.windows(name, limit=RECENT),
         decisions=ledger.decisions(name, limit=RECENT),
         incidents=ledger.incidents(name, only_open=True),
@@ -187,13 +187,13 @@ def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Con
         now: the time for which it is said, UTC.
         clock: the real time, UTC.
     """
+    deployer = open_deployer(settings)
     with Ledger.open(settings.ledger) as ledger:
         controller = controller_of(ledger.lease(LEASE), clock)
-        stored = [stored_of(settings, ledger, name) for name in models_of(settings, ledger)]
+        stored = [stored_of(settings, deployer, ledger, name) for name in models_of(settings, ledger)]
     found = [status_of(one, controller.is_watching, now) for one in stored]
     if settings.namespace is None:
         return controller, [one.model_copy(update={"server": server_of(settings, one.model)}) for one in found]
-    deployer = open_deployer(settings)
     return controller, [one.model_copy(update={"traffic": deployer.standing(one.model)}) for one in found]
 
 

@@ -62,7 +62,8 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: datetime
 
 def _roll_out(settings: Settings, model: Model, now: datetime) -> Rollout | None:
     """Carry out what the run asked for, at the run's own time: champions follow each other in the order of those times."""
+    from serving.deployers import open_deployer
     from serving.rollouts import carry_out
 
     with Ledger.open(settings.ledger) as ledger:
-        return carry_out(settings, ledger, model, lambda: now)
+        return carry_out(settings, open_deployer(settings), ledger, model, lambda: now)

@@ -108,11 +108,12 @@ def _roll_out(world: World, model: Model) -> Iterator[Found]:
     """The newest request for traffic is as far as it goes, what is deployed is what the ledger wants, and how far traffic is."""
     before = next(iter(world.ledger.rollouts(model.name)), None)
     world.ledger.check_fence()
-    after = carry_out(world.settings, world.ledger, model, lambda: world.now)
+    deployer = open_deployer(world.settings)
+    after = carry_out(world.settings, deployer, world.ledger, model, lambda: world.now)
     if after is not None and after != before:
         sentence = f"version {after.number} is {after.state}: {after.reason}"
         yield Act(model=model.name, what="rolled out", sentence=sentence)
-    standing = open_deployer(world.settings).standing(model.name)
+    standing = deployer.standing(model.name)
     if standing.state == "stuck":
         yield Problem(model=model.name, sentence=standing.sentence)
     elif standing.state == "rolling":

@@ -20,16 +20,19 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.version import open_version
 from serving.check import check_serving
-from serving.deployers import open_deployer
+from serving.deployers import Deployer
 
 
-def carry_out(settings: Settings, ledger: Ledger, model: Model, clock: Callable[[], datetime]) -> Rollout | None:
+def carry_out(
+    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, clock: Callable[[], datetime]
+) -> Rollout | None:
     """Move the newest request for traffic of a model as far as it goes; returns it, or none when there never was one.
 
     An older request that is still open is withdrawn: the newest is what is wanted.
 
     Args:
-        settings: where versions and the deployed state are.
+        settings: where versions are.
+        deployer: puts a version into traffic.
         ledger: the record of what is wanted.
         model: the spec; its latency budget is checked.
         clock: gives the real time.
@@ -48,7 +51,7 @@ def carry_out(settings: Settings, ledger: Ledger, model: Model, clock: Callable[
         newest = ledger.move_rollout(newest, seen.model_copy(update={"loaded": passed, "passed": passed}))
     if newest.state == "checked":
         newest = ledger.move_rollout(newest, _seen("promoted", newest, clock(), "no step stands between it and the traffic"))
-    repair(settings, ledger, model, clock())
+    repair(settings, deployer, ledger, model, clock())
     return newest
 
 
@@ -65,7 +68,9 @@ def checked(settings: Settings, version: Version, p95_ms: float) -> GateResult:
         return check_serving(Path(folder), model=version.model, run_key=version.run_key, p95_ms=p95_ms)
 
 
-def roll_back(settings: Settings, ledger: Ledger, model: Model, now: datetime, reason: str) -> tuple[Version, Version]:
+def roll_back(
+    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, now: datetime, reason: str
+) -> tuple[Version, Version]:
     """Give the traffic back to the champion before; returns the version that lost it and the one that has it now.
 
     Raises:
@@ -79,19 +84,19 @@ def roll_back(settings: Settings, ledger: Ledger, model: Model, now: datetime, r
         raise NotFoundError(f"{model.name}: no champion before version {current.number} to go back to")
     leaving = next(rollout for rollout in champions if rollout.number == current.number)
     ledger.move_rollout(leaving, _seen("rolled back", leaving, now, reason))
-    repair(settings, ledger, model, now)
+    repair(settings, deployer, ledger, model, now)
     restored = ledger.champion(model.name)
     assert restored is not None  # one of the others
     return current, restored
 
 
-def repair(settings: Settings, ledger: Ledger, model: Model, now: datetime) -> Version | None:
+def repair(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, now: datetime) -> Version | None:
     """Make the deployed state and MLflow's alias what the ledger says; returns the champion."""
     champion = ledger.champion(model.name)
     if champion is None:
         return None
     ledger.check_fence()
-    open_deployer(settings).deploy(model, champion, ledger.run(champion.run_id), now)
+    deployer.deploy(model, champion, ledger.run(champion.run_id), now)
     ledger.check_fence()
     registry.set_champion(settings, model=model.name, number=champion.number)
     return champion

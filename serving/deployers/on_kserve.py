@@ -37,15 +37,14 @@ class KServeDeployer:
 
     def deploy(self, model: Model, version: Version, run: Run, now: datetime) -> str | None:
         """The InferenceService and its PodDisruptionBudget are as wanted; a change leaves one event on the InferenceService."""
-        before = self._service(model.name)
         try:
             applied = apply.apply(self._client, inference_service(model, version, run, self._namespace))
         except NotFoundError as error:
             raise PlatformError(f"{error}; {INSTALL}") from error
         budget = apply.apply(self._client, disruption_budget(applied.object))
-        reason, sentence = _what_changed(before, applied, budget, version)
-        if sentence is None:
+        if applied.change == "unchanged" and budget.change == "unchanged":
             return None
+        reason, sentence = _what_changed(applied, version)
         events.record(self._client, applied.object, reason, sentence, now, "Warning" if reason == "Repaired" else "Normal")
         return sentence
 
@@ -141,13 +140,11 @@ def _digest(service: Object) -> str | None:
     return found
 
 
-def _what_changed(before: Object | None, applied: Applied, budget: Applied, version: Version) -> tuple[str, str | None]:
-    """Reason and sentence of the event; no sentence when nothing was changed."""
-    if applied.change == "unchanged" and budget.change == "unchanged":
-        return "", None
-    if before is None:
+def _what_changed(applied: Applied, version: Version) -> tuple[str, str]:
+    """Reason and sentence of the event, where the InferenceService or its PodDisruptionBudget was changed."""
+    if applied.before is None:
         return "Deployed", f"version {version.number} was deployed"
-    if _digest(before) != version.digest:
+    if _digest(applied.before) != version.digest:
         return "RolledOut", f"version {version.number} takes over"
     what = "the InferenceService" if applied.change != "unchanged" else "the PodDisruptionBudget"
     return (

@@ -9,6 +9,7 @@ from perennial import registry
 from perennial.ledger import Ledger, Version
 from perennial.spec.read import read
 from perennial.version import open_version, publish
+from serving.deployers import open_deployer
 from serving.deployers.local import deployed
 from serving.rollouts import carry_out, repair
 from tests.pipelines.conftest import Project
@@ -57,7 +58,7 @@ def test_a_second_version_takes_over_and_rollback_goes_back(copied: Project) -> 
     model = read(settings.models / f"{NAME}.yaml")
     with Ledger.open(settings.ledger) as ledger:
         second = add_second_version(copied, ledger)
-        moved = carry_out(settings, ledger, model, lambda: MOMENT + timedelta(minutes=1))
+        moved = carry_out(settings, open_deployer(settings), ledger, model, lambda: MOMENT + timedelta(minutes=1))
         assert moved is not None
         assert moved.state == "champion", moved.reason
         assert ledger.champion(NAME) == second
@@ -82,7 +83,13 @@ def test_a_lost_online_store_refuses_no_version(copied: Project) -> None:
     online.write_bytes(b"not a database")
     with Ledger.open(settings.ledger) as ledger:
         second = add_second_version(copied, ledger)
-        moved = carry_out(settings, ledger, read(settings.models / f"{NAME}.yaml"), lambda: MOMENT + timedelta(minutes=1))
+        moved = carry_out(
+            settings,
+            open_deployer(settings),
+            ledger,
+            read(settings.models / f"{NAME}.yaml"),
+            lambda: MOMENT + timedelta(minutes=1),
+        )
         assert moved is not None
         assert moved.state == "champion", "the check brings a store of its own: what is down now says nothing about the version"
         assert ledger.champion(NAME) == second
@@ -105,7 +112,7 @@ def test_a_version_that_answers_otherwise_is_refused_and_the_champion_stays(copi
         model_file.dump(swapped, tmp_path / "model.skops")
         assert Contract.read(first.file("contract")).model == NAME
         add_second_version(copied, ledger, tmp_path / "model.skops")
-        moved = carry_out(settings, ledger, model, lambda: MOMENT + timedelta(minutes=1))
+        moved = carry_out(settings, open_deployer(settings), ledger, model, lambda: MOMENT + timedelta(minutes=1))
         assert moved is not None
         assert moved.state == "refused"
         assert "does not give" in moved.reason or "difference" in moved.reason
@@ -121,7 +128,7 @@ def test_repair_makes_the_deployed_state_what_the_ledger_wants(copied: Project) 
     settings = copied.settings
     settings.current(NAME).unlink()
     with Ledger.open(settings.ledger) as ledger:
-        champion = repair(settings, ledger, read(settings.models / f"{NAME}.yaml"), MOMENT)
+        champion = repair(settings, open_deployer(settings), ledger, read(settings.models / f"{NAME}.yaml"), MOMENT)
     current = deployed(settings.current(NAME))
     assert champion is not None
     assert current is not None
