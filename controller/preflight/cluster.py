@@ -9,15 +9,15 @@ from cluster.rights import controller_rights, missing
 from controller.preflight.row import NotShownError
 from perennial.errors import DataError, NotFoundError, SpecError
 from perennial.settings import Settings
+from serving.deployers.inference_service import RUNTIME, SERVICE_ACCOUNT
+from serving.deployers.on_kserve import SERVICES
 
 REACH = "set KUBECONFIG to the kubeconfig of a cluster that runs; `kubectl version` must answer with it"
 APPLY = "apply an overlay: kubectl apply --server-side -k k8s/overlays/OVERLAY (k8s/README.md)"
 KSERVE = "install KServe in Standard mode (https://kserve.github.io/website), its definitions by server-side apply"
 
-NAME = "perennial"
-"""Of the ServingRuntime and the ClusterStorageContainer."""
 DEFINITIONS = {
-    "InferenceService": "serving.kserve.io/v1beta1",
+    "InferenceService": SERVICES[0],
     "ServingRuntime": "serving.kserve.io/v1alpha1",
     "ClusterStorageContainer": "serving.kserve.io/v1alpha1",
 }
@@ -26,7 +26,7 @@ KSERVE_NAMESPACES = ("kserve", "kubeflow")
 STANDARD = ("Standard", "RawDeployment")
 """The mode's name, and the name that it had."""
 NEEDED_OBJECTS = (
-    ("ServiceAccount", "perennial-serving"),
+    ("ServiceAccount", SERVICE_ACCOUNT),
     ("ConfigMap", "perennial-settings"),
     ("Secret", "perennial-s3"),
     ("Secret", "perennial-redis"),
@@ -81,8 +81,8 @@ def objects(client: Client, settings: Settings) -> str:
     space = _namespace(settings)
     absent = [f"{kind} {name}" for kind, name in NEEDED_OBJECTS if not exists(client, "v1", kind, name, space)]
     for kind, where in (("ServingRuntime", space), ("ClusterStorageContainer", None)):
-        if not exists(client, DEFINITIONS[kind], kind, NAME, where):
-            absent.append(f"{kind} {NAME}")
+        if not exists(client, DEFINITIONS[kind], kind, RUNTIME, where):
+            absent.append(f"{kind} {RUNTIME}")
     if absent:
         raise NotFoundError(f"not in {space}: {', '.join(absent)}")
     return f"ServingRuntime, ClusterStorageContainer, {', '.join(name for _, name in NEEDED_OBJECTS)}"
@@ -90,8 +90,8 @@ def objects(client: Client, settings: Settings) -> str:
 
 def images(client: Client, settings: Settings) -> str:
     """That runtime and fetching container have one image, and whether a node has it already."""
-    runtime = get(client, DEFINITIONS["ServingRuntime"], "ServingRuntime", NAME, _namespace(settings))
-    storage = get(client, DEFINITIONS["ClusterStorageContainer"], "ClusterStorageContainer", NAME)
+    runtime = get(client, DEFINITIONS["ServingRuntime"], "ServingRuntime", RUNTIME, _namespace(settings))
+    storage = get(client, DEFINITIONS["ClusterStorageContainer"], "ClusterStorageContainer", RUNTIME)
     if runtime is None or storage is None:
         raise NotShownError("no image is named: the ServingRuntime or the ClusterStorageContainer is missing")
     named = {runtime["spec"]["containers"][0]["image"], storage["spec"]["container"]["image"]}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from perennial.ledger.database import connect, name_of, translated
 from perennial.ledger.tables import HEAD
-from perennial.ledger.upgrade import _revision
+from perennial.ledger.upgrade import revision_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def ledger_standing(url: str, wait_seconds: float) -> LedgerStanding:
     try:
         with translated(name_of(url), wait_seconds), engine.begin() as connection:
             version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
-            revision = _revision(connection)
+            revision = revision_of(connection)
         # Revisions are numbers with leading zeros.
         return LedgerStanding(f"{connection.dialect.name} {version}", revision, revision is None or revision <= HEAD)
     finally:

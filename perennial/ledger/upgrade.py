@@ -27,14 +27,14 @@ def upgrade(readers: Engine, writers: Engine, where: str) -> None:
         PlatformError: the ledger was written by a newer release.
     """
     with readers.begin() as connection:
-        if _revision(connection) == HEAD:
+        if revision_of(connection) == HEAD:
             return
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory(str(MIGRATIONS))
     known = {script.revision for script in scripts.walk_revisions()}  # read before others have to wait for it
     with writers.begin() as connection:
-        current = _revision(connection)
+        current = revision_of(connection)
         if current is not None and current not in known:
             raise PlatformError(
                 f"ledger {where}: written by a newer release (its revision is {current}, this one knows up to {HEAD}); "
@@ -44,7 +44,8 @@ def upgrade(readers: Engine, writers: Engine, where: str) -> None:
             _migrate(connection, scripts, current)
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """Revision of the tables; None where there are none yet."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     found = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))

@@ -1,11 +1,26 @@
-"""Acting on a real cluster as one of its ServiceAccounts, by a token of ten minutes."""
+"""On a real cluster: a namespace of one's own, and acting as one of its ServiceAccounts, by a token of ten minutes."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import yaml
 
+from cluster.apply import apply, delete
 from cluster.client import Client
+
+
+@contextmanager
+def own_namespace(client: Client) -> Iterator[str]:
+    """A new namespace, gone afterwards."""
+    name = f"perennial-test-{uuid4().hex[:8]}"
+    apply(client, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    try:
+        yield name
+    finally:
+        delete(client, "v1", "Namespace", name, wait_seconds=120)
 
 
 def token_of(client: Client, namespace: str, name: str) -> str:

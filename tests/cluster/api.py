@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -20,6 +20,7 @@ import yaml
 
 from cluster.apply import METADATA_ONLY
 from cluster.client import Client, Object
+from tests.servers.http import listening
 
 TOKEN = "token-of-the-test"
 KINDS: dict[str, dict[str, tuple[str, bool]]] = {
@@ -192,11 +193,12 @@ def _field(stored: Object, name: str) -> object:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    api: Api
     protocol_version = "HTTP/1.1"
     wbufsize = 65536  # one segment for head and body: two would wait for each other
 
     def _do(self) -> None:
-        api: Api = self.server.api  # type: ignore[attr-defined]
+        api = self.api
         split = urlsplit(self.path)
         length = int(self.headers.get("Content-Length", "0"))
         body = json.loads(self.rfile.read(length)) if length else None
@@ -224,16 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def running(api: Api) -> Iterator[str]:
     """The stand-in listens; its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.api = api  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(type("Handler", (_Handler,), {"api": api})) as address:
+        yield address
 
 
 def kubeconfig(file: Path, address: str, token: str = TOKEN) -> Path:

@@ -14,7 +14,7 @@ from cluster.client import Client, RefusedError
 from cluster.pods import Reason, is_ready, reasons
 from cluster.rights import Right, controller_rights, missing
 from perennial.errors import FencedError, NotFoundError, PlatformError
-from tests.cluster.accounts import as_account, token_of
+from tests.cluster.accounts import as_account, own_namespace, token_of
 from tests.cluster.faults import QUOTA, deployment, faulty
 
 pytestmark = pytest.mark.cluster
@@ -33,11 +33,9 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def namespace(client: Client) -> Iterator[str]:
-    """A namespace of this module, gone afterwards."""
-    name = f"perennial-test-{uuid4().hex[:8]}"
-    apply(client, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield name
-    delete(client, "v1", "Namespace", name, wait_seconds=120)
+    """A namespace of this module."""
+    with own_namespace(client) as name:
+        yield name
 
 
 def eventually(question: Callable[[], bool], seconds: float = NAMED_SECONDS) -> bool:

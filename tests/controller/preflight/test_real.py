@@ -3,17 +3,16 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from cluster.apply import apply, delete
+from cluster.apply import apply
 from cluster.client import Client
 from controller.preflight import Row, clocks
 from controller.preflight.cluster import QUESTIONS
 from controller.preflight.row import asked
 from perennial.settings import Settings
-from tests.cluster.accounts import as_account
+from tests.cluster.accounts import as_account, own_namespace
 
 pytestmark = pytest.mark.cluster
 
@@ -26,11 +25,9 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def namespace(client: Client) -> Iterator[str]:
-    """A namespace of this module, gone afterwards."""
-    name = f"perennial-test-{uuid4().hex[:8]}"
-    apply(client, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield name
-    delete(client, "v1", "Namespace", name, wait_seconds=120)
+    """A namespace of this module."""
+    with own_namespace(client) as name:
+        yield name
 
 
 def rows(client: Client, namespace: str) -> dict[str, Row]:

@@ -2,12 +2,11 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import psycopg
@@ -19,6 +18,7 @@ from perennial.bucket import Bucket
 from perennial.ledger import Ledger
 from perennial.ledger.tables import HEAD
 from perennial.settings import Settings
+from tests.servers.http import listening
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.redis import Redis
 from tests.servers.s3 import S3
@@ -160,15 +160,8 @@ def web(answers: dict[str, tuple[int, str]], now: datetime, authorization: str |
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing is printed."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler) as address:
+        yield address
 
 
 MLFLOW = {"/version": (200, "3.17.2"), "/api/2.0/mlflow/experiments/search": (200, json.dumps({"experiments": []}))}

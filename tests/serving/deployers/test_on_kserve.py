@@ -21,6 +21,7 @@ from perennial.spec.read import read
 from serving.deployers import open_deployer
 from serving.deployers.inference_service import disruption_budget, inference_service
 from serving.deployers.on_kserve import SERVICES, KServeDeployer, standing_of
+from tests.cluster.accounts import own_namespace
 from tests.cluster.api import Api, opened
 from tests.second_project import SPEC
 
@@ -225,15 +226,8 @@ def test_what_kserve_and_the_deployment_say_is_told() -> None:
 
 @pytest.mark.cluster
 def test_a_real_api_server_takes_the_objects(model: Model) -> None:
-    with Client.open() as client:
-        apply.apply(client, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "perennial-golden"}})
-        try:
-            service = inference_service(model, version(3), run(3), "perennial-golden")
-            applied = apply.apply(client, service, dry_run=True)
-            assert (
-                applied.object["spec"]["predictor"]["model"]["storageUri"] == service["spec"]["predictor"]["model"]["storageUri"]
-            )
-            budget = disruption_budget(applied.object)
-            assert apply.apply(client, budget, dry_run=True).change == "created"
-        finally:
-            apply.delete(client, "v1", "Namespace", "perennial-golden", wait_seconds=0)
+    with Client.open() as client, own_namespace(client) as namespace:
+        service = inference_service(model, version(3), run(3), namespace)
+        applied = apply.apply(client, service, dry_run=True)
+        assert applied.object["spec"]["predictor"]["model"]["storageUri"] == service["spec"]["predictor"]["model"]["storageUri"]
+        assert apply.apply(client, disruption_budget(applied.object), dry_run=True).change == "created"
