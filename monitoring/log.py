@@ -89,11 +89,12 @@ def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None
     new, silent = 0, list[SegmentInfo]()
     try:
         with tables.locked(into):
-            collected = {info.name for info in infos(into)}
+            known = infos(into)
+            collected = {info.name for info in known}
             names = [path.stem for path in sorted(log.glob(f"*{SEALED}")) if path.stem not in collected]
             new += _keep(into, names, lambda name: read_segment(log / f"{name}{SEALED}"))
             if shipped is not None:
-                fetched, silent = _collect_shipped(shipped, into, now)
+                fetched, silent = _collect_shipped(shipped, into, infos(into) if new else known, now)
                 new += fetched
     except OSError as error:
         raise PlatformError(f"{error.filename or into}: {error.strerror}; the same call may work later") from error
@@ -110,9 +111,8 @@ def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None
     )
 
 
-def _collect_shipped(shipped: Shipped, into: Path, now: datetime) -> tuple[int, list[SegmentInfo]]:
+def _collect_shipped(shipped: Shipped, into: Path, known: Sequence[SegmentInfo], now: datetime) -> tuple[int, list[SegmentInfo]]:
     """How many segments of the bucket are new, and the ends of processes that fell silent. Ends that are certain are kept."""
-    known = infos(into)
     announcements = shipped.announcements(known)  # before the segments: what was announced is shipped or missing
     new = _keep(into, list(shipped.new(announcements, known)), shipped.fetch)
     kept, silent = {info.name for info in known}, list[SegmentInfo]()

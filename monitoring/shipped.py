@@ -56,7 +56,11 @@ class Shipped:
             DataError: an object among them is no announcement.
             PlatformError: the bucket does not answer.
         """
-        settled = {info.boot_id for info in known if info.is_end and reached(known, info.boot_id)[1] >= info.next_sequence}
+        settled = {
+            boot_id
+            for boot_id, own in by_process(known).items()
+            if any(info.is_end and reached(own)[1] >= info.next_sequence for info in own)
+        }
         keys = self.bucket.keys(f"{boots_of(self.model)}/")
         wanted = [key for key in keys if Path(key).stem not in settled]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
@@ -70,10 +74,10 @@ class Shipped:
         Raises:
             PlatformError: the bucket does not answer.
         """
-        names = {info.name for info in known}
+        names, processes = {info.name for info in known}, by_process(known)
         folder = folder_of(self.model)
         for said in announcements:
-            last = reached(known, said.boot_id)[0]
+            last = reached(processes.get(said.boot_id, []))[0]
             after = f"{folder}/{said.boot_id}-" if last is None else segment_key(self.model, last)
             for key in self.bucket.keys_after(folder, after):
                 name = Path(key).stem
@@ -92,16 +96,23 @@ class Shipped:
         return parse_segment(Path(f"{name}{SEALED}"), self.bucket.get(segment_key(self.model, name)))
 
 
-def reached(known: Sequence[SegmentInfo], boot_id: str) -> tuple[str | None, int]:
+def by_process(known: Iterable[SegmentInfo]) -> dict[str, list[SegmentInfo]]:
+    """What was collected of each process, in the order in which it is given."""
+    found: dict[str, list[SegmentInfo]] = {}
+    for info in known:
+        found.setdefault(info.boot_id, []).append(info)
+    return found
+
+
+def reached(own: Iterable[SegmentInfo]) -> tuple[str | None, int]:
     """A process's last segment before its first gap, and the number of the row after it.
 
     Args:
-        known: everything that was collected, sorted by process and sequence.
-        boot_id: the process.
+        own: everything that was collected of the process, sorted by sequence.
     """
     name, end = None, 0
-    for info in known:
-        if info.boot_id == boot_id and not info.is_end:
+    for info in own:
+        if not info.is_end:
             if info.first_sequence > end:
                 break
             name, end = info.name, info.next_sequence
