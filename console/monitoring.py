@@ -45,15 +45,14 @@ def monitor_and_show(settings: Settings, name: str, now: datetime, clock: dateti
         PlatformError: another run of the model is in flight.
         PerennialError: a step failed; the error is that step's own.
     """
-    from monitoring.log import has_log
+    from monitoring.log import require_log
     from monitoring.windows import due
 
     model = read(settings.models / f"{name}.yaml")
     with Ledger.open(settings.ledger) as ledger:
         if ledger.champion(name) is None:
             raise NotFoundError(f"{name} has no champion to watch; `perennial train {name}` makes one")
-        if not has_log(settings, name):
-            raise NotFoundError(f"{settings.prediction_log(name)}: no prediction log; `perennial serve {name}` writes one")
+        require_log(settings, name)
         if not due(settings, model, ledger.windows(name), now).any:
             said = f"Nothing is due at {minute(now)}: no window has closed or matured since the last run."
             _show(ledger, name, said, json)
@@ -139,11 +138,10 @@ def show_labels(settings: Settings, name: str, now: datetime, json: bool) -> Non
         NotFoundError: there is no log, or no source of labels.
     """
     from monitoring.labels import label_counts
-    from monitoring.log import has_log
+    from monitoring.log import require_log
 
     model = read(settings.models / f"{name}.yaml")
-    if not has_log(settings, name):
-        raise NotFoundError(f"{settings.prediction_log(name)}: no prediction log; `perennial serve {name}` writes one")
+    require_log(settings, name)
     found = label_counts(settings, model, now)
     if json:
         print_json([count.model_dump(mode="json") for count in found])

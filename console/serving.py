@@ -56,12 +56,11 @@ def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bo
         NotFoundError: there is no prediction log.
     """
     from feature_repo.parity import compare
-    from monitoring.log import collect_model, has_log, load
+    from monitoring.log import collect_model, load, require_log
     from perennial.spec.read import read
 
     spec = read(settings.models / f"{model}.yaml")
-    if not has_log(settings, model):
-        raise NotFoundError(f"{settings.prediction_log(model)}: no prediction log; `perennial serve {model}` writes one")
+    require_log(settings, model)
     collected = collect_model(settings, model, now)
     parity = compare(settings, spec, load(settings.prediction_tables(model)))
     if json:

@@ -17,6 +17,7 @@ from perennial.record import Record
 from perennial.rollout import Rollout
 from perennial.spec.model import Model
 from perennial.window import WindowRecord, window_at
+from serving.deployers import Standing
 
 STATES = (
     "spec wrong",
@@ -25,6 +26,8 @@ STATES = (
     "run lost",
     "run failed",
     "no spec",
+    "traffic stuck",
+    "traffic unknown",
     "rolling out",
     "not trained",
     "data broken",
@@ -80,7 +83,9 @@ class Stored:
     rollout: Rollout | None = None
     """The newest request for traffic."""
     deployed: str | None = None
-    """Digest of the version that the local server should serve; none when nothing was deployed here."""
+    """Digest of the version that the local server, or the InferenceService, names; none when nothing was deployed."""
+    traffic: Standing | str | None = None
+    """How far the traffic is on a cluster, or why nobody can say; none where a process of this machine serves."""
     windows: tuple[WindowRecord, ...] = ()
     """Its newest windows, newest first."""
     decisions: tuple[Decision, ...] = ()
@@ -100,6 +105,7 @@ def findings(stored: Stored, watching: bool, now: datetime) -> tuple[Finding, ..
         now: UTC.
     """
     found = [*_spec(stored), *_run(stored, watching), *_decisions(stored, watching), *_rollouts(stored, watching)]
+    found += _traffic(stored, watching)
     if stored.champion is not None and isinstance(stored.spec, Model):
         found += [*_windows(stored, stored.spec, watching, now), _ordinary(stored, stored.champion)]
     return tuple(sorted(found, key=lambda finding: STATES.index(finding.state)))
@@ -204,8 +210,26 @@ def _rollouts(stored: Stored, watching: bool) -> Iterator[Finding]:
         yield Finding(state="rollout refused", why=why, next="the champion before goes on; the platform team looks at the reason")
     champion = stored.champion
     if champion is not None and stored.deployed is not None and stored.deployed != champion.digest:
-        why = f"version {champion.number} is champion, but the local server is told to serve {stored.deployed[:16]}"
+        server = "the local server" if stored.traffic is None else "the InferenceService"
+        why = f"version {champion.number} is champion, but {server} is told to serve {stored.deployed[:16]}"
         yield Finding(state="deployment differs", why=why, next=_controller(watching, "tells it the champion"))
+
+
+def _traffic(stored: Stored, watching: bool) -> Iterator[Finding]:
+    """What the cluster says of a champion that should answer there."""
+    if stored.champion is None or stored.traffic is None:
+        return
+    if isinstance(stored.traffic, str):
+        again = "the platform team brings it back: `perennial cluster check`; what serves goes on"
+        yield Finding(state="traffic unknown", why=stored.traffic, next=again)
+    elif stored.traffic.state == "stuck":
+        mend = "the platform team mends what is named, docs/runbook.md says how; pods that answer go on"
+        yield Finding(state="traffic stuck", why=stored.traffic.sentence, next=mend)
+    elif stored.traffic.state == "rolling":
+        yield Finding(state="rolling out", why=stored.traffic.sentence, next="wait: an old pod ends when a new one answers")
+    elif stored.traffic.state == "absent" and not _is_open(stored.rollout):
+        why = f"version {stored.champion.number} is champion, but {stored.traffic.sentence}"
+        yield Finding(state="deployment differs", why=why, next=_controller(watching, "makes it"))
 
 
 def _windows(stored: Stored, model: Model, watching: bool, now: datetime) -> Iterator[Finding]:
@@ -238,7 +262,9 @@ def _ordinary(stored: Stored, champion: Version) -> Finding:
         return Finding(
             state="watched", why=f"{_trained(champion)}; {seen_in(stored.windows)}", next=_last(stored.decisions, name)
         )
-    serve = "its first window is measured when it has closed" if stored.logged else f"serve it: `perennial serve {name}`"
+    call = "nobody has called it yet: docs/install.md has a request"
+    start = f"serve it: `perennial serve {name}`" if stored.traffic is None else call
+    serve = "its first window is measured when it has closed" if stored.logged else start
     return Finding(
         state="trained",
         why=_trained(champion) + _last_run(stored.run),

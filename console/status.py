@@ -75,12 +75,14 @@ class ModelStatus(Record):
     """What comes when, soonest first."""
     server: ServerStatus | None = None
     """How its local server is; null when none answers."""
-    traffic: Standing | None = None
-    """How far its traffic on a cluster is; null where a process of this machine serves."""
+    traffic: Standing | str | None = None
+    """How far its traffic on a cluster is, or why nobody can say; null where a process of this machine serves."""
 
     @property
     def served(self) -> str:
         """How its local server or its traffic on the cluster is, in words."""
+        if isinstance(self.traffic, str):
+            return "the cluster does not say"
         if self.traffic is not None:
             return self.traffic.sentence
         return "no local server answers" if self.server is None else self.server.sentence
@@ -137,7 +139,15 @@ def status_of(stored: Stored, watching: bool, now: datetime) -> ModelStatus:
     """
     first, *also = findings(stored, watching, now)
     dates = coming(stored, now)
-    return ModelStatus(model=stored.name, state=first.state, why=first.why, next=first.next, also=tuple(also), coming=dates)
+    return ModelStatus(
+        model=stored.name,
+        state=first.state,
+        why=first.why,
+        next=first.next,
+        also=tuple(also),
+        coming=dates,
+        traffic=stored.traffic,
+    )
 
 
 def stored_of(settings: Settings, deployer: Deployer, ledger: Ledger, name: str) -> Stored:
@@ -150,6 +160,7 @@ def stored_of(settings: Settings, deployer: Deployer, ledger: Ledger, name: str)
         except SpecError as error:
             spec = error
     newest = next(iter(ledger.runs(name, limit=1)), None)
+    deployed, traffic = traffic_of(settings, deployer, name)
     return Stored(
         name=name,
         spec=spec,
@@ -157,12 +168,23 @@ def stored_of(settings: Settings, deployer: Deployer, ledger: Ledger, name: str)
         run=newest,
         executing=newest is not None and newest.state == "running" and is_executing(settings, newest.run_id),
         rollout=next(iter(ledger.rollouts(name)), None),
-        deployed=deployer.deployed(name),
+        deployed=deployed,
+        traffic=traffic,
         windows=ledger.windows(name, limit=RECENT),
         decisions=ledger.decisions(name, limit=RECENT),
         incidents=ledger.incidents(name, only_open=True),
         logged=is_logged(settings, name),
     )
+
+
+def traffic_of(settings: Settings, deployer: Deployer, name: str) -> tuple[str | None, Standing | str | None]:
+    """Digest of what was deployed, and how far the traffic on a cluster is, or why the cluster does not say."""
+    if settings.namespace is None:
+        return deployer.deployed(name), None
+    try:
+        return deployer.deployed(name), deployer.standing(name)
+    except PlatformError as error:
+        return None, str(error)
 
 
 def is_logged(settings: Settings, name: str) -> bool:
@@ -193,8 +215,8 @@ def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Con
         stored = [stored_of(settings, deployer, ledger, name) for name in models_of(settings, ledger)]
     found = [status_of(one, controller.is_watching, now) for one in stored]
     if settings.namespace is None:
-        return controller, [one.model_copy(update={"server": server_of(settings, one.model)}) for one in found]
-    return controller, [one.model_copy(update={"traffic": deployer.standing(one.model)}) for one in found]
+        found = [one.model_copy(update={"server": server_of(settings, one.model)}) for one in found]
+    return controller, found
 
 
 def show_status(settings: Settings, now: datetime, clock: datetime, json: bool) -> None:

@@ -64,6 +64,20 @@ def has_log(settings: Settings, model: str) -> bool:
     return settings.prediction_log(model).exists() or (shipped is not None and shipped.exists)
 
 
+def require_log(settings: Settings, model: str) -> None:
+    """Something was logged for a model, here or elsewhere.
+
+    Raises:
+        NotFoundError: nothing was.
+        PlatformError: the bucket does not answer.
+    """
+    if has_log(settings, model):
+        return
+    if settings.namespace is not None:
+        raise NotFoundError(f"{settings.bucket}: no prediction log of {model}; its pods ship one seconds after an answer")
+    raise NotFoundError(f"{settings.prediction_log(model)}: no prediction log; `perennial serve {model}` writes one")
+
+
 def collect_model(settings: Settings, model: str, now: datetime) -> Collected:
     """Every finished segment of a model, here and in the bucket, is a table of its `prediction_tables`; as `collect`."""
     return collect(settings.prediction_log(model), settings.prediction_tables(model), now, shipped_of(settings, model))

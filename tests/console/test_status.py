@@ -16,10 +16,11 @@ import pytest
 from console.standing import STATES
 from console.status import ModelStatus, ServerStatus, controller_of, read_status, server_of, show_status
 from perennial.decision import DecisionState
+from perennial.errors import PlatformError
 from perennial.ledger import Ledger, Mode
 from perennial.rollout import Observation
 from perennial.settings import Settings
-from serving.deployers import local
+from serving.deployers import Standing, local
 from tests.made_up import (
     DIGESTS,
     FIRST,
@@ -205,6 +206,44 @@ def test_a_rollout_on_its_way_or_refused_and_a_server_that_differs_are_said(worl
     refused = world.stands()
     assert refused.state == "rollout refused"
     assert "the serving check did not pass" in refused.why
+
+
+@dataclasses.dataclass
+class Cluster:
+    """A deployer that says what it is told to."""
+
+    said: Standing | PlatformError
+
+    def deployed(self, model: str) -> str:  # noqa: ARG002
+        return DIGESTS[0]
+
+    def standing(self, model: str) -> Standing:  # noqa: ARG002
+        if isinstance(self.said, PlatformError):
+            raise self.said
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "why"),
+    [
+        (Standing(state="serving", sentence="version 1: 2 of 2 pods answer"), "trained", "version 1 knows labels"),
+        (Standing(state="rolling", sentence="version 1: 1 of 2 pods answer"), "rolling out", "1 of 2 pods"),
+        (Standing(state="stuck", sentence="version 1: pod/a: ErrImagePull"), "traffic stuck", "ErrImagePull"),
+        (Standing(state="absent", sentence="there is no InferenceService"), "deployment differs", "no InferenceService"),
+        (PlatformError("the API server does not answer"), "traffic unknown", "the API server does not answer"),
+    ],
+)
+def test_what_the_cluster_says_of_the_champion_is_its_state(
+    world: World, monkeypatch: pytest.MonkeyPatch, said: Standing | PlatformError, state: str, why: str
+) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    monkeypatch.setattr("console.status.open_deployer", lambda settings: Cluster(said))  # noqa: ARG005
+    on_cluster = dataclasses.replace(world, settings=world.settings.model_copy(update={"namespace": "team"}))
+    status = on_cluster.stands()
+    assert status.state == state
+    assert why in status.why
+    assert "perennial serve" not in status.next
+    assert status.served == (said.sentence if isinstance(said, Standing) else "the cluster does not say")
 
 
 def add_unrolled(world: World) -> int:
