@@ -44,12 +44,13 @@ REMEDIES = {
 
 
 class RefusedError(PlatformError):
-    """The API server answered, and refused. `status` is the HTTP status, `reason` Kubernetes' word for it."""
+    """The API server answered, and refused: `status` of HTTP, `reason` and `said` as Kubernetes words them."""
 
-    def __init__(self, message: str, status: int, reason: str) -> None:
+    def __init__(self, message: str, status: int, reason: str, said: str) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.said = said
 
 
 @dataclass(frozen=True)
@@ -236,4 +237,4 @@ def _refusal(where: str, status: int, content: Object) -> PlatformError | NotFou
     remedy = REMEDIES.get(
         status, "if nothing is wrong with the request, it may work later" if status >= 500 else "see what it says"
     )
-    return RefusedError(f"{where}: refused with {status}: {said}: {remedy}", status, str(content.get("reason", "")))
+    return RefusedError(f"{where}: refused with {status}: {said}: {remedy}", status, str(content.get("reason", "")), said)

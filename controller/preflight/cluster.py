@@ -1,6 +1,7 @@
 """Rows about the cluster: KServe, the installation's own objects, rights, and what would be good to have."""
 
 import json
+import re
 from collections.abc import Callable
 
 from cluster.apply import exists, get, list_by_label
@@ -21,6 +22,8 @@ DEFINITIONS = {
     "ServingRuntime": "serving.kserve.io/v1alpha1",
     "ClusterStorageContainer": "serving.kserve.io/v1alpha1",
 }
+OLDEST = (0, 20)
+"""The first version of KServe whose Standard mode was seen to do all that is asked of it."""
 KSERVE_NAMESPACES = ("kserve", "kubeflow")
 """Where KServe's controller is looked for."""
 STANDARD = ("Standard", "RawDeployment")
@@ -53,7 +56,7 @@ def definitions(client: Client, settings: Settings) -> str:  # noqa: ARG001 # al
 
 
 def kserve(client: Client, settings: Settings) -> str:  # noqa: ARG001
-    """That KServe's controller runs."""
+    """That KServe's controller runs, and is new enough where its image's tag is a version."""
     place, _ = _kserve_config(client)
     found = get(client, "apps/v1", "Deployment", "kserve-controller-manager", place)
     if found is None:
@@ -61,6 +64,9 @@ def kserve(client: Client, settings: Settings) -> str:  # noqa: ARG001
     image = found["spec"]["template"]["spec"]["containers"][0]["image"]
     if not found.get("status", {}).get("readyReplicas"):
         raise DataError(f"{image} in {place} is not ready: kubectl -n {place} describe pods says why")
+    version = re.search(r":v?(\d+)\.(\d+)", image)
+    if version and tuple(map(int, version.groups())) < OLDEST:
+        raise DataError(f"{image} in {place} is too old; needed: {OLDEST[0]}.{OLDEST[1]} or newer")
     return f"{image.rpartition('/')[2]} in {place}"
 
 
@@ -170,7 +176,7 @@ def _kserve_config(client: Client) -> tuple[str, Object]:
         try:
             found = get(client, "v1", "ConfigMap", "inferenceservice-config", place)
         except RefusedError as error:
-            raise NotShownError(f"who asks may not see KServe's configuration in {place}: {error}") from error
+            raise NotShownError(f"who asks may not see KServe's configuration in {place}: {error.said}") from error
         if found is not None:
             return place, found
     raise NotFoundError(f"there is no ConfigMap inferenceservice-config in {' or '.join(KSERVE_NAMESPACES)}")

@@ -46,7 +46,7 @@ def asked(name: str, question: Callable[[], str], remedy: str) -> Row:
         return Row(name, "not shown", str(error))
     except RefusedError as error:
         if error.status == 403:
-            return Row(name, "not shown", f"who asks may not see it: {error}")
+            return Row(name, "not shown", f"who asks may not see it: {error.said}")
         return Row(name, "missing", str(error), remedy)
     except PerennialError as error:
         return Row(name, "missing", str(error), remedy)

@@ -92,6 +92,11 @@ def unready(api: Api) -> None:
     api.objects["/apis/apps/v1/namespaces/kserve/deployments/kserve-controller-manager"]["status"] = {}
 
 
+def old(api: Api) -> None:
+    pod = api.objects["/apis/apps/v1/namespaces/kserve/deployments/kserve-controller-manager"]["spec"]["template"]["spec"]
+    pod["containers"][0]["image"] = "docker.io/kserve/kserve-controller:v0.9.3"
+
+
 def other_image(api: Api) -> None:
     kept = api.objects["/apis/serving.kserve.io/v1alpha1/clusterstoragecontainers/perennial"]
     kept["spec"]["container"]["image"] = f"{IMAGE}1"
@@ -112,6 +117,7 @@ MISSING: tuple[tuple[str, Callable[[Api], object], str], ...] = (
     ),
     ("KServe's controller", lambda api: forget(api, CONFIG), "no ConfigMap inferenceservice-config in kserve or kubeflow"),
     ("KServe's controller", lambda api: forget(api, MANAGER), "no Deployment kserve-controller-manager in kserve"),
+    ("KServe's controller", old, "kserve-controller:v0.9.3 in kserve is too old; needed: 0.20 or newer"),
     ("KServe's controller", unready, "kserve-controller:v0.20.0 in kserve is not ready"),
     (
         "KServe's mode",
