@@ -48,14 +48,6 @@ class KServeDeployer:
         events.record(self._client, applied.object, reason, sentence, now, "Warning" if reason == "Repaired" else "Normal")
         return sentence
 
-    def remove(self, model: str, wait_seconds: float = 120.0) -> bool:
-        """Nothing of the model is served any more, and nothing is left of it; whether it was.
-
-        Raises:
-            PlatformError: it is still there after the wait.
-        """
-        return apply.delete(self._client, *SERVICES, model, self._namespace, wait_seconds)
-
     def standing(self, model: str) -> Standing:
         """What the Deployment, its pods and their events say of the version that is wanted."""
         service = self._service(model)

@@ -146,11 +146,10 @@ def test_a_lost_budget_is_made_again(api: Api, client: Client, model: Model) -> 
     assert said is not None and said.startswith("the PodDisruptionBudget of version 1")
 
 
-def test_removing_twice_is_removing_once(client: Client, model: Model) -> None:
+def test_what_was_deleted_is_absent(client: Client, model: Model) -> None:
     deployer = KServeDeployer(client, NAMESPACE)
     deployer.deploy(model, version(1), run(1), NOW)
-    assert deployer.remove(model.name)
-    assert not deployer.remove(model.name)
+    assert apply.delete(client, *SERVICES, model.name, NAMESPACE)
     assert deployer.standing(model.name).state == "absent"
 
 
