@@ -73,10 +73,12 @@ def pod_reason(pod: Object, warnings: Sequence[Object]) -> Reason | None:
     if "deletionTimestamp" in pod["metadata"]:
         return Reason(name, "Terminating", f"pod {name}: is being deleted", False)
     if status.get("phase") == "Failed" and status.get("reason"):
-        return _failing(name, f"pod {name}", status["reason"], status.get("message", ""))
+        # Evicted, or its node went down: what makes pods has made another one, which says itself why it does not come.
+        return Reason(name, status["reason"], f"pod {name}: {status['reason']}: {_line(status.get('message', ''))}", False)
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return _failing(name, f"pod {name}", scheduled.get("reason", "Unschedulable"), scheduled.get("message", ""))
+    warnings = [event for event in warnings if event.get("reason") != "FailedScheduling"]  # it has a node by now
     containers = [
         *(("init container", state) for state in status.get("initContainerStatuses", [])),
         *(("container", state) for state in status.get("containerStatuses", [])),

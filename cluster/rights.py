@@ -1,4 +1,4 @@
-"""Who may do what: the rights that Perennial needs, as data, and the question whether this process has them."""
+"""Who may do what: a right as data, and the question whether who asks has it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,24 +20,6 @@ class Right:
     def __str__(self) -> str:
         """For example `patch inferenceservices.serving.kserve.io`."""
         return f"{self.verb} {self.resource}{'.' if self.group else ''}{self.group}"
-
-
-NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
-    ("serving.kserve.io", "inferenceservices"): ("create", "delete", "get", "list", "patch"),
-    ("policy", "poddisruptionbudgets"): ("create", "delete", "get", "list", "patch"),
-    ("apps", "deployments"): ("get", "list"),
-    ("apps", "replicasets"): ("list",),
-    ("coordination.k8s.io", "leases"): ("create", "get", "update"),
-    ("", "events"): ("create", "list"),
-    ("", "pods"): ("list",),
-    ("", "services"): ("get",),
-}
-"""What the controller does in its namespace, by group and resource. Its Role allows exactly this."""
-
-
-def controller_rights() -> tuple[Right, ...]:
-    """The rights of the controller, one by one, sorted."""
-    return tuple(sorted(Right(group, resource, verb) for (group, resource), verbs in NEEDED.items() for verb in verbs))
 
 
 def missing(client: Client, namespace: str, rights: Iterable[Right]) -> tuple[Right, ...]:

@@ -1,4 +1,4 @@
-"""What `perennial cluster check` shows: each row with what was found, and how to get what is missing."""
+"""What `perennial cluster check` shows: each row with what was found, and how to get what is missing or was not seen."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ MARKS = {"ok": "[green]ok[/green]", "missing": "[red]missing[/red]", "not shown"
 
 
 def check(settings: Settings, clock: Callable[[], datetime], json: bool) -> bool:
-    """Print what an installation on a cluster needs and has; whether nothing is missing."""
+    """Print what an installation on a cluster needs and has; whether all that is needed was seen to be there."""
     rows = preflight(settings, os.environ, clock)
-    complete = all(row.state != "missing" for row in rows)
+    complete = not any(row.is_lacking for row in rows)
     if json:
         print_json({"complete": complete, "rows": [asdict(row) for row in rows]})
     else:
@@ -31,8 +31,8 @@ def show(rows: Sequence[Row]) -> None:
             "Cluster", ("what", "state", "found"), [(row.name, MARKS[row.state], row.found.replace("[", r"\[")) for row in rows]
         )
     )
-    missing = [row for row in rows if row.state == "missing"]
-    if not missing:
+    lacking = [row for row in rows if row.is_lacking]
+    if not lacking:
         out.print("Nothing is missing.")
-    for number, row in enumerate(missing, 1):
+    for number, row in enumerate((row for row in lacking if row.remedy), 1):
         out.print(f"{number}. {row.name}: {row.remedy}", markup=False, soft_wrap=True)

@@ -42,11 +42,17 @@ def roll_back(settings: Settings, model: str, now: datetime, reason: str, json: 
 
     with Ledger.open(settings.ledger) as ledger:
         spec = read(settings.models / f"{model}.yaml")
-        left, restored = carry_back(settings, open_deployer(settings), ledger, spec, now, reason)
+        done = carry_back(settings, open_deployer(settings), ledger, spec, now, reason)
     if json:
-        print_json({"left": left.model_dump(mode="json"), "champion": restored.model_dump(mode="json")})
-    else:
-        console().print(f"{model}: version {left.number} was rolled back; version {restored.number} has the traffic again")
+        left, champion = (version.model_dump(mode="json") for version in (done.left, done.champion))
+        print_json({"left": left, "champion": champion, "to_follow": done.to_follow})
+        return
+    has = "has" if settings.namespace is None else "takes"  # pods are replaced one at a time
+    console().print(
+        f"{model}: version {done.left.number} was rolled back; version {done.champion.number} {has} the traffic again"
+    )
+    if done.to_follow is not None:
+        console().print(f"Follows with the next tick: {done.to_follow}", markup=False, soft_wrap=True)
 
 
 def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bool:

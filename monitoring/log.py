@@ -3,9 +3,10 @@
 How segments are written and framed stands in `perennial.prediction_log`. What the rows say about the model is not asked here.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from monitoring import tables
 from monitoring.segments import SegmentInfo, Span, end_of, gaps
-from monitoring.shipped import CONNECTIONS, Shipped, is_over
+from monitoring.shipped import CONNECTIONS, Shipped, is_gone, is_over
 from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.prediction_log import Segment, read_segment, seal_left
@@ -22,8 +23,8 @@ from perennial.prediction_log.segment import OPEN, SEALED
 from perennial.record import Record
 from perennial.settings import Settings
 
-AT_ONCE = 64
-"""Segments that are held in memory together: of a busy process some 64 MiB."""
+AT_ONCE_BYTES = 16 * 1024 * 1024
+"""Segments that are held in memory together, by the sizes of their files; as rows they take some eight times that."""
 
 
 class Collected(Record):
@@ -39,7 +40,10 @@ class Collected(Record):
     rows: int
     """Rows in all of them."""
     damaged: tuple[SegmentInfo, ...]
-    """Segments that could be read in part only."""
+    """Segments that could be read in part only, and ends of processes whose announcement cannot be read."""
+    unended: tuple[SegmentInfo, ...]
+    """What each process elsewhere that has not ended said last, as its end: it may live and ship more. Without those that were
+    silent for a day."""
     gaps: tuple[Span, ...]
     """Rows that were numbered but are in no segment."""
 
@@ -96,50 +100,97 @@ def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None
         shipped: where serving processes elsewhere ship to; None when there is no such place.
 
     Raises:
-        DataError: an object in the bucket is not ours.
+        DataError: a file in `into` was not made here.
         PlatformError: a folder cannot be read or written, or the bucket does not answer.
     """
     seal_left(log, now.timestamp())
-    new, silent = 0, list[SegmentInfo]()
+    new, found = 0, Elsewhere()
     try:
         with tables.locked(into):
             known = infos(into)
             collected = {info.name for info in known}
-            names = [path.stem for path in sorted(log.glob(f"*{SEALED}")) if path.stem not in collected]
-            new += _keep(into, names, lambda name: read_segment(log / f"{name}{SEALED}"))
+            paths = [path for path in sorted(log.glob(f"*{SEALED}")) if path.stem not in collected]
+            new += _keep(into, _sized(paths), lambda name: read_segment(log / f"{name}{SEALED}"))
             if shipped is not None:
-                fetched, silent = _collect_shipped(shipped, into, infos(into) if new else known, now)
-                new += fetched
+                found = _collect_shipped(shipped, into, infos(into) if new else known, now)
     except OSError as error:
         raise PlatformError(f"{error.filename or into}: {error.strerror}; the same call may work later") from error
     known = infos(into)
     segments = tuple(info for info in known if not info.is_end)
-    vanished = cut_off([*(info for info in known if info.is_end), *silent], segments)
+    vanished = cut_off([*(info for info in known if info.is_end), *found.silent], segments)
     return Collected(
         segments=segments,
         vanished=vanished,
-        new=new,
+        new=new + found.new,
         rows=sum(segment.rows for segment in segments),
-        damaged=tuple(segment for segment in segments if segment.damage is not None),
+        damaged=(*(segment for segment in segments if segment.damage is not None), *found.unreadable),
+        unended=found.unended,
         gaps=gaps((*segments, *vanished)),
     )
 
 
-def _collect_shipped(shipped: Shipped, into: Path, known: Sequence[SegmentInfo], now: datetime) -> tuple[int, list[SegmentInfo]]:
-    """How many segments of the bucket are new, and the ends of processes that fell silent. Ends that are certain are kept."""
-    announcements = shipped.announcements(known)  # before the segments: what was announced is shipped or missing
-    new = _keep(into, list(shipped.new(announcements, known)), shipped.fetch)
-    kept, silent = {info.name for info in known}, list[SegmentInfo]()
-    for said in announcements:
-        end = end_of(said.boot_id, said.next_sequence, said.time)
-        if said.ended and end.name not in kept:
-            tables.keep_end(into, end)
-        elif not said.ended and is_over(said, now):
-            silent.append(end)
-    return new, silent
+@dataclass(frozen=True)
+class Elsewhere:
+    """What was collected from a bucket."""
+
+    new: int = 0
+    """Segments that are new."""
+    unended: tuple[SegmentInfo, ...] = ()
+    """As in `Collected`."""
+    silent: tuple[SegmentInfo, ...] = ()
+    """Those of them that fell silent."""
+    unreadable: tuple[SegmentInfo, ...] = ()
+    """Ends of the processes whose announcement cannot be read: as far as was collected of them."""
 
 
-def _keep(into: Path, names: Sequence[str], read: Callable[[str], Segment]) -> int:
+def _collect_shipped(shipped: Shipped, into: Path, known: Sequence[SegmentInfo], now: datetime) -> Elsewhere:
+    """The new segments of the bucket are kept, and then the ends that are certain."""
+    announced = shipped.announced(known, now)  # before the segments: what was announced is shipped or missing
+    new = _keep(into, list(shipped.new((one.said for one in announced), known)), shipped.fetch)
+    kept, unended, silent, unreadable = {(info.name, info.digest) for info in known}, *(list[SegmentInfo]() for _ in range(3))
+    for one in announced:
+        end = end_of(one.said.boot_id, one.said.next_sequence, one.said.time, one.tag)
+        if one.damage is not None:
+            unreadable.append(end.model_copy(update={"start": None, "end": None, "damage": one.damage}))
+        elif one.said.ended or is_gone(one.said, now):
+            if (end.name, end.digest) not in kept:
+                tables.keep_end(into, end)
+        else:
+            unended.append(end)
+            if is_over(one.said, now):
+                silent.append(end)
+    return Elsewhere(new, tuple(unended), tuple(silent), tuple(unreadable))
+
+
+def _sized(paths: Iterable[Path]) -> Iterator[tuple[str, int]]:
+    """Names of segments and the sizes of their files; one that is not there any more was shipped meanwhile."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            yield path.stem, path.stat().st_size
+
+
+def chunks(sized: Iterable[tuple[str, int]], most: int = AT_ONCE_BYTES) -> Iterator[list[str]]:
+    """The names in their order, in lists whose sizes are together `most` or less; one that is larger stands alone.
+
+    >>> list(chunks([("a", 4), ("b", 6), ("c", 1), ("d", 20), ("e", 1)], most=10))
+    [['a', 'b'], ['c'], ['d'], ['e']]
+
+    Args:
+        sized: names and sizes, bytes.
+        most: bytes.
+    """
+    names, total = list[str](), 0
+    for name, size in sized:
+        if names and total + size > most:
+            yield names
+            names, total = [], 0
+        names.append(name)
+        total += size
+    if names:
+        yield names
+
+
+def _keep(into: Path, sized: Iterable[tuple[str, int]], read: Callable[[str], Segment]) -> int:
     """How many of the named segments are kept as tables; one that is not there any more was shipped meanwhile."""
 
     def found(name: str) -> Segment | None:
@@ -149,10 +200,11 @@ def _keep(into: Path, names: Sequence[str], read: Callable[[str], Segment]) -> i
 
     new = 0
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for first in range(0, len(names), AT_ONCE):
-            segments = [segment for segment in pool.map(found, names[first : first + AT_ONCE]) if segment is not None]
+        for names in chunks(sized):
+            segments = [segment for segment in pool.map(found, names) if segment is not None]
             tables.keep(into, segments)
             new += len(segments)
+            del segments  # not held while the next are read
     return new
 
 

@@ -48,7 +48,7 @@ class SegmentInfo(Record):
     sealed_by: str | None
     """`writer`, `restart`, or null without a seal; `announcement` for the end of a process."""
     digest: str | None
-    """Digest in its seal."""
+    """Digest in its seal; for the end of a process the entity tag of its announcement."""
     damage: str | None
     """What ended the reading early, with its place in the file; null when nothing did."""
 
@@ -76,13 +76,14 @@ def info_of(segment: Segment) -> SegmentInfo:
     )
 
 
-def end_of(boot_id: str, next_sequence: int, time: float) -> SegmentInfo:
+def end_of(boot_id: str, next_sequence: int, time: float, tag: str | None = None) -> SegmentInfo:
     """The end of a process as a segment without rows, which begins where the process's rows end.
 
     Args:
         boot_id: the process.
         next_sequence: number of the row that it would have had next.
         time: when it said so, Unix seconds UTC.
+        tag: entity tag of the object in which it said so; tells whether it said something since.
     """
     return SegmentInfo(
         name=f"{boot_id}-end",
@@ -94,7 +95,7 @@ def end_of(boot_id: str, next_sequence: int, time: float) -> SegmentInfo:
         start=time,
         end=time,
         sealed_by=ANNOUNCED,
-        digest=None,
+        digest=tag,
         damage=None,
     )
 

@@ -14,9 +14,9 @@ import pyarrow.compute
 
 from feature_repo.sources import opened
 from monitoring.blocks import PROBABILITY
-from monitoring.log import collect_model, has_log, load, unfinished
+from monitoring.log import collect_model, cut_off, has_log, load, unfinished
 from monitoring.segments import SegmentInfo, Span, info_of
-from monitoring.shipped import SILENT_SECONDS
+from monitoring.shipped import SILENT_SECONDS, by_process
 from monitoring.statistics import Values
 from perennial.errors import DataError
 from perennial.prediction_log import Segment
@@ -28,6 +28,8 @@ from perennial.window import Window, WindowRecord, windows
 TIME = "event_timestamp"
 BEFORE = 4
 """Windows that a step is measured against."""
+WAITS = timedelta(hours=1)
+"""How long after its end a window waits for rows that may be on their way; then it is measured without them."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def as_values(series: "pd.Series[float] | pd.Series[str]", is_text: bool) -> Val
 def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: datetime) -> Due:
     """What a monitoring run has to do at `now`.
 
+    A window whose last rows may be on their way is not due yet.
+
     Args:
         settings: where the log is.
         model: the spec.
@@ -111,10 +115,40 @@ def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: 
     Raises:
         PlatformError: the log cannot be read or its tables not written.
     """
-    first = Log.first_time(settings, model.name, now)
-    if settings.bucket is not None:
-        now -= timedelta(seconds=SILENT_SECONDS)  # by then the last rows of a window are shipped, or known to be missing
-    return Due((), ()) if first is None else due_of(first, model, records, now)
+    logged = Log.segments_of(settings, model.name, now)
+    if (first := logged.first) is None:
+        return Due((), ())
+    # With a bucket: by then the last rows of a window are shipped, or known to be missing.
+    by = now if settings.bucket is None else now - timedelta(seconds=SILENT_SECONDS)
+    found = due_of(first, model, records, by)
+    waiting = [
+        window for window in found.closed if now < window.end + WAITS and is_waiting(window, logged.segments, logged.unended)
+    ]
+    return Due(
+        tuple(window for window in found.closed if window not in waiting),
+        tuple(window for window in found.matured if window not in waiting),
+    )
+
+
+def is_waiting(window: Window, segments: Sequence[SegmentInfo], unended: Iterable[SegmentInfo]) -> bool:
+    """Whether a process may still ship rows of a closed window.
+
+    A process ships its segments in their order: once a row from after the window has come, all of the window have. Until then it
+    has more to ship when it announced more than has come, and when its last word is from before the window closed.
+
+    Args:
+        window: the time.
+        segments: everything that was collected.
+        unended: what each process that has not ended said last, as its end.
+    """
+    closed, processes = window.end.timestamp(), by_process(segments)
+    for end in unended:
+        own = [info for info in processes.get(end.boot_id, ()) if not info.is_end]
+        has_later = any(info.end is not None and info.end >= closed for info in own)
+        collected = max((info.next_sequence for info in own), default=0)
+        if not has_later and (end.next_sequence > collected or (end.start or 0.0) < closed):
+            return True
+    return False
 
 
 def due_of(first: datetime, model: Model, records: Iterable[WindowRecord], now: datetime) -> Due:
@@ -130,6 +164,24 @@ def due_of(first: datetime, model: Model, records: Iterable[WindowRecord], now: 
             if window.is_matured(now, hours) and (window.start not in known or known[window.start].performance is None)
         ),
     )
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What is known of a log without its rows."""
+
+    segments: tuple[SegmentInfo, ...] = ()
+    """Every segment, and every end of a process before which rows are missing or have not come yet."""
+    growing: tuple[Segment, ...] = ()
+    """Those that are still being written here, as far as they are."""
+    unended: tuple[SegmentInfo, ...] = ()
+    """As in `monitoring.log.Collected`."""
+
+    @property
+    def first(self) -> datetime | None:
+        """Time of the first logged prediction, UTC; None without one."""
+        begins = [segment.start for segment in self.segments if segment.start is not None and not segment.is_end]
+        return datetime.fromtimestamp(min(begins), UTC) if begins else None
 
 
 class Log:
@@ -149,28 +201,29 @@ class Log:
         self._frame, self._repeated, self._segments = frame, repeated, segments
 
     @classmethod
-    def segments_of(cls, settings: Settings, model: str, now: datetime) -> tuple[tuple[SegmentInfo, ...], list[Segment]]:
-        """Everything that is known of a model's segments, and those that are still being written here, as far as they are.
+    def segments_of(cls, settings: Settings, model: str, now: datetime) -> Logged:
+        """Everything that is known of a model's segments.
 
         A serving process keeps its newest minute open; the rows of a closed window may be in it. What it holds is read first, so
         that a segment that is finished meanwhile is found finished.
         """
         if not has_log(settings, model):
-            return (), []
+            return Logged()
         growing = unfinished(settings.prediction_log(model))
         collected = collect_model(settings, model, now)
-        finished = (*collected.segments, *collected.vanished)
+        ends = {end.name: end for end in (*collected.vanished, *cut_off(collected.unended, collected.segments))}
+        unreadable = (end for end in collected.damaged if end.is_end)
+        finished = (*collected.segments, *ends.values(), *unreadable)
         names = {segment.name for segment in finished}
         growing = [segment for segment in growing if segment.path.stem not in names]
         known = [*finished, *(info_of(segment) for segment in growing)]
-        return tuple(sorted(known, key=lambda segment: (segment.boot_id, segment.first_sequence))), growing
+        known.sort(key=lambda segment: (segment.boot_id, segment.first_sequence))
+        return Logged(tuple(known), tuple(growing), collected.unended)
 
     @classmethod
     def first_time(cls, settings: Settings, model: str, now: datetime) -> datetime | None:
         """Time of the first logged prediction, UTC; None without one."""
-        known = cls.segments_of(settings, model, now)[0]
-        begins = [segment.start for segment in known if segment.start is not None and not segment.is_end]
-        return datetime.fromtimestamp(min(begins), UTC) if begins else None
+        return cls.segments_of(settings, model, now).first
 
     @classmethod
     def read(cls, settings: Settings, model: Model, wanted: Sequence[Window], now: datetime) -> "Log":
@@ -184,9 +237,9 @@ class Log:
         """
         first = min(wanted, key=lambda window: window.start)
         start = first.start - BEFORE * (first.end - first.start)
-        known, growing = cls.segments_of(settings, model.name, now)
-        frame = load(settings.prediction_tables(model.name), start, max(window.end for window in wanted), growing)
-        return cls(frame, known, model.spec.requests.id)
+        logged = cls.segments_of(settings, model.name, now)
+        frame = load(settings.prediction_tables(model.name), start, max(window.end for window in wanted), logged.growing)
+        return cls(frame, logged.segments, model.spec.requests.id)
 
     def window(self, window: Window) -> LoggedWindow:
         """What the log holds of a window."""

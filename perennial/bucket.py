@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,9 +21,38 @@ from obstore.store import S3Store
 from perennial.errors import DataError, NotFoundError, PlatformError
 
 REQUEST_SECONDS = 30
-"""How long one request may take."""
+"""How long one request may take, beside the time that a large object needs."""
+BYTES_PER_SECOND = 1_000_000
+"""Rate at which content has to come or go at least: 8 Mbit/s."""
+LARGE_BYTES = 1_000_000
+"""Size from which a request gets the time that its content needs at this rate besides."""
 RETRY_SECONDS = 20
 """How long a request is repeated while the store does not answer; then the caller decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as a listing shows it."""
+
+    key: str
+    """Below the prefix."""
+    size: int
+    """Bytes."""
+    tag: str | None
+    """Its entity tag: changes when the content does. Null where a store gives none."""
+
+
+def seconds_for(size: int, request_seconds: float) -> float:
+    """How long a request with this content may take.
+
+    >>> seconds_for(1_000, 30), seconds_for(150_000_000, 30)
+    (30, 180.0)
+
+    Args:
+        size: of the content, bytes.
+        request_seconds: how long a request may take besides.
+    """
+    return request_seconds + (size / BYTES_PER_SECOND if size > LARGE_BYTES else 0)
 
 
 class Bucket:
@@ -34,20 +64,11 @@ class Bucket:
         Args:
             uri: `s3://<bucket>/<prefix>`.
             retry_seconds: how long a request is repeated while the store does not answer.
-            request_seconds: how long one request may take.
+            request_seconds: how long one request may take, beside the time that a large object needs.
         """
         self.uri = uri.rstrip("/")
-        bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
-        self._store = S3Store(
-            bucket,
-            prefix=prefix or None,
-            config={"region": os.environ.get("AWS_REGION", "us-east-1")},
-            client_options={
-                "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
-                "timeout": timedelta(seconds=request_seconds),
-            },
-            retry_config={"retry_timeout": timedelta(seconds=retry_seconds), "max_retries": 10},
-        )
+        self._retry_seconds, self._request_seconds = retry_seconds, request_seconds
+        self._store = self._opened(request_seconds)
 
     def put(self, key: str, content: bytes | Path) -> bool:
         """The object is there; whether this call made it. One that was there before is left as it is.
@@ -61,7 +82,8 @@ class Bucket:
         """
         with self._answering(key):
             try:
-                obstore.put(self._store, key, content, mode="create", use_multipart=False)
+                # Only a put in one request can be refused because the object exists.
+                obstore.put(self._store_for(_size(content)), key, content, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
         return True
@@ -77,7 +99,7 @@ class Bucket:
             PlatformError: the store does not answer or refuses.
         """
         with self._answering(key):
-            obstore.put(self._store, key, content, use_multipart=False)
+            obstore.put(self._store_for(_size(content)), key, content, use_multipart=False)
 
     def get(self, key: str) -> bytes:
         """Content of an object.
@@ -87,7 +109,10 @@ class Bucket:
             PlatformError: the store does not answer or refuses.
         """
         with self._answering(key):
-            return bytes(obstore.get(self._store, key).bytes())
+            found = obstore.get(self._store, key)
+            if found.meta["size"] > LARGE_BYTES:  # asked for again with the time that it needs
+                found = obstore.get(self._store_for(found.meta["size"]), key)
+            return bytes(found.bytes())
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of the objects below a prefix, sorted.
@@ -98,8 +123,8 @@ class Bucket:
         with self._answering(prefix):
             return sorted(str(found["path"]) for chunk in obstore.list(self._store, prefix) for found in chunk)
 
-    def keys_after(self, folder: str, key: str) -> Iterator[str]:
-        """Keys of the objects below a folder that sort after one, in their order, asked for by the thousand as they are taken.
+    def objects_after(self, folder: str, key: str) -> Iterator[Listed]:
+        """The objects below a folder that sort after one, in their order, asked for by the thousand as they are taken.
 
         Args:
             folder: without the slash at its end.
@@ -110,7 +135,7 @@ class Bucket:
         """
         with self._answering(folder):
             for chunk in obstore.list(self._store, folder, offset=key, chunk_size=1000):
-                yield from (str(found["path"]) for found in chunk)
+                yield from (Listed(str(found["path"]), found["size"], found["e_tag"]) for found in chunk)
 
     def put_folder(self, folder: Path, key: str, last: str) -> None:
         """Every file of a folder is an object below a key; `last` after all others, so that who sees it sees them all.
@@ -162,6 +187,24 @@ class Bucket:
             if not folder.is_dir():
                 raise PlatformError(f"{folder}: cannot be written: {error.strerror}") from error
 
+    def _store_for(self, size: int) -> S3Store:
+        seconds = seconds_for(size, self._request_seconds)
+        return self._store if seconds == self._request_seconds else self._opened(seconds)
+
+    def _opened(self, request_seconds: float) -> S3Store:
+        """The client has one timeout for all of its requests."""
+        bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        return S3Store(
+            bucket,
+            prefix=prefix or None,
+            config={"region": os.environ.get("AWS_REGION", "us-east-1")},
+            client_options={
+                "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
+                "timeout": timedelta(seconds=request_seconds),
+            },
+            retry_config={"retry_timeout": timedelta(seconds=self._retry_seconds), "max_retries": 10},
+        )
+
     @contextmanager
     def _answering(self, key: str) -> Iterator[None]:
         try:
@@ -173,3 +216,7 @@ class Bucket:
             if isinstance(error, FileNotFoundError) and reason != "NoSuchBucket":
                 raise NotFoundError(f"{self.uri}/{key}: no such object") from error
             raise PlatformError(f"{self.uri}/{key}: the object store does not answer or refuses: {reason}") from error
+
+
+def _size(content: bytes | Path) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)

@@ -8,11 +8,12 @@ training by hand.
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from perennial import registry, version_store
-from perennial.errors import DataError, NotFoundError
+from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.gates import GateResult
 from perennial.ledger import Ledger, Version
 from perennial.rollout import Observation, Rollout
@@ -68,26 +69,52 @@ def checked(settings: Settings, version: Version, p95_ms: float) -> GateResult:
         return check_serving(Path(folder), model=version.model, run_key=version.run_key, p95_ms=p95_ms)
 
 
-def roll_back(
-    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, now: datetime, reason: str
-) -> tuple[Version, Version]:
-    """Give the traffic back to the champion before; returns the version that lost it and the one that has it now.
+@dataclass(frozen=True)
+class RolledBack:
+    """What a rollback did."""
+
+    left: Version
+    """The version that lost the traffic."""
+    champion: Version
+    """The version that has it again."""
+    to_follow: str | None
+    """What could not be done now and follows with the next tick; None when nothing is left to do."""
+
+
+def roll_back(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, now: datetime, reason: str) -> RolledBack:
+    """Give the traffic back to the champion before. Until that is deployed, a repeated call goes back no further.
 
     Raises:
         NotFoundError: the model has no champion, or none before it.
+        PlatformError: the deployer cannot be asked or told now; the call may be repeated.
     """
-    champions = [rollout for rollout in ledger.rollouts(model.name) if rollout.state == "champion"]
-    current = ledger.champion(model.name)
+    deployed = deployer.deployed(model.name)
+    rollouts = ledger.rollouts(model.name)
+    left = next((rollout for rollout in rollouts if rollout.state == "rolled back" and rollout.digest == deployed), None)
+    if left is None:
+        left = _move_back(ledger, model.name, now, reason)
+    champion = ledger.champion(model.name)
+    assert champion is not None  # one of the others
+    ledger.check_fence()
+    deployer.deploy(model, champion, ledger.run(champion.run_id), now)
+    to_follow = None
+    try:
+        registry.set_champion(settings, model=model.name, number=champion.number)
+    except PlatformError as error:
+        to_follow = str(error)
+    return RolledBack(ledger.version(model.name, left.number), champion, to_follow)
+
+
+def _move_back(ledger: Ledger, model: str, now: datetime, reason: str) -> Rollout:
+    """The ledger wants the champion before; returns the rollout that was left."""
+    champions = [rollout for rollout in ledger.rollouts(model) if rollout.state == "champion"]
+    current = ledger.champion(model)
     if current is None:
-        raise NotFoundError(f"{model.name} has no champion; `perennial train {model.name}` makes one")
+        raise NotFoundError(f"{model} has no champion; `perennial train {model}` makes one")
     if len(champions) < 2:
-        raise NotFoundError(f"{model.name}: no champion before version {current.number} to go back to")
+        raise NotFoundError(f"{model}: no champion before version {current.number} to go back to")
     leaving = next(rollout for rollout in champions if rollout.number == current.number)
-    ledger.move_rollout(leaving, _seen("rolled back", leaving, now, reason))
-    repair(settings, deployer, ledger, model, now)
-    restored = ledger.champion(model.name)
-    assert restored is not None  # one of the others
-    return current, restored
+    return ledger.move_rollout(leaving, _seen("rolled back", leaving, now, reason))
 
 
 def repair(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, now: datetime) -> Version | None:

@@ -1,7 +1,7 @@
 """The preflight: whether an installation on a cluster has what it needs, asked row by row; nothing is installed or repaired.
 
-A row that is *missing* keeps the installation from working and says how to get it. *Not shown* is no failure: it is not needed,
-or who asks may not see it.
+A row that is *missing* keeps the installation from working and says how to get it. *Not shown*: nobody knows. That is no failure of
+what is only good to have; what is needed and may not be seen by who asks is one, and says who may.
 """
 
 from controller.preflight.preflight import preflight

@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 
 from cluster.apply import exists, get, list_by_label
 from cluster.client import Client, Object, RefusedError
-from cluster.rights import controller_rights, missing
-from controller.preflight.row import NotShownError
+from cluster.rights import missing
+from controller.preflight.rights import controller_rights
+from controller.preflight.row import NotShownError, Row, asked
 from perennial.errors import DataError, NotFoundError, SpecError
 from perennial.settings import Settings
 from serving.deployers.inference_service import RUNTIME, SERVICE_ACCOUNT
@@ -33,8 +35,9 @@ NEEDED_OBJECTS = (
     ("ConfigMap", "perennial-settings"),
     ("Secret", "perennial-s3"),
     ("Secret", "perennial-redis"),
+    ("Secret", "perennial-postgresql"),
 )
-"""What a serving pod refers to."""
+"""What pods refer to."""
 ENFORCERS = ("antrea-agent", "calico-node", "canal", "cilium", "kube-ovn-cni", "kube-router", "ovnkube-node", "weave-net")
 """DaemonSets of network plugins that enforce NetworkPolicies."""
 
@@ -83,7 +86,7 @@ def mode(client: Client, settings: Settings) -> str:  # noqa: ARG001
 
 
 def objects(client: Client, settings: Settings) -> str:
-    """That what serving pods refer to is there; a secret's content is not asked for."""
+    """That what pods refer to is there; a secret's content is not asked for."""
     space = _namespace(settings)
     absent = [f"{kind} {name}" for kind, name in NEEDED_OBJECTS if not exists(client, "v1", kind, name, space)]
     for kind, where in (("ServingRuntime", space), ("ClusterStorageContainer", None)):
@@ -99,15 +102,20 @@ def images(client: Client, settings: Settings) -> str:
     runtime = get(client, DEFINITIONS["ServingRuntime"], "ServingRuntime", RUNTIME, _namespace(settings))
     storage = get(client, DEFINITIONS["ClusterStorageContainer"], "ClusterStorageContainer", RUNTIME)
     if runtime is None or storage is None:
-        raise NotShownError("no image is named: the ServingRuntime or the ClusterStorageContainer is missing")
+        raise NotFoundError("no image is named: the ServingRuntime or the ClusterStorageContainer is missing")
     named = {runtime["spec"]["containers"][0]["image"], storage["spec"]["container"]["image"]}
     if len(named) > 1:
         raise DataError(f"serving and fetching are of different releases: {', '.join(sorted(named))}")
     (image,) = named
-    nodes = list_by_label(client, "v1", "Node")
+    try:
+        nodes = list_by_label(client, "v1", "Node")
+    except RefusedError as error:
+        if error.status != 403:
+            raise
+        return f"{image}; who asks may not see which nodes have it"
     having = sum(_has_image(node, image) for node in nodes)
     if not having:
-        raise NotShownError(f"{image}: none of {len(nodes)} nodes has it yet: it is pulled with the first pod")
+        return f"{image}: none of {len(nodes)} nodes has it yet: it is pulled with the first pod"
     return f"{image}: on {having} of {len(nodes)} nodes"
 
 
@@ -162,6 +170,20 @@ QUESTIONS: tuple[tuple[str, Callable[[Client, Settings], str], str], ...] = (
     ("gateway", gateway, ""),
 )
 """What is asked of a cluster that answers: the row's name, the question, how to get what is missing."""
+GOOD_TO_HAVE = ("metrics", "network policies", "gateway")
+"""Rows without which all works: that they are not shown is no failure."""
+
+
+def rows(client: Client, settings: Settings) -> tuple[Row, ...]:
+    """What a cluster that answers says.
+
+    Args:
+        client: of the cluster.
+        settings: of the installation.
+    """
+    return tuple(
+        asked(name, partial(ask, client, settings), remedy, is_needed=name not in GOOD_TO_HAVE) for name, ask, remedy in QUESTIONS
+    )
 
 
 def _namespace(settings: Settings) -> str:
@@ -173,10 +195,7 @@ def _namespace(settings: Settings) -> str:
 def _kserve_config(client: Client) -> tuple[str, Object]:
     """KServe's namespace and its configuration."""
     for place in KSERVE_NAMESPACES:
-        try:
-            found = get(client, "v1", "ConfigMap", "inferenceservice-config", place)
-        except RefusedError as error:
-            raise NotShownError(f"who asks may not see KServe's configuration in {place}: {error.said}") from error
+        found = get(client, "v1", "ConfigMap", "inferenceservice-config", place)
         if found is not None:
             return place, found
     raise NotFoundError(f"there is no ConfigMap inferenceservice-config in {' or '.join(KSERVE_NAMESPACES)}")

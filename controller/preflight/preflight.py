@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
 
 from cluster.client import Client
 from controller.preflight import clocks, cluster, stores
@@ -31,7 +30,7 @@ def preflight(settings: Settings, environment: Mapping[str, str], clock: Callabl
     return (
         *rows,
         *stores.rows(settings, environment),
-        asked("clock of S3", lambda: clocks.of_s3(environment, clock), clocks.SET),
+        asked("clock of S3", lambda: clocks.of_s3(environment, clock), clocks.SET, is_needed=False),
     )
 
 
@@ -39,12 +38,13 @@ def _of_cluster(client: Client, settings: Settings, clock: Callable[[], datetime
     first = asked("API server", lambda: f"{client.server().version} at {client.address}", cluster.REACH)
     if first.state != "ok":
         return (first, *_silent())
-    others = [asked(name, partial(ask, client, settings), remedy) for name, ask, remedy in cluster.QUESTIONS]
-    return (first, *others, asked("clock of the cluster", lambda: clocks.of_cluster(client, clock), clocks.SET))
+    last = asked("clock of the cluster", lambda: clocks.of_cluster(client, clock), clocks.SET, is_needed=False)
+    return (first, *cluster.rows(client, settings), last)
 
 
 def _silent() -> tuple[Row, ...]:
     def say() -> str:
         raise NotShownError(SILENT)
 
-    return tuple(asked(name, say, "") for name in (*(name for name, _, _ in cluster.QUESTIONS), "clock of the cluster"))
+    rows = (asked(name, say, "", is_needed=name not in cluster.GOOD_TO_HAVE) for name, _, _ in cluster.QUESTIONS)
+    return (*rows, asked("clock of the cluster", say, "", is_needed=False))

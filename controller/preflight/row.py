@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cluster.client import RefusedError
-from perennial.errors import PerennialError
+from perennial.errors import PerennialError, PlatformError
+
+SEE = (
+    "not seen by who asks: bind the Role perennial-controller and the ClusterRole perennial-preflight to it"
+    " (an overlay brings both: k8s/README.md), or ask as an administrator of the cluster"
+)
 
 
 class NotShownError(PerennialError):
-    """The question cannot be answered, or its answer is not needed: no failure."""
+    """Nothing can be said: what is asked for is only good to have, or another row says what is in the way."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +24,21 @@ class Row:
     name: str
     """What was asked for."""
     state: Literal["ok", "missing", "not shown"]
-    """Whether it is there. Only what is missing keeps the installation from working."""
+    """Whether it is there; *not shown*: nobody knows."""
     found: str
     """What was found, in one sentence."""
     remedy: str = ""
-    """How to get what is missing; empty when nothing is."""
+    """How to get what is missing, or to see what is needed; empty where there is nothing to do."""
+    is_needed: bool = True
+    """Whether it must be seen to be there; if not, *not shown* is no failure."""
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether the installation is not known to be complete because of it."""
+        return self.state == "missing" or (self.state == "not shown" and self.is_needed)
 
 
-def asked(name: str, question: Callable[[], str], remedy: str) -> Row:
+def asked(name: str, question: Callable[[], str], remedy: str, is_needed: bool = True) -> Row:
     """The row that a question makes.
 
     Args:
@@ -34,19 +46,23 @@ def asked(name: str, question: Callable[[], str], remedy: str) -> Row:
         question: returns what was found; raises NotShownError where nothing can be said, another of our errors where
             it is missing.
         remedy: how to get it.
+        is_needed: whether it must be seen to be there; if not, who is refused or not answered is not shown it.
 
     >>> from perennial.errors import NotFoundError
     >>> def no(): raise NotFoundError("there is none")
     >>> asked("a thing", lambda: "one", "make one").state, asked("a thing", no, "make one").remedy
     ('ok', 'make one')
+    >>> def silent(): raise PlatformError("no answer")
+    >>> asked("a thing", silent, "make one").state, asked("a thing", silent, "make one", is_needed=False).state
+    ('missing', 'not shown')
     """
     try:
-        return Row(name, "ok", question())
+        return Row(name, "ok", question(), is_needed=is_needed)
     except NotShownError as error:
-        return Row(name, "not shown", str(error))
-    except RefusedError as error:
-        if error.status == 403:
-            return Row(name, "not shown", f"who asks may not see it: {error.said}")
-        return Row(name, "missing", str(error), remedy)
+        return Row(name, "not shown", str(error), is_needed=is_needed)
     except PerennialError as error:
-        return Row(name, "missing", str(error), remedy)
+        if isinstance(error, RefusedError) and error.status == 403:
+            return Row(name, "not shown", f"who asks may not see it: {error.said}", SEE if is_needed else "", is_needed)
+        if isinstance(error, PlatformError) and not is_needed:
+            return Row(name, "not shown", str(error), is_needed=False)
+        return Row(name, "missing", str(error), remedy, is_needed)

@@ -1,7 +1,8 @@
 """The prediction log of a model in a bucket: where its segments lie, and what each process announced of itself.
 
 A process announces its boot id and the number of its next row while it lives: that is what is known of rows whose segment was
-lost with the machine. It announces before it ships, so that every process with a segment in the bucket is found there.
+lost with the machine. It announces before it ships, so that every process with a segment in the bucket is found there, and from
+time to time while no rows come, so that one that is cut off is told from one that nobody asks.
 """
 
 import re
@@ -14,6 +15,8 @@ from perennial.prediction_log.segment import SEALED
 
 NAME = re.compile(r"[0-9a-f]{16}-[0-9]{12,}")
 """Name of a segment, without its ending."""
+IDLE_SECONDS = 20.0
+"""Between two announcements of a process to which no rows come."""
 
 
 def folder_of(model: str) -> str:
@@ -59,7 +62,7 @@ class Announcement:
 
 
 def read_announcement(content: bytes, key: str) -> Announcement:
-    """What a process announced.
+    """What a process announced; fields that a newer release added are left out.
 
     Args:
         content: of the object.
@@ -70,13 +73,15 @@ def read_announcement(content: bytes, key: str) -> Announcement:
 
     >>> read_announcement(Announcement("5f0e7c3a91d2b486", 7, 1.5, False).to_json(), "key").next_sequence
     7
+    >>> read_announcement(b'{"boot_id":"5f0e7c3a91d2b486","next_sequence":7,"time":1.5,"ended":true,"host":"n"}', "key").ended
+    True
     >>> read_announcement(b"{}", "boots/5f.json")
     Traceback (most recent call last):
         ...
     perennial.errors.DataError: boots/5f.json: not an announcement of a serving process: found b'{}'
     """
     try:
-        found = Announcement(**orjson.loads(content))
-        return Announcement(str(found.boot_id), int(found.next_sequence), float(found.time), bool(found.ended))
-    except (TypeError, ValueError) as error:
+        found = orjson.loads(content)
+        return Announcement(str(found["boot_id"]), int(found["next_sequence"]), float(found["time"]), bool(found["ended"]))
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{key}: not an announcement of a serving process: found {content!r:.60}") from error

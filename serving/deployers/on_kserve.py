@@ -54,7 +54,8 @@ class KServeDeployer:
         if service is None:
             return Standing(state="absent", sentence="there is no InferenceService")
         deployment = apply.get(self._client, "apps/v1", "Deployment", f"{model}-predictor", self._namespace)
-        reasons = pods.reasons(self._client, self._namespace, {POD_LABEL: model})
+        of_wanted = {POD_LABEL: model, f"{GROUP}/version": _number(service)}
+        reasons = pods.reasons(self._client, self._namespace, of_wanted)
         return standing_of(service, deployment, reasons)
 
     def _service(self, model: str) -> Object | None:
@@ -70,9 +71,9 @@ def standing_of(service: Object, deployment: Object | None, reasons: Sequence[Re
     Args:
         service: the InferenceService.
         deployment: the one that KServe makes of it; None before that.
-        reasons: why its pods are not ready.
+        reasons: why pods of its version are not ready.
     """
-    number = service["metadata"].get("labels", {}).get(f"{GROUP}/version", "?")
+    number = _number(service)
     failing = [reason for reason in reasons if reason.is_failing]
     failure = service.get("status", {}).get("modelStatus", {}).get("lastFailureInfo", {}).get("message")
     follows = deployment is not None and _version_of(deployment) == number
@@ -84,7 +85,7 @@ def standing_of(service: Object, deployment: Object | None, reasons: Sequence[Re
         told = failing[0].sentence
         more = f" ({failure})" if failure and failure not in told else ""
         return Standing(state="stuck", sentence=f"{so_far}: {told}{more}")
-    refusal = _refusal(service, deployment)
+    refusal = _refusal(service, deployment if follows else None)
     if refusal is not None:
         return Standing(state="stuck", sentence=f"{so_far}: {refusal}")
     waiting = f"; {reasons[0].sentence}" if reasons else ""
@@ -108,7 +109,7 @@ def _is_settled(deployment: Object | None) -> bool:
 
 
 def _refusal(service: Object, deployment: Object | None) -> str | None:
-    """Why KServe makes no Deployment, or the Deployment no progress; None when neither says so."""
+    """Why KServe makes no Deployment of the version, or the Deployment no progress; None when neither says so."""
     for condition in (deployment or {}).get("status", {}).get("conditions") or []:
         if condition["type"] in ("Progressing", "ReplicaFailure") and condition.get("reason") in (
             "ProgressDeadlineExceeded",
@@ -120,6 +121,12 @@ def _refusal(service: Object, deployment: Object | None) -> str | None:
         failure = status["modelStatus"].get("lastFailureInfo", {})
         return f"{failure.get('reason', 'InvalidSpec')}: {failure.get('message', 'KServe refuses it')}"
     return None
+
+
+def _number(service: Object) -> str:
+    """Number of the version that is wanted."""
+    found: str = service["metadata"].get("labels", {}).get(f"{GROUP}/version", "?")
+    return found
 
 
 def _version_of(deployment: Object) -> str | None:
@@ -139,7 +146,4 @@ def _what_changed(applied: Applied, version: Version) -> tuple[str, str]:
     if _digest(applied.before) != version.digest:
         return "RolledOut", f"version {version.number} takes over"
     what = "the InferenceService" if applied.change != "unchanged" else "the PodDisruptionBudget"
-    return (
-        "Repaired",
-        f"{what} of version {version.number} was changed by somebody else, and is again as the ledger and the spec say",
-    )
+    return "Repaired", f"{what} of version {version.number} was not as the ledger and the spec say, and is so now"

@@ -1,20 +1,22 @@
 """Finished segments of the prediction log go to the bucket, in a thread of their own: no answer ever waits for it.
 
 A segment is put under its name if nothing is there, and its file is removed then. While the store does not answer, segments wait
-on the disk. What the process has numbered is announced besides, so that rows which vanish with the machine are counted.
+on the disk. What the process has numbered is announced besides, so that rows which vanish with the machine are counted, and that
+it lives, so that nobody takes a window as complete whose rows still wait here.
 """
 
 import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from perennial.bucket import Bucket
-from perennial.errors import PlatformError
+from perennial.errors import DataError, PlatformError
 from perennial.prediction_log import LogWriter, seal_left
 from perennial.prediction_log.segment import HEADER_BYTES, OPEN, SEALED, DamageError, parse_header
-from perennial.prediction_log.shipped import NAME, Announcement, boot_key, segment_key
+from perennial.prediction_log.shipped import IDLE_SECONDS, NAME, Announcement, boot_key, read_announcement, segment_key
 from serving.runtime.metrics import Metrics
 
 LOG = logging.getLogger("serving.runtime")
@@ -28,7 +30,7 @@ LONGEST_PAUSE_SECONDS = 10.0
 """Between two attempts while the store does not answer."""
 RETRY_SECONDS = 2.0
 REQUEST_SECONDS = 10.0
-"""How long a request to the store is repeated, and may take: less than the default, as every round is another attempt."""
+"""How long a request to the store is repeated, and may take beside what a large segment needs: less than the default, as every round is another attempt."""
 DIFFERS = ".differs"
 """Ending of a segment that lies in the bucket with another content."""
 
@@ -143,7 +145,9 @@ class Shipper:
 
     def _announce(self, *, at_once: bool) -> None:
         known, now = self._announced.get(self._log.boot_id, 0), self._clock()
-        if self._log.sequence > known and (at_once or known == 0 or now - self._announced_at >= ANNOUNCE_SECONDS):
+        pause = ANNOUNCE_SECONDS if self._log.sequence > known else IDLE_SECONDS
+        has_news = self._log.sequence > known and (at_once or known == 0)
+        if has_news or (known > 0 and now - self._announced_at >= pause):
             self._say(ended=False)
 
     def _announce_end(self) -> None:
@@ -158,10 +162,16 @@ class Shipper:
         self._announced[said.boot_id], self._announced_at = said.next_sequence, said.time
 
     def _announce_other(self, boot_id: str) -> None:
-        """A process that died before it announced itself is found by its segments all the same."""
-        if boot_id not in self._announced:
-            self._bucket.put(boot_key(self._model, boot_id), Announcement(boot_id, 0, self._clock(), ended=False).to_json())
-            self._announced[boot_id] = 0
+        """A process that died is looked for, before it announced itself or long after: its segments come only now."""
+        if boot_id in self._announced:
+            return
+        key, now = boot_key(self._model, boot_id), self._clock()
+        if not self._bucket.put(key, Announcement(boot_id, 0, now, ended=False).to_json()):
+            with suppress(DataError):  # of a newer release: its reader looks for the segments anyway
+                said = read_announcement(self._bucket.get(key), key)
+                if not said.ended:
+                    self._bucket.replace(key, replace(said, time=now).to_json())
+        self._announced[boot_id] = 0
 
     def _finished(self) -> list[Path]:
         return sorted(path for path in self._folder.glob(f"*{SEALED}") if NAME.fullmatch(path.stem))

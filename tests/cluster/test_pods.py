@@ -106,6 +106,16 @@ def test_an_old_warning_is_not_held_against_a_pod_that_runs() -> None:
     assert quiet and not quiet.is_failing
 
 
+def test_a_pod_that_has_a_node_by_now_is_not_unschedulable() -> None:
+    placed = {"metadata": {"name": "a"}, "status": {"conditions": [{"type": "PodScheduled", "status": "True"}]}}
+    before = {"reason": "FailedScheduling", "message": "0/1 nodes are available"}
+    since = {"reason": "FailedMount", "message": "no such volume"}
+    reason = pod_reason(placed, [before])
+    assert reason and not reason.is_failing
+    reason = pod_reason(placed, [before, since])
+    assert reason and reason.is_failing and "no such volume" in reason.sentence
+
+
 def test_a_pod_that_is_being_deleted_or_has_ended_is_told_apart() -> None:
     ending = pod("healthy")
     ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
@@ -115,7 +125,7 @@ def test_a_pod_that_is_being_deleted_or_has_ended_is_told_apart() -> None:
         "metadata": {"name": "a"},
         "status": {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."},
     }
-    assert pod_reason(evicted, []) == Reason("a", "Evicted", "pod a: Evicted: The node was low on memory.", True)
+    assert pod_reason(evicted, []) == Reason("a", "Evicted", "pod a: Evicted: The node was low on memory.", False)
     assert pod_reason({"metadata": {"name": "a"}, "status": {"phase": "Succeeded"}}, []) is None
 
 

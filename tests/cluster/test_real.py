@@ -12,7 +12,8 @@ from cluster import events, lease
 from cluster.apply import apply, delete, exists, get, list_by_label
 from cluster.client import Client, RefusedError
 from cluster.pods import Reason, is_ready, reasons
-from cluster.rights import Right, controller_rights, missing
+from cluster.rights import Right, missing
+from controller.preflight.rights import controller_rights
 from perennial.errors import FencedError, NotFoundError, PlatformError
 from tests.cluster.accounts import as_account, own_namespace, token_of
 from tests.cluster.faults import QUOTA, deployment, faulty

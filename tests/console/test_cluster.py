@@ -13,8 +13,9 @@ from controller.preflight import Row
 from perennial.settings import Settings
 
 SETTINGS = Settings.from_environment({"PERENNIAL_PROJECT": "/team"})
-THERE = (Row("API server", "ok", "v1.34.4 at [here]"), Row("gateway", "not shown", "there is no Gateway"))
+THERE = (Row("API server", "ok", "v1.34.4 at [here]"), Row("gateway", "not shown", "there is no Gateway", is_needed=False))
 LACKING = (*THERE, Row("rights", "missing", "may not in team: get pods", "bind the Role [perennial]"))
+UNSEEN = (*THERE, Row("objects", "not shown", "who asks may not see it", "ask as an administrator"))
 
 
 def checked(monkeypatch: pytest.MonkeyPatch, rows: tuple[Row, ...], json: bool = False) -> bool:
@@ -31,6 +32,14 @@ def test_ends_well_only_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch,
     assert "missing" in said and "1. rights: bind the Role [perennial]" in said and "Nothing is missing." not in said
 
 
+def test_what_is_needed_and_not_seen_is_not_complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not checked(monkeypatch, UNSEEN)
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1] == "1. objects: ask as an administrator" and "Nothing is missing." not in said
+    assert not checked(monkeypatch, UNSEEN, json=True)
+    assert json_library.loads(capsys.readouterr().out)["complete"] is False
+
+
 def test_says_the_same_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert not checked(monkeypatch, LACKING, json=True)
     said = json_library.loads(capsys.readouterr().out)
@@ -40,6 +49,7 @@ def test_says_the_same_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         "state": "missing",
         "found": "may not in team: get pods",
         "remedy": "bind the Role [perennial]",
+        "is_needed": True,
     }
 
 
@@ -52,6 +62,12 @@ def test_the_command_ends_with_75_when_something_is_missing(tmp_path: Path) -> N
     run = CliRunner().invoke(app, ["cluster", "check", "--json"], env=environment)
     assert run.exit_code == 75
     assert json_library.loads(run.stdout)["rows"][0]["state"] == "missing"
+
+
+def test_the_command_ends_with_75_when_what_is_needed_is_not_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cluster, "preflight", lambda *_: UNSEEN)
+    run = CliRunner().invoke(app, ["cluster", "check"], env={"PERENNIAL_PROJECT": str(tmp_path)})
+    assert run.exit_code == 75
 
 
 def test_the_command_ends_with_0_when_nothing_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
+from perennial.spec.read import read
 from perennial.version import publish
+from serving.deployers import local, open_deployer
 from serving.deployers.local import deployed
+from serving.rollouts import roll_back
 from tests.controller.world import NAME, NOW, QuickRunner, tick_until_idle, write_world
 from tests.serving.test_check import answered, reference
 from tests.serving.world import make_version, plan
@@ -93,3 +97,24 @@ def test_a_version_that_cannot_be_served_is_refused_and_the_champion_stays(
     assert (newest.state, newest.moved) == ("refused", NOW)
     assert "cannot be opened" in newest.reason
     assert has_traffic(settings, ledger, 1) == (True, True)
+
+
+def test_a_rollback_that_could_not_be_deployed_goes_back_no_further_when_it_is_repeated(
+    settings: Settings, ledger: Ledger, runner: QuickRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tick_until_idle(settings, runner=runner)
+    spec, deployer = read(settings.models / f"{NAME}.yaml"), open_deployer(settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "deploy", away)
+        with pytest.raises(PlatformError):
+            roll_back(settings, deployer, ledger, spec, NOW, "complaints")
+    assert has_traffic(settings, ledger, 1) == (True, False)
+    done = roll_back(settings, deployer, ledger, spec, NOW, "complaints")
+    assert (done.left.number, done.champion.number, done.to_follow) == (2, 1, None)
+    assert has_traffic(settings, ledger, 1) == (True, True)
+    with pytest.raises(NotFoundError, match="no champion before version 1"):
+        roll_back(settings, deployer, ledger, spec, NOW, "complaints")
+
+
+def away(*_: object) -> None:
+    raise PlatformError("the disk does not answer")

@@ -1,8 +1,9 @@
 """Runs in a pod: requests at a fixed rate, whatever the answers do, over connections that are kept. Standard library only.
 
 `python caller.py ADDRESS MODEL RATE` with rows (a JSON list of V1 instances, on one line) on standard input, until that ends; one
-JSON line for each request on standard output: when it was due, how long it took, status or error, row, version, probability,
-prediction id. The rate does not wait for answers: a slow server meets all the requests that were due meanwhile.
+JSON line for each request on standard output: when it was sent, how long it took since it was due, status or error, row, version,
+probability, prediction id; and a last line that says how many were sent, and in which time. The rate does not wait for answers: a
+slow server meets all the requests that were due meanwhile.
 """
 
 import asyncio
@@ -58,18 +59,26 @@ async def ask(free: list[Connection], address: str, model: str, row: int, body: 
             connection.close()
             said["again"] = True
             status, found = await asyncio.wait_for(connection.post(path, body), TIMEOUT)
-        said |= {"status": status}
-        answer = json.loads(found)
-        if status == 200:
-            first = answer["predictions"][0]
-            said |= {"version": answer["model_version"], "probability": first["probability"], "id": first["prediction_id"]}
-        else:
-            said |= {"error": answer["error"]}
-    except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+        said |= what(status, found)
+    except Exception as error:  # whatever it was, it is a failed request: one that is not told of would pass for none
         connection.close()
         said |= {"status": 0, "error": f"{type(error).__name__}: {error}"}
     free.append(connection)
     return said | {"seconds": round(time.perf_counter() - due, 4)}
+
+
+def what(status: int, body: bytes) -> dict[str, object]:
+    """What an answer says; a 200 without a prediction has status 0."""
+    try:
+        answer = json.loads(body)
+        if status != 200:
+            return {"status": status, "error": answer["error"]}
+        first = answer["predictions"][0]
+        found = {"version": answer["model_version"], "probability": first["probability"], "id": first["prediction_id"]}
+        return {"status": status, **found}
+    except (ValueError, LookupError, TypeError) as error:
+        said = f"{status}: not an answer of ours: {type(error).__name__}: {body[:200]!r}"
+        return {"status": 0 if status == 200 else status, "error": said}
 
 
 async def main(address: str, model: str, rate: float) -> None:
@@ -91,8 +100,11 @@ async def main(address: str, model: str, rate: float) -> None:
         asked.add(task)
         task.add_done_callback(tell)
         number += 1
+    seconds = time.perf_counter() - begin
     while asked:
         await asyncio.wait(asked)
+        await asyncio.sleep(0)  # until each was told of
+    print(json.dumps({"sent": number, "seconds": round(seconds, 4)}), flush=True)
 
 
 if __name__ == "__main__":

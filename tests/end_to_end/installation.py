@@ -71,6 +71,15 @@ class Installation:
         found = apply.list_by_label(self.client, "v1", "Pod", self.namespace, {"serving.kserve.io/inferenceservice": model})
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
+    def serving_containers(self, model: str) -> set[tuple[str, int]]:
+        """Name of each of these pods, and how often its container was started again."""
+        return {
+            (pod["metadata"]["name"], status["restartCount"])
+            for pod in self.serving_pods(model)
+            for status in pod["status"]["containerStatuses"]
+            if status["name"] == "kserve-container"
+        }
+
     @contextmanager
     def calls(self, model: str, rows: Sequence[Mapping[str, Any]], rate: float, seconds: float = 0) -> Iterator["Calls"]:
         """Requests of another pod while the block runs, for `seconds` at least; they are collected at its end."""
@@ -92,7 +101,7 @@ class Installation:
                 process.kill()
                 process.wait()
             output.seek(0)
-            calls.answers += [json.loads(line) for line in output]
+            calls.answers += complete([json.loads(line) for line in output], rate)
 
 
 @dataclass
@@ -122,6 +131,23 @@ class Calls:
     def ids(self) -> set[str]:
         """Ids of the predictions that callers have."""
         return {answer["id"] for answer in self.answers if answer["status"] == 200}
+
+
+def complete(lines: Sequence[Object], rate: float) -> list[Object]:
+    """The answers that a caller told of: one for each request, and as many requests as its rate promises.
+
+    Args:
+        lines: everything that it printed.
+        rate: requests per second.
+    """
+    *answers, end = lines
+    assert "sent" in end, f"the caller did not come to its end; it said last: {end}"
+    assert len(answers) == end["sent"], f"{end['sent']} requests were sent, of {len(answers)} it was told what became of them"
+    promised = rate * end["seconds"]
+    assert end["sent"] >= 0.9 * promised, (
+        f"{end['sent']} requests in {end['seconds']} s: the caller did not keep up with {rate:g}/s"
+    )
+    return answers
 
 
 def run(*command: str, given: str | None = None, seconds: float = 120) -> str:

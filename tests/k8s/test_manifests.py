@@ -1,15 +1,18 @@
 """The objects that `k8s/` renders: references, images, rights, secrets, bounds."""
 
 import copy
+import os
 import re
+import tempfile
 import tomllib
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from cluster.rights import NEEDED
+from controller.preflight.rights import NEEDED
 from perennial.settings import PREFIX, Settings
-from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, ROOT, Object, component, containers, of_kind, overlay, pods
+from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, ROOT, Object, component, containers, of_kind, overlay, pods, render
 
 SECRETS = {
     "perennial-s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
@@ -17,7 +20,7 @@ SECRETS = {
     "perennial-postgresql": ("PGPASSWORD",),
 }
 """What an installation needs and the tree does not hold: made before, as `k8s/README.md` says."""
-CLUSTER_SCOPED = {"Namespace", "ClusterStorageContainer"}
+CLUSTER_SCOPED = {"Namespace", "ClusterStorageContainer", "ClusterRole", "ClusterRoleBinding"}
 KINDS_OF_SECRETS = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|AUTH\b")
 
 
@@ -190,21 +193,45 @@ def test_settings_are_taken_by_the_program(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_rights_are_exactly_what_the_controller_does(name: str) -> None:
     objects = rendered(name)
-    assert not {each["kind"] for each in objects} & {"ClusterRole", "ClusterRoleBinding"}
     (role,) = of_kind(objects, "Role").values()
+    named = [rule for rule in role["rules"] if "resourceNames" in rule or rule["resources"] == ["namespaces"]]
     granted = {
         (group, resource): tuple(sorted(rule["verbs"]))
         for rule in role["rules"]
+        if rule not in named
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
     assert granted == {key: tuple(sorted(verbs)) for key, verbs in NEEDED.items()}
-    assert not any("*" in value for rule in role["rules"] for value in (*rule["apiGroups"], *rule["resources"], *rule["verbs"]))
+    assert all(rule["verbs"] == ["get"] for rule in named)
+    assert not any("*" in value for rule in role["rules"] for values in rule.values() for value in values)
     (binding,) = of_kind(objects, "RoleBinding").values()
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     assert binding["subjects"] == [
         {"kind": "ServiceAccount", "name": "perennial-controller", "namespace": role["metadata"]["namespace"]}
     ]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_outside_the_namespace_only_named_objects_are_read(name: str) -> None:
+    (role,) = of_kind(rendered(name), "ClusterRole").values()
+    for rule in role["rules"]:
+        assert rule["verbs"] == ["get"] and rule["resourceNames"]
+        assert not any("*" in value for values in rule.values() for value in values)
+
+
+def test_what_is_of_the_whole_cluster_is_the_same_for_each_installation() -> None:
+    kinds = ("ClusterRole", "ClusterRoleBinding")
+    first, *others = [[of_kind(rendered(name), kind) for kind in kinds] for name in ALL]
+    assert all(other == first for other in others)
+    with tempfile.TemporaryDirectory() as folder:
+        there = os.path.relpath(K8S, Path(folder).resolve())
+        text = f"namespace: another\nresources: [{there}/base]\ntransformers: [{there}/transformers]\n"
+        (Path(folder) / "kustomization.yaml").write_text(text, encoding="utf-8")
+        assert [of_kind(render(Path(folder)), kind) for kind in kinds] == first
+    (binding,) = first[1].values()
+    assert binding["roleRef"]["kind"] == "ClusterRole" and binding["roleRef"]["name"] in first[0]
+    assert [(each["kind"], each["name"]) for each in binding["subjects"]] == [("Group", "system:serviceaccounts")]
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -66,7 +66,7 @@ def test_probes_ask_what_the_runtime_answers(tmp_path: Path) -> None:
     asked = {name: container[name]["httpGet"]["path"].replace("{{.Name}}", "m") for name in ("livenessProbe", "readinessProbe")}
     assert asyncio.run(status(asked["livenessProbe"])) == 200
     assert asyncio.run(status(asked["readinessProbe"])) == 503  # there is no version yet
-    assert container["startupProbe"]["httpGet"] == container["readinessProbe"]["httpGet"]
+    assert container["startupProbe"]["httpGet"] == container["livenessProbe"]["httpGet"]
 
 
 def test_the_end_fits_into_the_grace() -> None:

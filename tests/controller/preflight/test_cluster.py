@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cluster.client import Client, Object
-from controller.preflight import Row, clocks
-from controller.preflight.cluster import QUESTIONS
+from controller.preflight import Row, clocks, cluster
+from controller.preflight.cluster import GOOD_TO_HAVE, QUESTIONS
 from controller.preflight.preflight import preflight
-from controller.preflight.row import asked
+from controller.preflight.row import SEE, asked
 from perennial.settings import Settings
-from tests.cluster.api import Api, kubeconfig, opened, running
+from tests.cluster.api import REVIEWS, Api, kubeconfig, opened, running
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SETTINGS = Settings.from_environment({"PERENNIAL_PROJECT": "/team", "PERENNIAL_NAMESPACE": "team"})
@@ -52,6 +52,7 @@ def whole() -> Api:
         named("v1", "ConfigMap", "perennial-settings", "team"),
         named("v1", "Secret", "perennial-s3", "team"),
         named("v1", "Secret", "perennial-redis", "team"),
+        named("v1", "Secret", "perennial-postgresql", "team"),
         named("v1", "Node", "one", None, status={"images": [{"names": [IMAGE]}]}),
         named("v1", "Node", "two", None),
         named("apps/v1", "DaemonSet", "calico-node", "kube-system"),
@@ -69,9 +70,9 @@ def named(
 
 
 def row(api: Api, name: str, folder: Path, settings: Settings = SETTINGS) -> Row:
-    (found,) = [each for each in QUESTIONS if each[0] == name]
     with opened(api, folder) as client:
-        return asked(name, lambda: found[1](client, settings), found[2])
+        (found,) = [each for each in cluster.rows(client, settings) if each.name == name]
+        return found
 
 
 def rows(api: Api, folder: Path) -> dict[str, Row]:
@@ -103,11 +104,13 @@ def other_image(api: Api) -> None:
 
 
 def deny(api: Api) -> None:
-    api.denied = {"patch inferenceservices.serving.kserve.io", "create leases.coordination.k8s.io"}
+    api.denied = {"patch inferenceservices.serving.kserve.io", "create events", "delete pods"}
 
 
 CONFIG = "/api/v1/namespaces/kserve/configmaps/inferenceservice-config"
 MANAGER = "/apis/apps/v1/namespaces/kserve/deployments/kserve-controller-manager"
+RUNTIME = "/apis/serving.kserve.io/v1alpha1/namespaces/team/servingruntimes/perennial"
+TEAM = "/api/v1/namespaces/team"
 MISSING: tuple[tuple[str, Callable[[Api], object], str], ...] = (
     ("KServe's definitions", lambda api: api.kinds.pop("serving.kserve.io/v1beta1"), "does not know serving.kserve.io/v1beta1"),
     (
@@ -126,27 +129,40 @@ MISSING: tuple[tuple[str, Callable[[Api], object], str], ...] = (
     ),
     ("KServe's mode", lambda api: kserve_mode(api, "{}"), "is absent; allowed: Standard"),
     ("KServe's mode", lambda api: kserve_mode(api, "{"), "is no JSON"),
-    ("namespace", lambda api: forget(api, "/api/v1/namespaces/team"), "there is no namespace team"),
-    ("objects", lambda api: forget(api, "/api/v1/namespaces/team/secrets/perennial-s3"), "not in team: Secret perennial-s3"),
+    ("namespace", lambda api: forget(api, TEAM), "there is no namespace team"),
+    ("objects", lambda api: forget(api, f"{TEAM}/secrets/perennial-s3"), "not in team: Secret perennial-s3"),
     (
         "objects",
         lambda api: forget(api, "/apis/serving.kserve.io/v1alpha1/clusterstoragecontainers/perennial"),
         "not in team: ClusterStorageContainer perennial",
     ),
+    ("objects", lambda api: forget(api, f"{TEAM}/secrets/perennial-postgresql"), "not in team: Secret perennial-postgresql"),
+    ("images", lambda api: forget(api, RUNTIME), "no image is named"),
     ("images", other_image, "serving and fetching are of different releases"),
-    ("rights", deny, "may not in team: create leases.coordination.k8s.io, patch inferenceservices.serving.kserve.io"),
+    ("rights", deny, "may not in team: create events, patch inferenceservices.serving.kserve.io"),
 )
-NODE = "/api/v1/nodes/one"
+REFUSED = (
+    ("KServe's definitions", "GET /apis/serving.kserve.io/v1beta1"),
+    ("KServe's controller", f"GET {CONFIG}"),
+    ("KServe's controller", f"GET {MANAGER}"),
+    ("KServe's mode", f"GET {CONFIG}"),
+    ("namespace", f"GET {TEAM}"),
+    ("objects", f"GET {TEAM}/serviceaccounts/perennial-serving"),
+    ("objects", f"GET {TEAM}/configmaps/perennial-settings"),
+    ("objects", f"GET {TEAM}/secrets/perennial-postgresql"),
+    ("objects", "GET /apis/serving.kserve.io/v1alpha1/clusterstoragecontainers/perennial"),
+    ("images", f"GET {RUNTIME}"),
+    ("rights", f"POST {REVIEWS}"),
+)
+"""Rows that are needed, and what they ask."""
+METRICS = "/apis/metrics.k8s.io/v1beta1"
+DAEMON_SETS = "/apis/apps/v1/daemonsets"
+GATEWAYS = "/apis/gateway.networking.k8s.io/v1/gateways"
 NOT_SHOWN: tuple[tuple[str, Callable[[Api], object], str], ...] = (
-    ("images", lambda api: forget(api, NODE), "none of 1 nodes has it yet"),
-    (
-        "images",
-        lambda api: forget(api, "/apis/serving.kserve.io/v1alpha1/namespaces/team/servingruntimes/perennial"),
-        "no image is named",
-    ),
-    ("images", lambda api: api.refused.update({("GET", "/api/v1/nodes"): 403}), "who asks may not see it"),
-    ("KServe's controller", lambda api: api.refused.update({("GET", CONFIG): 403}), "may not see KServe's configuration"),
     ("metrics", lambda api: api.kinds.pop("metrics.k8s.io/v1beta1"), "there is no metrics API"),
+    ("metrics", lambda api: api.refused.update({("GET", METRICS): 503}), "refused with 503"),
+    ("network policies", lambda api: api.refused.update({("GET", DAEMON_SETS): 403}), "who asks may not see it"),
+    ("gateway", lambda api: api.refused.update({("GET", GATEWAYS): 403}), "who asks may not see it"),
     (
         "network policies",
         lambda api: forget(api, "/apis/apps/v1/namespaces/kube-system/daemonsets/calico-node"),
@@ -173,13 +189,40 @@ def test_what_is_missing_is_named_with_how_to_get_it(
 
 
 @pytest.mark.parametrize(("name", "spoil", "said"), NOT_SHOWN)
-def test_what_is_not_needed_or_not_seen_is_no_failure(
-    name: str, spoil: Callable[[Api], object], said: str, tmp_path: Path
-) -> None:
+def test_what_is_only_good_to_have_is_no_failure(name: str, spoil: Callable[[Api], object], said: str, tmp_path: Path) -> None:
     api = whole()
     spoil(api)
     found = row(api, name, tmp_path)
-    assert found.state == "not shown" and said in found.found and not found.remedy
+    assert found.state == "not shown" and said in found.found and not found.remedy and not found.is_lacking
+
+
+@pytest.mark.parametrize(("name", "call"), REFUSED)
+def test_what_is_needed_and_may_not_be_seen_is_a_failure_that_says_who_may(name: str, call: str, tmp_path: Path) -> None:
+    method, _, path = call.partition(" ")
+    api = whole()
+    api.refused = {(method, path): 403}
+    found = row(api, name, tmp_path)
+    assert found.state == "not shown" and found.is_lacking and found.remedy == SEE
+    assert found.found == "who asks may not see it: refused by the test"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda api: forget(api, "/api/v1/nodes/one"), f"{IMAGE}: none of 1 nodes has it yet: it is pulled with the first pod"),
+        (
+            lambda api: api.refused.update({("GET", "/api/v1/nodes"): 403}),
+            f"{IMAGE}; who asks may not see which nodes have it",
+        ),
+    ],
+)
+def test_an_image_may_be_on_no_node_or_on_nodes_that_are_not_seen(
+    spoil: Callable[[Api], object], said: str, tmp_path: Path
+) -> None:
+    api = whole()
+    spoil(api)
+    found = row(api, "images", tmp_path)
+    assert (found.state, found.found) == ("ok", said)
 
 
 def test_on_a_whole_cluster_nothing_of_it_is_missing(tmp_path: Path) -> None:
@@ -203,7 +246,10 @@ def test_no_secret_is_read(tmp_path: Path) -> None:
 
 
 def test_every_table_covers_every_row() -> None:
-    assert {name for name, _, _ in MISSING} | {name for name, _, _ in NOT_SHOWN} == {name for name, _, _ in QUESTIONS}
+    needed = {name for name, _, _ in QUESTIONS} - set(GOOD_TO_HAVE)
+    assert {name for name, _, _ in MISSING} == {name for name, _ in REFUSED} == needed
+    assert {name for name, _, _ in NOT_SHOWN} == set(GOOD_TO_HAVE)
+    assert len(needed) + len(GOOD_TO_HAVE) == len(QUESTIONS)
 
 
 def test_without_a_namespace_what_needs_one_is_missing(tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ import pytest
 
 from cluster.apply import apply
 from cluster.client import Client
-from controller.preflight import Row, clocks
-from controller.preflight.cluster import QUESTIONS
-from controller.preflight.row import asked
+from controller.preflight import Row, clocks, cluster
 from perennial.settings import Settings
 from tests.cluster.accounts import as_account, own_namespace
 
@@ -32,16 +30,17 @@ def namespace(client: Client) -> Iterator[str]:
 
 def rows(client: Client, namespace: str) -> dict[str, Row]:
     settings = Settings.from_environment({"PERENNIAL_PROJECT": "/team", "PERENNIAL_NAMESPACE": namespace})
-    return {name: asked(name, lambda ask=ask: ask(client, settings), remedy) for name, ask, remedy in QUESTIONS}  # type: ignore[misc]
+    return {row.name: row for row in cluster.rows(client, settings)}
 
 
 def test_an_empty_namespace_lacks_its_objects_and_nothing_else(client: Client, namespace: str) -> None:
     found = rows(client, namespace)
-    assert {name for name, row in found.items() if row.state == "missing"} == {"objects"}
+    assert {name for name, row in found.items() if row.is_lacking} == {"objects", "images"}
     for what in (
         "ServiceAccount perennial-serving",
         "ConfigMap perennial-settings",
         "Secret perennial-s3",
+        "Secret perennial-postgresql",
         "ServingRuntime perennial",
     ):
         assert what in found["objects"].found
@@ -60,8 +59,9 @@ def test_who_may_do_nothing_lacks_every_right_and_is_not_shown_the_rest(client: 
         found = rows(limited, namespace)
         assert found["rights"].state == "missing" and "patch inferenceservices.serving.kserve.io" in found["rights"].found
         assert found["KServe's definitions"].state == "ok"
-        for name in ("namespace", "objects", "images", "KServe's controller", "KServe's mode", "network policies"):
+        for name in ("namespace", "objects", "images", "network policies"):
             assert found[name].state == "not shown" and "may not see" in found[name].found
+            assert found[name].is_lacking is (name != "network policies")
 
 
 def test_the_clocks_of_cluster_and_tests_agree(client: Client) -> None:

@@ -91,10 +91,13 @@ def test_the_objects_are_these(model: Model) -> None:
     assert list(yaml.safe_load_all(GOLDEN.read_text())) == [service, disruption_budget(stored)]
 
 
-def test_scaling_is_by_the_spec(model: Model) -> None:
+def scaled(model: Model) -> Model:
     serving = model.spec.serving.model_copy(update={"replicas": 3, "max_replicas": 9})
-    scaled = model.model_copy(update={"spec": model.spec.model_copy(update={"serving": serving})})
-    service = inference_service(scaled, version(1), run(1), NAMESPACE)
+    return model.model_copy(update={"spec": model.spec.model_copy(update={"serving": serving})})
+
+
+def test_scaling_is_by_the_spec(model: Model) -> None:
+    service = inference_service(scaled(model), version(1), run(1), NAMESPACE)
     predictor = service["spec"]["predictor"]
     assert (predictor["minReplicas"], predictor["maxReplicas"], predictor["scaleMetric"]) == (3, 9, "cpu")
     assert service["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "hpa"
@@ -130,7 +133,7 @@ def test_what_others_change_returns_and_what_they_add_stays(api: Api, client: Cl
     stored["metadata"]["annotations"]["team.example.com/note"] = "ours"
     api.keep(stored)
     said = deployer.deploy(model, version(1), run(1), NOW)
-    assert said is not None and "the InferenceService of version 1 was changed by somebody else" in said
+    assert said is not None and "the InferenceService of version 1 was not as the ledger and the spec say" in said
     mended = apply.get(client, *SERVICES, model.name, NAMESPACE)
     assert mended is not None
     assert mended["spec"]["predictor"]["minReplicas"] == 2
@@ -144,6 +147,17 @@ def test_a_lost_budget_is_made_again(api: Api, client: Client, model: Model) -> 
     assert apply.delete(client, "policy/v1", "PodDisruptionBudget", model.name, NAMESPACE)
     said = deployer.deploy(model, version(1), run(1), NOW)
     assert said is not None and said.startswith("the PodDisruptionBudget of version 1")
+
+
+def test_what_pods_of_another_version_lack_is_not_told(api: Api, client: Client, model: Model) -> None:
+    deployer = KServeDeployer(client, NAMESPACE)
+    deployer.deploy(model, version(2), run(2), NOW)
+    for number, state in (("1", "rolling"), ("2", "stuck")):
+        labels = {"serving.kserve.io/inferenceservice": model.name, "perennial.dev/version": number}
+        waiting = {"name": "m", "image": "i", "state": {"waiting": {"reason": "ErrImagePull", "message": "no"}}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"p{number}", "namespace": NAMESPACE, "labels": labels}}
+        api.keep(pod | {"status": {"containerStatuses": [waiting]}})
+        assert deployer.standing(model.name).state == state
 
 
 def test_what_was_deleted_is_absent(client: Client, model: Model) -> None:
@@ -214,7 +228,8 @@ def test_what_kserve_and_the_deployment_say_is_told() -> None:
     told = standing_of(failed, deployment("2"), (FAILING,))
     assert told.sentence.endswith("pod p: no such image (the digest does not fit)")
     invalid = {"modelStatus": {"transitionStatus": "InvalidSpec", "lastFailureInfo": {"reason": "NoRuntime", "message": "none"}}}
-    assert standing_of(SERVICE | {"status": invalid}, None, ()).state == "stuck"
+    for found in (None, deployment("1", **ALL)):  # a first version, or the next one
+        assert standing_of(SERVICE | {"status": invalid}, found, ()).state == "stuck"
     late = {"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": "has timed out"}
     stuck = standing_of(SERVICE, deployment("2", conditions=[late]), ())
     assert (stuck.state, stuck.sentence) == (
@@ -230,3 +245,5 @@ def test_a_real_api_server_takes_the_objects(model: Model) -> None:
         applied = apply.apply(client, service, dry_run=True)
         assert applied.object["spec"]["predictor"]["model"]["storageUri"] == service["spec"]["predictor"]["model"]["storageUri"]
         assert apply.apply(client, disruption_budget(applied.object), dry_run=True).change == "created"
+        applied = apply.apply(client, inference_service(scaled(model), version(3), run(3), namespace), dry_run=True)
+        assert applied.object["spec"]["predictor"]["maxReplicas"] == 9
