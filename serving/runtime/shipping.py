@@ -30,7 +30,8 @@ LONGEST_PAUSE_SECONDS = 10.0
 """Between two attempts while the store does not answer."""
 RETRY_SECONDS = 2.0
 REQUEST_SECONDS = 10.0
-"""How long a request to the store is repeated, and may take beside what a large segment needs: less than the default, as every round is another attempt."""
+"""How long a request to the store is repeated, and may take beside the time that a large segment needs: less than the default, as
+every round is another attempt."""
 DIFFERS = ".differs"
 """Ending of a segment that lies in the bucket with another content."""
 

@@ -1,5 +1,6 @@
 """Sealed segments become tables once; damaged ones up to their damage; what is missing is counted by process and sequence."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from monitoring import tables
 from monitoring.log import Collected, collect, infos, load
 from monitoring.segments import gaps
 from perennial.errors import DataError
-from perennial.prediction_log import LogRow, LogWriter
+from perennial.prediction_log import LogRow, LogWriter, Segment
 
 NOW = datetime(2013, 4, 1, tzinfo=UTC)
 
@@ -146,6 +148,23 @@ def test_a_value_of_another_type_becomes_a_text_and_reading_it_with_numbers_is_r
     assert load(tmp_path / "tables", end=NOW + timedelta(minutes=2))["features.a"].tolist() == ["1.5", "x"]
     with pytest.raises(DataError, match="segments of one log disagree on a type"):
         load(tmp_path / "tables")
+
+
+def test_large_segments_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    keep = tables.keep
+
+    def counted(into: Path, segments: Sequence[Segment]) -> None:
+        sizes.append(len(segments))
+        keep(into, segments)
+
+    monkeypatch.setattr(tables, "keep", counted)
+    with LogWriter(tmp_path / "log", lambda: 0.0) as writer:
+        for number, text in enumerate(["", "", "", "x" * 9_000_000, "x" * 9_000_000]):
+            writer.append([row_of(number, a=text)])
+            writer.seal()
+    assert run(tmp_path).rows == 5
+    assert sizes == [4, 1], "small ones together, and of the large ones as many as 16 MiB are"
 
 
 def test_a_foreign_table_among_them_is_refused(tmp_path: Path) -> None:

@@ -8,18 +8,22 @@ import pytest
 
 from monitoring.log import Collected, collect, collect_model, has_log, infos, load
 from monitoring.shipped import Shipped
-from monitoring.windows import Log, missing_in
+from monitoring.windows import Log, due, missing_in
 from perennial.bucket import Bucket
-from perennial.errors import DataError, PlatformError
+from perennial.errors import PlatformError
 from perennial.prediction_log import LogWriter
 from perennial.prediction_log.shipped import Announcement, boot_key, segment_key
 from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.spec.read import read_text
 from perennial.window import Window
 from tests.monitoring.test_log import NOW, row_of
+from tests.monitoring.world import NAME, SPEC
 from tests.servers.s3 import S3
 
 MODEL = "chargeback"
 AT = NOW.timestamp()
+DAY = 86_400
 
 
 @dataclass
@@ -130,7 +134,7 @@ def test_who_said_its_end_is_held_to_it_at_once_and_for_good(elsewhere: Elsewher
     found = elsewhere.collect()
     assert [(gap.boot_id, gap.first, gap.end) for gap in found.gaps] == [(cut.writer.boot_id, 5, 7)]
     known = infos(elsewhere.folder / "tables")
-    assert [said.boot_id for said in Shipped(elsewhere.bucket, MODEL).announcements(known)] == [cut.writer.boot_id]
+    assert [one.said.boot_id for one in Shipped(elsewhere.bucket, MODEL).announced(known, NOW)] == [cut.writer.boot_id]
     assert collect(elsewhere.folder / "log", elsewhere.folder / "tables", NOW).lost == 2, "without the bucket too"
 
 
@@ -165,15 +169,124 @@ def test_a_window_counts_the_rows_that_vanished_in_it(elsewhere: Elsewhere) -> N
     assert missing_in(found.segments, Window(start=NOW, end=NOW + day)) == (0, ())
 
 
-def test_a_foreign_object_among_the_announcements_is_refused(elsewhere: Elsewhere) -> None:
-    elsewhere.bucket.put(boot_key(MODEL, "f" * 16), b"[]")
-    with pytest.raises(DataError, match=r"boots/ffffffffffffffff\.json: not an announcement"):
-        elsewhere.collect()
+def test_an_announcement_that_cannot_be_read_is_a_damage_and_the_rest_goes_on(elsewhere: Elsewhere) -> None:
+    process, other = elsewhere.process(), elsewhere.process()
+    for one in (process, other):
+        one.ship(one.segment(5))
+        one.announce()
+    assert elsewhere.collect().damaged == ()
+    elsewhere.bucket.replace(boot_key(MODEL, process.writer.boot_id), b"[]")
+    process.ship(process.segment(1))
+    found = elsewhere.collect(after=3 * DAY)
+    assert (found.rows, found.lost, found.vanished) == (11, 0, ())
+    (damaged,) = found.damaged
+    assert damaged.boot_id == process.writer.boot_id
+    assert "not an announcement of a serving process: found b'[]'" in str(damaged.damage)
+    known = sorted((*found.segments, damaged), key=lambda info: (info.boot_id, info.first_sequence))
+    today = Window(start=NOW, end=NOW + timedelta(days=1))
+    assert missing_in(known, today) == (0, (damaged.name,)), "what it lost at its end is not known"
 
 
-def test_a_model_has_a_log_once_a_process_announced_itself_and_its_bucket_must_answer(elsewhere: Elsewhere, s3: S3) -> None:
-    environment = {"PERENNIAL_PROJECT": str(elsewhere.folder), "PERENNIAL_BUCKET": elsewhere.bucket.uri}
-    settings = Settings.from_environment(environment)
+def asked(elsewhere: Elsewhere, after: float) -> list[str]:
+    """Processes whose announcement is fetched and whose segments are listed."""
+    now = NOW + timedelta(seconds=after)
+    return [one.said.boot_id for one in Shipped(elsewhere.bucket, MODEL).announced(infos(elsewhere.folder / "tables"), now)]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_who_lost_rows_is_looked_for_for_a_day_and_again_when_it_is_heard_of(elsewhere: Elsewhere, ended: bool) -> None:
+    process = elsewhere.process()
+    process.ship(process.segment(5))
+    last = process.segment(3)
+    process.announce(ended=ended)
+    assert elsewhere.collect(after=DAY - 1).lost == 3
+    assert asked(elsewhere, DAY - 1) == [process.writer.boot_id]
+    assert elsewhere.collect(after=DAY).lost == 3
+    assert asked(elsewhere, DAY) == []
+    process.ship(last)  # the bucket was away for a day
+    found = elsewhere.collect(after=DAY)
+    assert (found.lost, len(found.vanished)) == (3, 1), "it is still known to be missing, with no request"
+    process.announce(ended=ended, at=DAY)
+    assert elsewhere.collect(after=DAY).lost == 0
+    assert asked(elsewhere, DAY) == ([] if ended else [process.writer.boot_id])
+
+
+def test_a_crashed_process_that_lost_nothing_is_settled_after_a_day_too(elsewhere: Elsewhere) -> None:
+    process = elsewhere.process()
+    process.ship(process.segment(5))
+    process.announce()
+    assert len(elsewhere.collect(after=DAY - 1).unended) == 1
+    found = elsewhere.collect(after=DAY)
+    assert (found.lost, found.vanished, found.unended, asked(elsewhere, DAY)) == (0, (), (), [])
+
+
+@pytest.fixture
+def settings(elsewhere: Elsewhere) -> Settings:
+    return Settings.from_environment({"PERENNIAL_PROJECT": str(elsewhere.folder), "PERENNIAL_BUCKET": elsewhere.bucket.uri})
+
+
+CLOSED = Window(start=NOW, end=NOW + timedelta(days=7))
+"""2013-04-01 is a Monday."""
+
+
+def watched() -> Model:
+    """A model whose log this is."""
+    return read_text(SPEC.replace(NAME, MODEL))
+
+
+def due_after(settings: Settings, minutes: float) -> list[Window]:
+    """The closed windows that are due so long after the first one closed."""
+    return list(due(settings, watched(), [], CLOSED.end + timedelta(minutes=minutes)).closed)
+
+
+def test_a_window_waits_while_rows_of_it_are_on_their_way(elsewhere: Elsewhere, settings: Settings) -> None:
+    process = elsewhere.process()
+    process.ship(process.segment(5))
+    last = process.segment(3)
+    process.announce(at=7 * DAY + 100)  # the bucket is back, and it has begun to ship
+    assert due_after(settings, 0.9) == []
+    assert due_after(settings, 2) == []
+    process.ship(last)
+    assert due_after(settings, 2) == [CLOSED]
+
+
+def test_a_window_waits_for_who_was_last_heard_of_before_it_closed(elsewhere: Elsewhere, settings: Settings) -> None:
+    process = elsewhere.process()
+    process.ship(process.segment(5))
+    process.announce(at=7 * DAY - 1)  # what it answered since, nobody knows
+    assert due_after(settings, 2) == []
+    process.announce(at=7 * DAY + 30)
+    assert due_after(settings, 2) == [CLOSED]
+    process.announce(at=7 * DAY - 1, ended=True)
+    assert due_after(settings, 2) == [CLOSED]
+
+
+def test_a_window_does_not_wait_for_rows_of_later(elsewhere: Elsewhere, settings: Settings) -> None:
+    process = elsewhere.process()
+    process.ship(process.segment(7 * 24 * 60 + 1))  # a row each minute, the last one after the window
+    process.segment(3)
+    process.announce(at=7 * DAY + 100)
+    assert due_after(settings, 2) == [CLOSED]
+
+
+def test_an_hour_after_it_closed_a_window_is_measured_and_what_has_not_come_is_a_gap(
+    elsewhere: Elsewhere, settings: Settings
+) -> None:
+    process = elsewhere.process()
+    process.ship(process.segment(5))
+    process.segment(3)
+    process.announce(at=7 * DAY + 3599)
+    assert due_after(settings, 59) == []
+    now = CLOSED.end + timedelta(hours=1)
+    assert due_after(settings, 60) == [CLOSED]
+    assert collect_model(settings, MODEL, now).lost == 0, "it lives"
+    logged = Log.read(settings, watched(), [CLOSED], now).window(CLOSED)
+    assert (len(logged.frame), logged.lost, logged.has_gaps) == (5, 3, True)
+
+
+def test_a_model_has_a_log_once_a_process_announced_itself_and_its_bucket_must_answer(
+    elsewhere: Elsewhere, settings: Settings, s3: S3
+) -> None:
     assert not has_log(settings, MODEL)
     assert Log.first_time(settings, MODEL, NOW) is None
     process = elsewhere.process()

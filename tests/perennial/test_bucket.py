@@ -1,10 +1,12 @@
 """Objects are written once, folders come whole or not at all, and what a store refuses is said in time and without secrets."""
 
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Barrier
 
@@ -65,7 +67,11 @@ def test_keys_are_those_below_the_prefix_and_the_key(bucket: Bucket, s3: S3) -> 
     for key in ("a/2", "a/1", "a/b/3", "ab/4"):
         bucket.put(key, b"")
     assert bucket.keys("a/") == ["a/1", "a/2", "a/b/3"]
-    assert list(bucket.keys_after("a", "a/1")) == ["a/2", "a/b/3"]
+    assert [found.key for found in bucket.objects_after("a", "a/1")] == ["a/2", "a/b/3"]
+    bucket.replace("a/2", b"four")
+    (before,), (after, _) = bucket.objects_after("a", "a/2"), bucket.objects_after("a", "a/1")
+    assert (before.size, after.size) == (0, 4)
+    assert before.tag != after.tag
     assert bucket.keys("nothing/") == []
     beside = Bucket(bucket.uri + "-beside")
     assert beside.keys("a/") == []
@@ -184,3 +190,65 @@ def test_who_is_not_known_is_refused_and_no_secret_is_shown(s3: S3, monkeypatch:
     for found in refused:
         assert SECRET not in "".join(traceback.format_exception(found.value))
     assert Bucket(uri).put("x", b"")
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A store behind a slow line: each content takes two seconds, whatever its size."""
+
+    contents: dict[str, bytes]
+
+    def do_PUT(self) -> None:
+        size = int(self.headers["Content-Length"])
+        time.sleep(2)
+        content = self.rfile.read(size)
+        is_refused = self.headers.get("If-None-Match") == "*" and self.path in self.contents
+        if not is_refused:
+            self.contents[self.path] = content
+        self.answer(412 if is_refused else 200, b"")
+
+    def do_GET(self) -> None:
+        self.answer(200, self.contents[self.path], pause=2)
+
+    def answer(self, status: int, content: bytes, pause: float = 0) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Length": str(len(content)),
+            "ETag": '"tag"',
+            "Last-Modified": "Mon, 01 Apr 2013 00:00:00 GMT",
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.flush()
+        time.sleep(pause)
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Not on the terminal."""
+
+
+@pytest.fixture
+def slow(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    handler = type("Handler", (Slow,), {"contents": {"/team/old": b"content"}})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    yield Bucket("s3://team", retry_seconds=1, request_seconds=1)
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_large_object_gets_the_time_that_it_needs(slow: Bucket, tmp_path: Path) -> None:
+    large = b"x" * 4_000_000
+    (tmp_path / "large").write_bytes(large)
+    assert slow.put("large", tmp_path / "large")
+    assert slow.get("large") == large
+    assert not slow.put("large", large[:-1] + b"y"), "it is still left as it is"
+    slow.replace("large", large[:-1] + b"y")
+    assert slow.get("large")[-1:] == b"y"
+
+
+def test_a_small_object_does_not(slow: Bucket) -> None:
+    for question in (lambda: slow.put("small", b"x"), lambda: slow.get("old")):
+        with pytest.raises(PlatformError, match="does not answer or refuses"):
+            question()

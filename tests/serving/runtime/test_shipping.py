@@ -249,6 +249,41 @@ def test_a_process_announces_before_it_ships_and_at_its_end(shipper: Parts) -> N
     assert read_announcement(bucket.get(key), key) == Announcement(writer.boot_id, 3, 100.0, ended=True)
 
 
+def test_a_process_to_which_no_rows_come_says_from_time_to_time_that_it_lives(shipper: Parts, tmp_path: Path) -> None:
+    _, writer, bucket, metrics = shipper
+    now = 100.0
+    one = Shipper(tmp_path / "log", bucket, NAME, writer, metrics, lambda: now)
+    key = boot_key(NAME, writer.boot_id)
+    now = 200.0
+    assert one.ship()
+    assert bucket.keys(folder_of(NAME)) == [], "it has answered nothing"
+    writer.append([row("a")])
+    assert one.ship()
+    for now, said in ((219.9, 200.0), (220.0, 220.0), (239.9, 220.0), (240.0, 240.0)):
+        assert one.ship()
+        assert read_announcement(bucket.get(key), key) == Announcement(writer.boot_id, 1, said, ended=False)
+
+
+@pytest.mark.parametrize(("ended", "said"), [(False, 100.0), (True, 30.0)])
+def test_who_ships_what_a_dead_process_left_makes_it_heard_of(shipper: Parts, tmp_path: Path, ended: bool, said: float) -> None:
+    one, _, bucket, _ = shipper
+    with LogWriter(tmp_path / "log", lambda: 50.0) as dead:
+        dead.append([row("a")])
+    key = boot_key(NAME, dead.boot_id)
+    bucket.replace(key, Announcement(dead.boot_id, 7, 30.0, ended).to_json())
+    assert one.ship()
+    assert read_announcement(bucket.get(key), key) == Announcement(dead.boot_id, 7, said, ended)
+
+
+def test_an_announcement_that_cannot_be_read_does_not_keep_segments_from_the_bucket(shipper: Parts, tmp_path: Path) -> None:
+    one, _, bucket, _ = shipper
+    with LogWriter(tmp_path / "log", lambda: 50.0) as dead:
+        dead.append([row("a")])
+    bucket.put(boot_key(NAME, dead.boot_id), b"[]")
+    assert one.ship()
+    assert segment_key(NAME, f"{dead.boot_id}-000000000000") in bucket.keys(folder_of(NAME))
+
+
 def test_segments_of_a_process_that_died_unannounced_are_found_by_it(shipper: Parts, tmp_path: Path) -> None:
     one, _, bucket, metrics = shipper
     with LogWriter(tmp_path / "log", lambda: 50.0) as dead:
