@@ -251,15 +251,14 @@ def test_a_process_announces_before_it_ships_and_at_its_end(shipper: Parts) -> N
 
 def test_a_process_to_which_no_rows_come_says_from_time_to_time_that_it_lives(shipper: Parts, tmp_path: Path) -> None:
     _, writer, bucket, metrics = shipper
-    now = 100.0
-    one = Shipper(tmp_path / "log", bucket, NAME, writer, metrics, lambda: now)
+    clock = [200.0]
+    one = Shipper(tmp_path / "log", bucket, NAME, writer, metrics, lambda: clock[0])
     key = boot_key(NAME, writer.boot_id)
-    now = 200.0
     assert one.ship()
     assert bucket.keys(folder_of(NAME)) == [], "it has answered nothing"
     writer.append([row("a")])
     assert one.ship()
-    for now, said in ((219.9, 200.0), (220.0, 220.0), (239.9, 220.0), (240.0, 240.0)):
+    for clock[0], said in ((219.9, 200.0), (220.0, 220.0), (239.9, 220.0), (240.0, 240.0)):
         assert one.ship()
         assert read_announcement(bucket.get(key), key) == Announcement(writer.boot_id, 1, said, ended=False)
 
