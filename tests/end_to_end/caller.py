@@ -103,7 +103,7 @@ async def main(address: str, model: str, rate: float) -> None:
     seconds = time.perf_counter() - begin
     while asked:
         await asyncio.wait(asked)
-        await asyncio.sleep(0)  # until each was told of
+        await asyncio.sleep(0)  # those that are done are told of
     print(json.dumps({"sent": number, "seconds": round(seconds, 4)}), flush=True)
 
 
