@@ -35,7 +35,8 @@ print(json.dumps(True))
 
 
 def test_redis_away_is_told_to_callers_and_back_by_itself(story: Story) -> None:
-    restarts = {pod["metadata"]["name"] for pod in story.installation.serving_pods(NAME)}
+    before = story.installation.serving_containers(NAME)
+    assert len(before) == 2
     with story.installation.calls(NAME, story.rows, rate=50, seconds=30) as calls:
         time.sleep(5)
         story.installation.kubectl("scale", "statefulset/redis", "--replicas=0")
@@ -48,12 +49,14 @@ def test_redis_away_is_told_to_callers_and_back_by_itself(story: Story) -> None:
     assert all("online store does not answer" in answer["error"] for answer in calls.failed)
     assert not calls.mixed(story.expected)
     assert calls.answers[-1]["status"] == 200
-    assert {pod["metadata"]["name"] for pod in story.installation.serving_pods(NAME)} == restarts
+    assert story.installation.serving_containers(NAME) == before
 
 
 def test_s3_away_fails_no_caller_and_its_log_comes_later(story: Story) -> None:
     from tests.end_to_end.test_log import missing
 
+    before = story.installation.serving_containers(NAME)
+    assert len(before) == 2
     with story.installation.calls(NAME, story.rows, RATE, seconds=30) as calls:
         time.sleep(5)
         story.installation.kubectl("scale", "statefulset/s3", "--replicas=0")
@@ -65,6 +68,7 @@ def test_s3_away_fails_no_caller_and_its_log_comes_later(story: Story) -> None:
     assert not calls.mixed(story.expected)
     time.sleep(20)  # the next attempts
     assert missing(story, calls) == set()
+    assert story.installation.serving_containers(NAME) == before
 
 
 @pytest.fixture
