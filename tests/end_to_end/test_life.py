@@ -3,13 +3,14 @@
 import functools
 import json
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pytest
 
 from cluster import apply, events
+from perennial.errors import NotFoundError
 from serving.deployers.inference_service import GROUP
-from serving.deployers.on_kserve import KServeDeployer
 from tests.end_to_end.conftest import ROWS, Story
 from tests.end_to_end.installation import Calls, Object, until
 from tests.second_project import NAME
@@ -18,6 +19,24 @@ pytestmark = pytest.mark.cluster
 
 RATE = 200
 CYCLES = 10
+MOST_AGAIN = 5
+"""Requests of all cycles that may meet a kept connection in the very moment in which the server ends it."""
+GOOD_TO_HAVE = {"metrics", "network policies", "gateway"}
+"""Rows of the preflight that a cluster need not have: what they stand for is not shown there."""
+
+MADE = (
+    ("v1", "Pod"),
+    ("v1", "Service"),
+    ("v1", "ConfigMap"),
+    ("discovery.k8s.io/v1", "EndpointSlice"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "ReplicaSet"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+)
+"""Kinds that we, KServe and Kubernetes make of an InferenceService."""
 
 DEPLOY = """
 import json, sys
@@ -38,20 +57,33 @@ TICK = ("perennial", "tick")
 
 
 def test_the_preflight_finds_what_is_needed(story: Story) -> None:
-    said = story.installation.operator("perennial", "cluster", "check")
-    assert "InferenceService" in said
+    said = json.loads(story.installation.operator("perennial", "cluster", "check", "--json"))
+    assert said["complete"]
+    other = {row["name"]: f"{row['state']}: {row['found']}" for row in said["rows"] if row["state"] != "ok"}
+    assert set(other) <= GOOD_TO_HAVE, other
+    assert {"rights", "images", "object store", "clock of S3"} <= {row["name"] for row in said["rows"]}
+    for row in said["rows"]:
+        if row["name"] in other:
+            print(f"not shown: {row['name']}: {row['found']}")
+    if len(apply.list_by_label(story.installation.client, "v1", "Node")) == 1:
+        print("not shown: several nodes (there is 1)")
 
 
 def test_a_pod_leads_to_its_version_run_and_dataset(story: Story) -> None:
     pods = story.installation.serving_pods(NAME)
     assert len(pods) == 2
+    runs = {run["run_id"]: run for run in json.loads(story.installation.operator("perennial", "runs", NAME, "--json"))}
+    listed = json.loads(story.installation.operator("perennial", "decisions", NAME, "--json"))
+    decisions = {decision["number"]: decision for decision in listed["decisions"]}
     for pod in pods:
         labels, annotations = pod["metadata"]["labels"], pod["metadata"]["annotations"]
         assert labels[f"{GROUP}/version"] == "1"
         assert annotations[f"{GROUP}/version-digest"] == story.versions[1]
-        run = story.installation.operator("perennial", "runs", NAME, "--json")
-        assert labels[f"{GROUP}/run"] in run
-        assert annotations[f"{GROUP}/dataset-digest"] in run
+        run = runs[labels[f"{GROUP}/run"]]
+        assert (annotations[f"{GROUP}/run-key"], annotations[f"{GROUP}/dataset-digest"]) == (run["run_key"], run["dataset"])
+        # A person asked for the training, which is a decision like any other.
+        assert labels[f"{GROUP}/decision"] == str(run["decision"])
+        assert decisions[run["decision"]]["reason"] == "manual"
 
 
 def test_what_was_served_is_what_training_would_have_used(story: Story) -> None:
@@ -92,7 +124,7 @@ def test_versions_roll_and_roll_back_without_a_failed_or_mixed_answer(story: Sto
     assert {answer["version"] for answer in answers if answer["status"] == 200} == set(story.versions.values())
     assert calls.failed == []
     assert calls.mixed(story.expected) == []
-    assert again < len(answers) / 1000
+    assert again <= MOST_AGAIN
 
 
 def test_a_rollback_by_a_person_gives_the_traffic_back(story: Story) -> None:
@@ -130,12 +162,34 @@ def repairs(story: Story) -> int:
     return sum(event["reason"] == "Repaired" for event in events.of(where.client, service))
 
 
+def of_the_model(story: Story) -> set[str]:
+    """What the namespace holds of the model, as `kind/name`: known by KServe's label, by its name in theirs, or by their owner's.
+
+    Pods that are being deleted are told too; kinds that the cluster does not know are left out.
+    """
+    where, found = story.installation, set[str]()
+    for version, kind in MADE:
+        listed: list[Object] = []
+        with suppress(NotFoundError):
+            listed = apply.list_by_label(where.client, version, kind, where.namespace)
+        for each in listed:
+            metadata = each["metadata"]
+            label = metadata.get("labels", {}).get("serving.kserve.io/inferenceservice")
+            owners = [owner["name"] for owner in metadata.get("ownerReferences", [])]
+            if label == NAME or any(NAME in name for name in (metadata["name"], *owners)):
+                found.add(f"{kind}/{metadata['name']}")
+    return found
+
+
 def test_what_is_deleted_ends_leaves_nothing_and_returns_with_a_tick(story: Story) -> None:
     where = story.installation
-    assert KServeDeployer(where.client, where.namespace).remove(NAME)
-    until(150, "no pod is left", lambda: not where.serving_pods(NAME))
-    for version, kind, name in (("policy/v1", "PodDisruptionBudget", NAME), ("apps/v1", "Deployment", f"{NAME}-predictor")):
-        until(60, f"no {kind} is left", lambda: apply.get(where.client, version, kind, name, where.namespace) is None)  # noqa: B023
+    there = {name.partition("/")[0] for name in of_the_model(story)}
+    assert {"Pod", "Service", "EndpointSlice", "Deployment", "ReplicaSet", "PodDisruptionBudget"} <= there, there
+    assert apply.delete(where.client, "serving.kserve.io/v1beta1", "InferenceService", NAME, where.namespace, wait_seconds=120)
+    end = time.monotonic() + 200
+    while left := of_the_model(story):
+        assert time.monotonic() < end, f"still there: {sorted(left)}"
+        time.sleep(1)
     where.operator(*TICK)
     until(180, "version 1 serves again", lambda: story.is_serving(1), pause=2)
     assert apply.get(where.client, "policy/v1", "PodDisruptionBudget", NAME, where.namespace) is not None
