@@ -54,7 +54,7 @@ def monitor_and_show(settings: Settings, name: str, now: datetime, clock: dateti
             raise NotFoundError(f"{name} has no champion to watch; `perennial train {name}` makes one")
         require_log(settings, name)
         if not due(settings, model, ledger.windows(name), now).any:
-            said = f"Nothing is due at {minute(now)}: no window closed or matured since the last run, or its rows are on their way."
+            said = f"Nothing is due at {minute(now)}: no window closed or matured since the last run, or its rows are to come."
             _show(ledger, name, said, json)
             return
         key = claimed(settings, ledger, model, runs.new_id(name, clock), now, clock)
