@@ -59,7 +59,7 @@ test-cluster: setup ## Run the tests that need a cluster with KServe and our ima
 
 images: ## Build the two images with $(BUILD): $(IMAGES)/serving and $(IMAGES)/steps
 	for target in serving steps; do \
-	  $(BUILD) --target $$target --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD) \
+	  $(BUILD) --target $$target --label org.opencontainers.image.version=$(TAG) --label org.opencontainers.image.revision=$$(git rev-parse HEAD) \
 	    --tag $(IMAGES)/$$target:$(TAG) --file Containerfile . || exit 1; \
 	done
 
