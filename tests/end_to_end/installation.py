@@ -66,6 +66,23 @@ class Installation:
         said = self.operator("python", "-", *arguments, given=code, seconds=seconds)
         return json.loads(said.strip().splitlines()[-1])
 
+    @contextmanager
+    def asking(self, code: str, *arguments: str) -> Iterator[Callable[[str], str]]:
+        """Python in the operator's pod that answers each line with a line, for as long as the block runs."""
+        command = ["kubectl", "-n", self.namespace, "exec", "-i", "operator", "--", "python", "-c", code, *arguments]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None and process.stdout is not None
+            told, said = process.stdin, process.stdout
+
+            def ask(line: str) -> str:
+                told.write(f"{line}\n")
+                told.flush()
+                return said.readline().rstrip("\n")
+
+            yield ask
+            told.close()
+            assert process.wait(60) == 0
+
     def serving_pods(self, model: str) -> list[Object]:
         """Pods of a model that are not being deleted."""
         found = apply.list_by_label(self.client, "v1", "Pod", self.namespace, {"serving.kserve.io/inferenceservice": model})

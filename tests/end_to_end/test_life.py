@@ -1,6 +1,7 @@
 """A version's life on KServe: trained, served, called, compared, rolled and rolled back under traffic, repaired, ended."""
 
 import functools
+import itertools
 import json
 import time
 from contextlib import suppress
@@ -39,20 +40,21 @@ MADE = (
 """Kinds that we, KServe and Kubernetes make of an InferenceService."""
 
 DEPLOY = """
-import json, sys
+import sys
 from datetime import UTC, datetime
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from perennial.spec.read import read
 from serving.deployers import open_deployer
 settings = Settings.from_environment()
-name, number = sys.argv[1], int(sys.argv[2])
+name, deployer = sys.argv[1], open_deployer(settings)
 with Ledger.open(settings.ledger) as ledger:
-    version = ledger.version(name, number)
-    run = ledger.run(version.run_id)
-said = open_deployer(settings).deploy(read(settings.models / f"{name}.yaml"), version, run, datetime.now(UTC))
-print(json.dumps(said))
+    for line in sys.stdin:
+        version = ledger.version(name, int(line))
+        run = ledger.run(version.run_id)
+        print(deployer.deploy(read(settings.models / f"{name}.yaml"), version, run, datetime.now(UTC)), flush=True)
 """
+"""Deploys the version of each number that it is given, and says what was done."""
 TICK = ("perennial", "tick")
 
 
@@ -109,11 +111,11 @@ def test_the_next_version_takes_over(story: Story, first_day: datetime) -> None:
 
 def test_versions_roll_and_roll_back_without_a_failed_or_mixed_answer(story: Story) -> None:
     answers: list[Object] = []
-    for cycle in range(CYCLES):
-        for number in (1, 2):
+    with story.installation.asking(DEPLOY, NAME) as deploy:
+        for cycle, number in itertools.product(range(CYCLES), (1, 2)):
             with story.installation.calls(NAME, story.rows, RATE) as calls:
                 begin = time.monotonic()
-                assert story.installation.python(DEPLOY, NAME, str(number)) == f"version {number} takes over"
+                assert deploy(str(number)) == f"version {number} takes over"
                 until(150, f"version {number} serves", functools.partial(story.is_serving, number))
                 print(f"cycle {cycle + 1}: version {number} serves after {time.monotonic() - begin:.0f} s")
                 time.sleep(8)  # the old pods end under the same load
