@@ -5,12 +5,11 @@ import sqlite3
 from pathlib import Path
 
 from feature_repo.database import is_redis, open_database
-from perennial import postgresql
+from perennial import postgresql, sqlite
 from perennial.errors import PerennialError, PlatformError
 from perennial.registry.server import server_version
 from perennial.settings import Settings
 
-SQLITE = "sqlite:///"
 ANSWER_SECONDS = 0.2
 """How long a file may be locked before it counts as failing."""
 SERVER_SECONDS = 2.0
@@ -21,10 +20,10 @@ def failing_stores(settings: Settings) -> tuple[str, ...]:
     """One sentence for each store that is there and does not answer, with who must act; one that was never made is no fault."""
     stores = {
         "the feature registry": settings.feature_registry,
-        "the online store": settings.online_store if is_redis(settings.online_store) else f"{SQLITE}{settings.online_store}",
+        "the online store": settings.online_store if is_redis(settings.online_store) else sqlite.url_of(settings.online_store),
         "MLflow's database": settings.tracking,
     }
-    files = {name: Path(url.removeprefix(SQLITE)) for name, url in stores.items() if url.startswith(SQLITE)}
+    files = {name: file for name, url in stores.items() if (file := sqlite.file_of(url)) is not None}
     found = {name: _fault(file) for name, file in files.items()}
     said = [f"{name} fails: {files[name]}: {fault}" for name, fault in found.items() if fault]
     said += [f"the online store fails: {fault}" for fault in [_redis_fault(settings.online_store)] if fault]

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from perennial import postgresql
+from perennial import postgresql, sqlite
 from perennial.errors import PlatformError
 
-SQLITE = "sqlite:///"
 WAIT_SECONDS = 120.0
 """How long another process is waited for. Making MLflow's tables takes a good part of a minute on a busy machine."""
 
@@ -28,11 +27,12 @@ def alone(name: str, url: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[N
     Raises:
         PlatformError: the database does not answer, or another process is in the block for too long.
     """
-    if not url.startswith(SQLITE):
+    database = sqlite.file_of(url)
+    if database is None:
         with postgresql.queued(name, url, wait_seconds):
             yield
         return
-    file = Path(f"{url.removeprefix(SQLITE)}.lock")
+    file = Path(f"{database}.lock")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.open("w")

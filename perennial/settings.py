@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from perennial import sqlite
 from perennial.errors import SpecError
 
 PREFIX = "PERENNIAL_"
@@ -144,10 +145,10 @@ class Settings(BaseModel):
         state = Path(given.get("PERENNIAL_STATE", project / ".perennial")).absolute()
         sources = given.get("PERENNIAL_SOURCES", f"{given.get('PERENNIAL_BUCKET', state)}/sources").rstrip("/")
         embedded = {
-            "ledger": f"sqlite:///{state / 'ledger.db'}",
-            "feature_registry": f"sqlite:///{state / 'feast' / 'registry.db'}",
+            "ledger": sqlite.url_of(state / "ledger.db"),
+            "feature_registry": sqlite.url_of(state / "feast" / "registry.db"),
             "online_store": str(state / "feast" / "online.db"),
-            "tracking": f"sqlite:///{state / 'mlflow' / 'mlflow.db'}",
+            "tracking": sqlite.url_of(state / "mlflow" / "mlflow.db"),
         }
         values = embedded | {allowed[key]: value for key, value in given.items()}
         for name, variable in SECRETS.items():

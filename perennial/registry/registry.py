@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial import postgresql
+from perennial import postgresql, sqlite
 from perennial.errors import PlatformError
 from perennial.exclusion import alone
 from perennial.registry.server import server_version
@@ -229,8 +229,8 @@ def _check(url: str, wait_seconds: float) -> None:
             return
     if _is_server(url):
         server_version(url, os.environ, wait_seconds)
-    else:
-        _check_file(Path(url.removeprefix("sqlite:///")), wait_seconds)
+    elif (file := sqlite.file_of(url)) is not None:
+        _check_file(file, wait_seconds)
 
 
 def _check_file(file: Path, wait_seconds: float) -> None:
