@@ -15,8 +15,8 @@ from perennial.dataset import ViewCounts
 from perennial.errors import DataError
 from perennial.spec import Freshness
 
-HOURS = 3_600_000_000
-"""Microseconds of an hour."""
+SECOND, HOURS = 1_000_000, 3_600_000_000
+"""Microseconds of a second, of an hour."""
 MISSING = np.iinfo(np.int64).min
 """`NaT` as an integer."""
 
@@ -105,8 +105,10 @@ def treat(
         check_past(view, ids, asked, published, observed)
         found = observed != MISSING
         age = np.where(found, asked - observed, 0) / HOURS
+        # The online store keeps whole seconds: a value is as old here as it is when it is served.
+        served_age = np.where(found, asked - observed // SECOND * SECOND, 0) / HOURS
         limit = policy.get(view.name)
-        stale = np.zeros(len(frame), dtype=bool) if limit is None else found & (age > limit.max_age_hours)
+        stale = np.zeros(len(frame), dtype=bool) if limit is None else found & (served_age > limit.max_age_hours)
         if limit is not None and limit.on_stale == "default" and stale.any():
             for feature in view.features:
                 frame[feature.name] = frame[feature.name].mask(stale, None if feature.kind == "string" else np.nan)

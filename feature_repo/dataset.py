@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute
 
 from feature_repo import source_checks
@@ -18,7 +19,7 @@ from feature_repo.checks import Treated, check_conservation, treat
 from feature_repo.plan import plan_of
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
-from feature_repo.sources import TIME, opened
+from feature_repo.sources import TIME, frame_of, opened
 from feature_repo.store import open_private
 from perennial.columns import Column
 from perennial.dataset import DatasetInfo, values_digest
@@ -26,7 +27,7 @@ from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
 from perennial.spec import Model, Sliding
 
-LABEL, KNOWN_AT = "label", "label_known_at"
+LABEL, KNOWN_AT, PROBABILITY = "label", "label_known_at", "probability"
 DAY = timedelta(days=1)
 
 
@@ -68,12 +69,12 @@ def build(
     project = load(settings)
     service = project.service(model.spec.features.service)
     columns = model_columns(model, service)
-    source_checks.check(settings, model, service, now, wall_clock)
-    span = span_of(settings, model, now)
+    checked = source_checks.check(settings, model, service, now, wall_clock)
+    span = span_of(settings, model, now, checked.since)
     every = read_requests(settings, model, service, span)
     requests = without(every, barred)
     treated = with_features(settings, project, model, columns, requests)
-    frame = add_labels(settings, model, treated.frame[treated.kept].reset_index(drop=True), now)
+    frame = add_labels(settings, model, treated.frame[treated.kept].reset_index(drop=True), now, checked.since)
     frame = frame[ordered(model, service, columns)]
     info = DatasetInfo(
         digest=values_digest(frame),
@@ -92,6 +93,7 @@ def build(
         labelled=int(frame[LABEL].notna().sum()),
         rejected=int((~treated.kept).sum()),
         barred=len(every) - len(requests),
+        notes=checked.notes,
         views=treated.counts,
         plan=plan_of(project, model),
     )
@@ -124,33 +126,61 @@ def model_columns(model: Model, service: ServiceInfo) -> tuple[Column, ...]:
     """Every column that a model may see: features in the service's order, then request-time fields.
 
     Raises:
-        DataError: two of them have one name, or a name that the dataset needs for itself.
+        DataError: two of them have one name, a name that the dataset needs for itself, or the label is a field of the request.
     """
-    sent = tuple(Column(name=field.name, dtype=field.dtype, view=None) for field in model.spec.requests.fields)
+    spec = model.spec
+    sent = tuple(Column(name=field.name, dtype=field.dtype, view=None) for field in spec.requests.fields)
     columns = (*service.columns, *sent)
-    own = {model.spec.requests.id: "the id", TIME: "the time", LABEL: "the label", KNOWN_AT: "the label's time"}
-    own |= {view.observed_at: f"the observation time of {view.name!r}" for view in service.sources}
-    taken = dict(own)
+    taken = {spec.requests.id: "the id", TIME: "the time", LABEL: "the label", KNOWN_AT: "the label's time"}
+    taken |= {PROBABILITY: "the model's own output"}
+    taken |= {view.observed_at: f"the observation time of {view.name!r}" for view in service.sources}
+    by_fold = {name.casefold(): (name, what) for name, what in taken.items()}
+    # A field may be a join key: the request brings it once, for both. A feature may not: its values would hide the key's.
+    keys = {key.name: f"a join key of {view.name!r}" for view in service.sources for key in view.join_keys}
     for column in columns:
-        if column.name in taken:
-            place = f"view {column.view!r}" if column.view else "the request"
-            raise DataError(
-                f"model {model.name!r}: the column {column.name!r} of {place} is also {taken[column.name]}; rename one of them"
+        place = f"view {column.view!r}" if column.view else "the request"
+        other = by_fold.get(column.name.casefold())
+        if other is None:
+            other = next(
+                (
+                    (key, what)
+                    for key, what in keys.items()
+                    if key.casefold() == column.name.casefold() and (column.view or key != column.name)
+                ),
+                None,
             )
-        taken[column.name] = f"a column of {column.view!r}" if column.view else "a field of the request"
+        if other is not None:
+            also = other[1] if other[0] == column.name else f"{other[1]} but for case ({other[0]!r})"
+            raise DataError(f"model {model.name!r}: the column {column.name!r} of {place} is also {also}; rename one of them")
+        by_fold[column.name.casefold()] = (
+            column.name,
+            f"a column of {column.view!r}" if column.view else "a field of the request",
+        )
+    if spec.label.source == spec.requests.source and spec.label.column in {column.name for column in sent}:
+        raise DataError(
+            f"model {model.name!r}: the field {spec.label.column!r} of the request is the label itself; take it out of "
+            "requests.fields: nobody knows it when the request is made"
+        )
     return columns
 
 
-def span_of(settings: Settings, model: Model, now: datetime) -> Span:
+def span_of(settings: Settings, model: Model, now: datetime, since: datetime) -> Span:
     """The days of a dataset built at `now`.
+
+    Args:
+        settings: where the requests are.
+        model: the spec.
+        now: UTC.
+        since: begin of the history: no request before it is believed.
 
     Raises:
         DataError: no whole day has matured before the evaluation block; says what there is and what is needed.
     """
     path, spec = settings.source(model.spec.requests.source), model.spec
     end = midnight(now - timedelta(hours=spec.label.maturity_hours))
+    time = pyarrow.compute.field(TIME)
     with opened(path) as requests:
-        times = requests.to_table(columns=[TIME], filter=pyarrow.compute.field(TIME) < end).column(TIME)
+        times = requests.to_table(columns=[TIME], filter=(time >= since) & (time < end)).column(TIME)
     first = pyarrow.compute.min(times).as_py()
     matured = f"days mature {spec.label.maturity_hours:g} hours after their end, so the newest matured day ends at {iso(end)}"
     if first is None:
@@ -181,8 +211,7 @@ def read_requests(settings: Settings, model: Model, service: ServiceInfo, span: 
         table = requests.to_table(columns=columns, filter=(time >= span.start) & (time < span.end))
     if table.num_rows == 0:
         raise DataError(f"{path}: no requests in [{iso(span.start)}, {iso(span.end)})")
-    frame: pd.DataFrame = table.sort_by(identifier).to_pandas()
-    return frame
+    return frame_of(table.sort_by(identifier))
 
 
 def with_features(
@@ -195,7 +224,7 @@ def with_features(
     """
     service, identifier = project.service(model.spec.features.service), model.spec.requests.id
     joined = read_features(settings, project, service, requests[[identifier, TIME, *service.join_keys]])
-    frame = shaped(joined.table.to_pandas(), columns, service)
+    frame = shaped(frame_of(joined.table), columns, service)
     check_conservation(requests, frame, identifier)
     for name in (column.name for column in columns if column.view is None):
         frame[name] = requests[name].to_numpy()
@@ -209,7 +238,17 @@ def read_features(settings: Settings, project: Project, service: ServiceInfo, en
         job = store.get_historical_features(entity_df=entities, features=store.get_feature_service(service.name))
         if not isinstance(job, AsofRetrievalJob):
             raise DataError(f"the offline store answered with a {type(job).__name__}; expected an AsofRetrievalJob")
-        return job.join()
+        return kept_in(job.join(), service)
+
+
+def kept_in(joined: Joined, service: ServiceInfo) -> Joined:
+    """The features as the online store keeps them: a number that is declared as float32 has 24 bits here too."""
+    table = joined.table
+    for field in (field for view in service.sources for field in view.features if field.kind == "float32"):
+        place = table.column_names.index(field.name)
+        rounded = table.column(place).cast(pa.float64()).cast(pa.float32(), safe=False)
+        table = table.set_column(place, field.name, rounded)
+    return Joined(table, joined.matched)
 
 
 def shaped(frame: pd.DataFrame, columns: tuple[Column, ...], service: ServiceInfo) -> pd.DataFrame:
@@ -228,12 +267,14 @@ def shaped(frame: pd.DataFrame, columns: tuple[Column, ...], service: ServiceInf
     return pd.DataFrame(made)
 
 
-def add_labels(settings: Settings, model: Model, frame: pd.DataFrame, now: datetime) -> pd.DataFrame:
-    """The frame with `label` and `label_known_at`, null where no label was known at `now`."""
+def add_labels(settings: Settings, model: Model, frame: pd.DataFrame, now: datetime, since: datetime) -> pd.DataFrame:
+    """The frame with `label` and `label_known_at`, null where no label was known at `now`; none before `since` is believed."""
     identifier, column = model.spec.requests.id, model.spec.label.column
+    time = pyarrow.compute.field(TIME)
     with opened(settings.source(model.spec.label.source)) as source:
-        table = source.to_table(columns=[identifier, TIME, column], filter=pyarrow.compute.field(TIME) <= now)
-    labels = table.to_pandas().sort_values(TIME, kind="stable").drop_duplicates(identifier).set_index(identifier)
+        table = source.to_table(columns=[identifier, TIME, column], filter=(time >= since) & (time <= now))
+    every = frame_of(table).dropna(subset=[column])
+    labels = every.sort_values(TIME, kind="stable").drop_duplicates(identifier).set_index(identifier)
     found = labels.reindex(frame[identifier])
     frame[LABEL] = found[column].astype("boolean").to_numpy()
     frame[LABEL] = frame[LABEL].astype("boolean")

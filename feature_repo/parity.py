@@ -17,7 +17,7 @@ from feature_repo.dataset import read_features, shaped
 from feature_repo.layout import Kind
 from feature_repo.project import load
 from feature_repo.service import ServiceInfo
-from feature_repo.sources import TIME
+from feature_repo.sources import TIME, frame_of
 from feature_repo.store import describe
 from perennial.errors import DataError
 from perennial.matrix import LARGEST, convert
@@ -154,7 +154,7 @@ def recompute(settings: Settings, model: Model, rows: pd.DataFrame) -> pd.DataFr
         return pd.DataFrame()
     requests = _requests(service, rows)
     joined = read_features(settings, project, service, requests)
-    frame = shaped(joined.table.to_pandas(), service.columns, service)
+    frame = shaped(frame_of(joined.table), service.columns, service)
     check_conservation(requests, frame, ID)
     return treat(frame, service, model.spec.features.freshness, joined.matched, ID, TIME).frame
 

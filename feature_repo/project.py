@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from feast import Entity, FeatureService, FeatureView, FileSource, OnDemandFeatureView, StreamFeatureView
+from feast import BatchFeatureView, Entity, FeatureService, FeatureView, FileSource, OnDemandFeatureView, StreamFeatureView
 from feast import Field as FeastField
+from feast.data_format import ParquetFormat
 from feast.feature_view_projection import FeatureViewProjection
 from feast.types import PrimitiveFeastType
 from feast.value_type import ValueType
@@ -133,7 +134,7 @@ def _defined_in(module: ModuleType) -> list[Definition]:
 
 
 def _kind(thing: Definition, file: Path) -> str:
-    if isinstance(thing, OnDemandFeatureView | StreamFeatureView):
+    if isinstance(thing, OnDemandFeatureView | StreamFeatureView | BatchFeatureView):
         raise DataError(
             f"{file}: {type(thing).__name__} {thing.name!r} is not supported; write its values into a Parquet source and define "
             "a FeatureView on it: training and serving then read the same values"
@@ -157,6 +158,7 @@ def _view_info(project: Project, service: FeatureService, projection: FeatureVie
         raise DataError(
             f"{where}: the source of view {view.name!r} must be a FileSource with timestamp_field, without field_mapping"
         )
+    _check_served_alike(where, view, source)
     observed = f"{view.name}_observed_at"
     _check_observed_at(where, view.name, observed, list(projection.features))
     return ViewInfo(
@@ -166,6 +168,35 @@ def _view_info(project: Project, service: FeatureService, projection: FeatureVie
         join_keys=tuple(sorted((_join_key(project, view, name) for name in view.entities), key=lambda key: key.name)),
         features=tuple(_feature(where, view.name, field) for field in projection.features if field.name != observed),
     )
+
+
+def _check_served_alike(where: str, view: FeatureView, source: FileSource) -> None:
+    """Nothing is asked of a view that training and serving would not both do.
+
+    Raises:
+        DataError: says what, and how to have it on both sides.
+    """
+    refused = {
+        f"ttl={view.ttl}": (
+            bool(view.ttl),
+            "it would cut in training what serving still answers; leave it out, and give the model an age limit that both sides "
+            f"keep: features.freshness: [{{view: {view.name}, max_age_hours: …, on_stale: default}}]",
+        ),
+        "online=False": (not view.online, "its values could be trained on and never served; leave it out"),
+        "created_timestamp_column": (
+            bool(source.created_timestamp_column),
+            "a row counts from its timestamp_field on, on both sides; publish a correction as a row of a later time",
+        ),
+        "date_partition_column": (bool(source.date_partition_column), "a source is read whole; leave it out"),
+        "file_format": (
+            not isinstance(source.file_format, ParquetFormat | None),
+            "sources are Parquet; write it as Parquet and leave file_format out",
+        ),
+        "s3_endpoint_override": (bool(source.s3_endpoint_override), "AWS_ENDPOINT_URL says where the store is; leave it out"),
+    }
+    for what, (is_asked, remedy) in refused.items():
+        if is_asked:
+            raise DataError(f"{where}: view {view.name!r} has {what}: {remedy}")
 
 
 def _check_observed_at(where: str, view: str, observed: str, fields: Sequence[FeastField]) -> None:

@@ -1,8 +1,9 @@
 """Whether the sources of a model can be used: each fault is a `DataError` that names file, column, rows and remedy.
 
 What would otherwise end as a wrong training set or as a foreign library's error. Rows published after `now` are not looked at,
-except for their time: a replayed year lies in the future of its own `now`. Whether the *dataset* is fit to train on (shares of
-nulls, of labels) is decided in `perennial.validation`, as a result.
+except for their time: a replayed year lies in the future of its own `now`. What can be left out without harm, as a request of
+1970, is set aside and named. Whether the *dataset* is fit to train on (shares of nulls, of labels) is decided in
+`perennial.validation`, as a result.
 """
 
 from dataclasses import dataclass, field
@@ -11,18 +12,24 @@ from datetime import datetime
 import duckdb
 import pyarrow as pa
 
+from feature_repo.files import EXACT, shown
+from feature_repo.history import EXAMPLES, begin_of, examples, set_aside, until
 from feature_repo.layout import Kind
 from feature_repo.service import ServiceInfo, ViewInfo
-from feature_repo.sources import TIME, opened
+from feature_repo.sources import TIME, files
 from feature_repo.sql import attach, connect, literal, quoted
 from perennial.errors import DataError, NotFoundError
 from perennial.settings import Settings
 from perennial.spec import Model
 from perennial.spec.features import DType
 
-EXAMPLES = 3
-"""Rows that a message shows."""
 FROM_DTYPE: dict[DType, Kind] = {"float": "float64", "int": "int64", "string": "string", "bool": "bool"}
+BOUNDS: dict[Kind, tuple[int | float, int | float]] = {
+    "int32": (-(2**31), 2**31 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "float32": (-3.4028234663852886e38, 3.4028234663852886e38),
+}
+"""Smallest and largest finite value that serving can keep of a declared type."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,27 @@ class Source:
     """Every column that is read, with its type; keys and times included."""
     required: tuple[str, ...] = field(default=())
     """Columns besides keys and time that are never null."""
+    table: str = ""
+    """Name of the SQL table that holds the rows to look at; empty for all rows of the file."""
+
+    @property
+    def rows(self) -> str:
+        """The rows to look at, in SQL."""
+        return quoted(self.table or self.path)
 
 
-def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime, wall_clock: datetime) -> None:
-    """The sources can be used for a dataset as of `now`.
+@dataclass(frozen=True)
+class Checked:
+    """What is known of sources that can be used."""
+
+    since: datetime
+    """Begin of the history, UTC: what was requested or labelled before is set aside."""
+    notes: tuple[str, ...]
+    """What was set aside, and columns that some files lack; a sentence each."""
+
+
+def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime, wall_clock: datetime) -> Checked:
+    """The sources can be used for a dataset as of `now`: the begin of their history, and what people should know of them.
 
     Args:
         settings: where the sources are.
@@ -52,7 +76,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
     Raises:
         DataError: the first fault found.
     """
-    spec = model.spec
+    spec, notes = model.spec, list[str]()
     kinds = {key.name: key.kind for view in service.sources for key in view.join_keys}
     identifier = _identifier_kind(settings, model)
     requests = Source(
@@ -64,62 +88,94 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
             spec.requests.id: identifier,
         },
         required=service.join_keys,
+        table="believed requests",
     )
     labels = Source(
         path=settings.source(spec.label.source),
         keys=(spec.requests.id,),
         columns={spec.requests.id: identifier, spec.label.column: "bool"},
-        required=(spec.label.column,),
+        # Requests that carry their label have a row each, whether it is known or not.
+        required=() if spec.label.source == spec.requests.source else (spec.label.column,),
+        table="believed labels",
     )
     with connect(settings.threads) as database:
-        for source in (requests, labels):
-            check_schema(source, TIME)
+        for source, time in ((requests, TIME), (labels, TIME), *((view_source(view), view.time) for view in service.sources)):
+            notes += check_schema(source, time)
             attach(database, source.path)
-            check_rows(database, source, TIME, now, wall_clock)
-        check_unique(database, requests.path, (spec.requests.id,), (), now, "a request is asked for once")
-        check_labels(database, requests.path, labels.path, spec.requests.id, spec.label.column, now)
+            _refuse_missing_times(database, source, time)
+        since = begin_of(database, requests.path, service.sources, wall_clock)
+        for source, what in ((requests, "requests"), (labels, "labels")):
+            notes += set_aside(database, source.path, what, source.rows, source.keys, since, wall_clock)
+            check_rows(database, source, TIME, now)
+        check_unique(database, requests, (), now, "a request is asked for once")
+        check_labels(database, requests, labels, spec.label.column, now)
         for view in service.sources:
             check_view(database, view, now, wall_clock)
+    return Checked(since, tuple(dict.fromkeys(notes)))
 
 
-def check_view(database: duckdb.DuckDBPyConnection, view: ViewInfo, now: datetime, wall_clock: datetime) -> None:
-    """The source of a feature view can be used."""
+def view_source(view: ViewInfo) -> Source:
+    """What is expected of the source of a feature view."""
     columns = {column.name: column.kind for column in (*view.join_keys, *view.features)}
-    source = Source(
+    return Source(
         path=view.path,
         keys=tuple(key.name for key in view.join_keys),
         columns={**columns, view.observed_at: "timestamp"},
         required=(view.observed_at,),
     )
-    check_schema(source, view.time)
-    attach(database, source.path)
-    check_rows(database, source, view.time, now, wall_clock)
-    check_unique(database, source.path, source.keys, (view.time,), now, "each row is the full state published at its time")
+
+
+def check_view(database: duckdb.DuckDBPyConnection, view: ViewInfo, now: datetime, wall_clock: datetime) -> None:
+    """The source of a feature view, attached, can be used."""
+    source = view_source(view)
+    _refuse(
+        database,
+        source,
+        f"{quoted(view.time)} > {literal(wall_clock)}",
+        (*source.keys, view.time),
+        f"{view.time} lies in the future (it is {wall_clock.isoformat()}); correct the source's clock or zone",
+    )
+    check_rows(database, source, view.time, now)
+    check_unique(database, source, (view.time,), now, "each row is the full state published at its time")
     late = f"{quoted(view.observed_at)} > {quoted(view.time)}"
     _refuse(
         database,
-        source.path,
-        f"{late} and {_until(view.time, now)}",
+        source,
+        f"{late} and {until(view.time, now)}",
         (*source.keys, view.time, view.observed_at),
         f"{view.observed_at} is later than {view.time}: a value cannot be read before it was observed; "
         f"{view.time} is the time from which the row can be read",
     )
 
 
-def check_schema(source: Source, time: str) -> None:
-    """The file is Parquet, has rows, and every column has its type."""
-    schema = _schema(source.path)
+def check_schema(source: Source, time: str) -> list[str]:
+    """The file is Parquet, has rows, and every column has its type; a sentence for each column that some files lack."""
+    try:
+        with files(source.path) as found:
+            rows, schema, lacking, partitions = found.rows, found.schema, found.lacking, found.partitions
+    except NotFoundError as error:
+        raise DataError(str(error)) from error
+    if rows == 0:
+        raise DataError(f"{source.path}: the file has no rows; write the source again")
+    notes = []
     for name, kind in {**source.columns, time: "timestamp"}.items():
         if name not in schema.names:
+            where = f" (a value in a folder's name, as {name}=…, is not read: write it into the files)" * (name in partitions)
             raise DataError(
-                f"{source.path}: no column {name!r}; it has {', '.join(schema.names)}; write it, or change spec or view"
+                f"{source.path}: no column {name!r}; it has {', '.join(schema.names)}; write it, or change spec or view{where}"
             )
-        found = schema.field(name).type
-        if not has_kind(found, kind):
+        type_ = schema.field(name).type
+        if not has_kind(type_, kind):
             hint = "; write it as timestamp in microseconds, UTC (pandas: coerce_timestamps='us')" if kind == "timestamp" else ""
             raise DataError(
-                f"{source.path}: column {name!r} is {found}, expected {kind}{hint or '; write it so, or change spec or view'}"
+                f"{source.path}: column {name!r} is {type_}, expected {kind}{hint or '; write it so, or change spec or view'}"
             )
+        if name in lacking:
+            without = f"{source.path}: column {name!r} is not in {shown(lacking[name])}, or has no value there"
+            if name in (*source.keys, *source.required, time):
+                raise DataError(f"{without}, and every row needs it; write it into all files")
+            notes.append(f"{without}: it is null in their rows")
+    return notes
 
 
 def has_kind(found: pa.DataType, kind: Kind) -> bool:
@@ -143,109 +199,105 @@ def has_kind(found: pa.DataType, kind: Kind) -> bool:
     return bool(types.is_timestamp(found) and found.unit == "us" and found.tz in {"UTC", "+00:00", "Etc/UTC"})
 
 
-def check_rows(database: duckdb.DuckDBPyConnection, source: Source, time: str, now: datetime, wall_clock: datetime) -> None:
-    """No time lies in the future, and no key or required column is null."""
-    _refuse(
-        database,
-        source.path,
-        f"{quoted(time)} > {literal(wall_clock)}",
-        (*source.keys, time),
-        f"{time} lies in the future (it is {wall_clock.isoformat()}); correct the source's clock or zone",
-    )
-    _refuse(
-        database,
-        source.path,
-        f"{quoted(time)} is null",
-        source.keys,
-        f"{time} is null; every row needs the time from which it can be read",
-    )
+def check_rows(database: duckdb.DuckDBPyConnection, source: Source, time: str, now: datetime) -> None:
+    """No key or required column is null, and no number is beyond its declared type."""
     for name in (*source.keys, *source.required):
         _refuse(
             database,
-            source.path,
-            f"{quoted(name)} is null and {_until(time, now)}",
+            source,
+            f"{quoted(name)} is null and {until(time, now)}",
             tuple(dict.fromkeys((*source.keys, time))),
             f"column {name!r} is null; leave such rows out, or give them a value of their own (as UNKNOWN)",
         )
-
-
-def check_unique(
-    database: duckdb.DuckDBPyConnection, path: str, keys: tuple[str, ...], times: tuple[str, ...], now: datetime, why: str
-) -> None:
-    """No two rows have the same `keys` and `times`."""
-    columns = ", ".join(map(quoted, (*keys, *times)))
-    query = (
-        f"select {columns}, count(*) as rows from {quoted(path)} where {_until(times[0] if times else TIME, now)} group by all"
-    )
-    found = database.execute(f"{query} having count(*) > 1 order by all limit {EXAMPLES}").fetchall()
-    if found:
-        names = (*keys, *times, "rows")
-        raise DataError(
-            f"{path}: duplicate keys {', '.join((*keys, *times))}: {_shown(names, found)}; {why}: keep one row of each"
+    with files(source.path) as found:
+        types = {name: found.schema.field(name).type for name in source.columns}
+    for name, kind in source.columns.items():
+        low, high = bounds_of(types[name], kind)
+        if low is None or high is None:
+            continue
+        _refuse(
+            database,
+            source,
+            f"{quoted(name)} not between {low!r} and {high!r} and {_finite(name, types[name])} and {until(time, now)}",
+            tuple(dict.fromkeys((*source.keys, time, name))),
+            f"column {name!r} holds numbers beyond {kind}, which has {low} to {high}; declare a wider type, or write a text",
         )
 
 
-def check_labels(
-    database: duckdb.DuckDBPyConnection, requests: str, labels: str, identifier: str, column: str, now: datetime
-) -> None:
+def bounds_of(found: pa.DataType, kind: Kind) -> tuple[int | float | None, int | float | None]:
+    """Smallest and largest value of a declared type, where a column can hold others; else two nulls.
+
+    >>> bounds_of(pa.int64(), "int32"), bounds_of(pa.int32(), "int64"), bounds_of(pa.int64(), "float64")
+    ((-2147483648, 2147483647), (None, None), (-9007199254740992, 9007199254740992))
+    """
+    if pa.types.is_integer(found):
+        if kind == "float64":
+            return (None, None) if found.bit_width < 64 else (-EXACT, EXACT)
+        low, high = BOUNDS.get(kind, (None, None))
+        is_wide = found.bit_width > 32 or (found.bit_width == 32 and pa.types.is_unsigned_integer(found))
+        return (low, high) if (is_wide and kind == "int32") or (found == pa.uint64() and kind == "int64") else (None, None)
+    return BOUNDS[kind] if found == pa.float64() and kind == "float32" else (None, None)
+
+
+def _finite(name: str, found: pa.DataType) -> str:
+    return f"isfinite({quoted(name)})" if pa.types.is_floating(found) else "true"
+
+
+def _refuse_missing_times(database: duckdb.DuckDBPyConnection, source: Source, time: str) -> None:
+    everything = Source(source.path, source.keys, source.columns)
+    message = f"{time} is null; every row needs the time from which it can be read"
+    _refuse(database, everything, f"{quoted(time)} is null", source.keys, message)
+
+
+def check_unique(database: duckdb.DuckDBPyConnection, source: Source, times: tuple[str, ...], now: datetime, why: str) -> None:
+    """No two rows have the same keys and `times`."""
+    names = (*source.keys, *times)
+    known = until(times[0] if times else TIME, now)
+    query = f"select {', '.join(map(quoted, names))}, count(*) as rows from {source.rows} where {known} group by all"
+    found = database.execute(f"{query} having count(*) > 1 order by all limit {EXAMPLES}").fetchall()
+    if found:
+        raise DataError(
+            f"{source.path}: duplicate keys {', '.join(names)}: {examples((*names, 'rows'), found)}; {why}: keep one row of each"
+        )
+
+
+def check_labels(database: duckdb.DuckDBPyConnection, requests: Source, labels: Source, column: str, now: datetime) -> None:
     """No request has two different labels, and no label is older than its request."""
-    name, value, known = quoted(identifier), quoted(column), _until(TIME, now)
+    identifier = requests.keys[0]
+    name, value, known = quoted(identifier), quoted(column), until(TIME, now)
     found = database.execute(
-        f"select {name}, list(distinct {value}) from {quoted(labels)} where {known} group by {name}"
+        f"select {name}, list(distinct {value}) from {labels.rows} where {known} group by {name}"
         f" having count(distinct {value}) > 1 order by all limit {EXAMPLES}"
     ).fetchall()
     if found:
-        shown = _shown((identifier, column), found)
-        raise DataError(f"{labels}: conflicting labels: {shown}; a label is final: publish it when it is, keep one row of each")
+        conflicts = examples((identifier, column), found)
+        raise DataError(
+            f"{labels.path}: conflicting labels: {conflicts}; a label is final: publish it when it is, keep one row of each"
+        )
     early = database.execute(
-        f"select l.{name}, l.{TIME}, r.{TIME} from (select * from {quoted(labels)} where {known}) l"
-        f" join {quoted(requests)} r on l.{name} = r.{name} where l.{TIME} < r.{TIME} order by all limit {EXAMPLES}"
+        f"select l.{name}, l.{TIME}, r.{TIME} from (select * from {labels.rows} where {known}) l"
+        f" join {requests.rows} r on l.{name} = r.{name} where l.{TIME} < r.{TIME} order by all limit {EXAMPLES}"
     ).fetchall()
     if early:
-        shown = _shown((identifier, f"{TIME} of the label", f"{TIME} of the request"), early)
-        raise DataError(f"{labels}: labels before their request: {shown}; {TIME} of a label is when it became known")
+        early_rows = examples((identifier, f"{TIME} of the label", f"{TIME} of the request"), early)
+        raise DataError(f"{labels.path}: labels before their request: {early_rows}; {TIME} of a label is when it became known")
 
 
 def _identifier_kind(settings: Settings, model: Model) -> Kind:
     """Type of the requests' id: integer or string, as the requests have it."""
     path, name = settings.source(model.spec.requests.source), model.spec.requests.id
-    schema = _schema(path)
+    try:
+        with files(path) as found:
+            schema = found.schema
+    except NotFoundError as error:
+        raise DataError(str(error)) from error
     return "string" if name in schema.names and has_kind(schema.field(name).type, "string") else "int64"
 
 
-def _schema(path: str) -> pa.Schema:
-    """Schema of a source that has rows."""
-    try:
-        with opened(path) as dataset:
-            rows, schema = dataset.count_rows(), dataset.schema
-    except NotFoundError as error:
-        raise DataError(str(error)) from error
-    if rows == 0:
-        raise DataError(f"{path}: the file has no rows; write the source again")
-    return schema
-
-
-def _until(time: str, now: datetime) -> str:
-    return f"{quoted(time)} <= {literal(now)}"
-
-
-def _refuse(database: duckdb.DuckDBPyConnection, path: str, condition: str, shown: tuple[str, ...], message: str) -> None:
-    """Raise when a row of the file meets `condition`."""
-    columns = ", ".join(map(quoted, shown))
-    count = database.execute(f"select count(*) from {quoted(path)} where {condition}").fetchall()[0][0]
+def _refuse(database: duckdb.DuckDBPyConnection, source: Source, condition: str, names: tuple[str, ...], message: str) -> None:
+    """Raise when a row of the source meets `condition`."""
+    columns = ", ".join(map(quoted, names))
+    count = database.execute(f"select count(*) from {source.rows} where {condition}").fetchall()[0][0]
     if count:
-        rows = database.execute(
-            f"select {columns} from {quoted(path)} where {condition} order by all limit {EXAMPLES}"
-        ).fetchall()
-        raise DataError(f"{path}: {message}; {count:,} rows, as {_shown(shown, rows)}")
-
-
-def _shown(names: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
-    """Example rows in a message."""
-    return "; ".join(
-        "(" + ", ".join(f"{name}={_plain(value)}" for name, value in zip(names, row, strict=True)) + ")" for row in rows
-    )
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else repr(value)
+        rows = database.execute(f"select {columns} from {source.rows} where {condition} order by all limit {EXAMPLES}").fetchall()
+        raise DataError(f"{source.path}: {message}; {count:,} rows, as {examples(names, rows)}")

@@ -1,6 +1,7 @@
 """The Parquet sources, `<name>.parquet`: files of a folder or objects of an S3 store; how either is opened.
 
-Definitions ask `path`, everybody else the settings. Whether a source can be used is decided in `source_checks`.
+Definitions ask `path`, everybody else the settings. Which files a source consists of is decided in `files`, whether it can be
+used in `source_checks`.
 """
 
 import os
@@ -9,11 +10,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.fs
 
-from perennial.errors import DataError, NotFoundError, PlatformError
+from feature_repo.files import Files, listed
+from perennial import sqlite
+from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
 
 REMOTE = "s3://"
@@ -48,13 +52,13 @@ def make_registry_folder(settings: Settings) -> None:
     Raises:
         PlatformError: it cannot be made.
     """
-    _, is_file, file = settings.feature_registry.partition("sqlite:///")
-    folder = Path(file).parent
+    file = sqlite.file_of(settings.feature_registry)
+    if file is None:
+        return
     try:
-        if is_file:
-            folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PlatformError(f"{folder}: {error}; the state's folder must be writable") from error
+        raise PlatformError(f"{file.parent}: {error}; the state's folder must be writable") from error
 
 
 @contextmanager
@@ -69,7 +73,7 @@ def sources_of(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def opened(source: str) -> Iterator[pyarrow.dataset.Dataset]:
-    """Inside, the source can be read; nothing of it is held in memory.
+    """Inside, the source can be read through Arrow; nothing of it is held in memory.
 
     Args:
         source: path of a Parquet file or of a folder of them, or `s3://<bucket>/<key>`. `AWS_ENDPOINT_URL` and the other
@@ -77,17 +81,31 @@ def opened(source: str) -> Iterator[pyarrow.dataset.Dataset]:
 
     Raises:
         NotFoundError: there is no such source.
-        DataError: it is not Parquet, or what is read of it is not in it.
+        DataError: it is not Parquet, its files disagree, or what is read of it is not in it.
         PlatformError: the object store does not answer or refuses.
     """
+    with files(source) as found:
+        yield found.dataset
+
+
+@contextmanager
+def files(source: str) -> Iterator[Files]:
+    """Inside, the files of the source can be read. Raises as `opened`."""
     try:
-        path, filesystem = (source.removeprefix(REMOTE), _object_store()) if source.startswith(REMOTE) else (source, None)
-        yield pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet")
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{source}: no such file; write the source there, or set PERENNIAL_SOURCES to where it is") from error
+        if source.startswith(REMOTE):
+            yield listed(source, source.removeprefix(REMOTE).rstrip("/"), _object_store())
+        else:
+            yield listed(source, source.rstrip("/"), pyarrow.fs.LocalFileSystem())
     except (pa.ArrowException, OSError) as error:
         refuse_outage(error, source)
         raise DataError(f"{source}: not a Parquet file that can be read: {error}; write the source again") from error
+
+
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """A table as a pandas frame in which whole numbers stay whole: integers with nulls are Int64, never float."""
+    mapper = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.uint64(): pd.UInt64Dtype()}.get
+    columns = zip(table.column_names, table.columns, strict=True)
+    return pd.DataFrame({name: column.to_pandas(types_mapper=mapper if column.null_count else None) for name, column in columns})
 
 
 def refuse_outage(error: Exception, where: str) -> None:

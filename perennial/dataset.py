@@ -78,6 +78,8 @@ class DatasetInfo(Record):
     """Requests left out because a view with `on_stale: reject` was stale."""
     barred: int = 0
     """Requests left out because an incident bars their time from training."""
+    notes: tuple[str, ...] = ()
+    """What people should know of the sources: rows that were set aside, columns that some files lack."""
     views: tuple[ViewCounts, ...]
     """What the join found, by view."""
     plan: ReadPlan | None = None

@@ -5,15 +5,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from feature_repo.dataset import build
 from feature_repo.project import load
-from feature_repo.source_checks import check
+from feature_repo.source_checks import Checked, check
 from perennial.errors import DataError
 from perennial.settings import Settings
 from perennial.spec.read import read
-from tests.second_project import NOW, write_project
+from tests.second_project import FIRST_DAY, NOW, write_project
 
 pytestmark = [
     # Feast's dependencies warn about each other in use.
@@ -36,9 +38,9 @@ def settings(original: Path, tmp_path: Path) -> Settings:
     return Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path / "project")})
 
 
-def run(settings: Settings, now: datetime = NOW) -> None:
+def run(settings: Settings, now: datetime = NOW) -> Checked:
     model = read(settings.models / "chargeback.yaml")
-    check(settings, model, load(settings).service("chargeback"), now, WALL_CLOCK)
+    return check(settings, model, load(settings).service("chargeback"), now, WALL_CLOCK)
 
 
 def rewrite(settings: Settings, source: str, change: Change) -> None:
@@ -74,7 +76,7 @@ def again(**changes: bool | int | pd.Timestamp) -> Change:
 
 
 def test_sources_without_fault_pass(settings: Settings) -> None:
-    run(settings)
+    assert run(settings) == Checked(since=FIRST_DAY, notes=())
 
 
 @pytest.mark.parametrize("source", ["payments", "outcomes", "account", "pair"])
@@ -202,7 +204,7 @@ def test_whole_numbers_may_stand_for_floats_and_nulls_for_anything(settings: Set
                 r"event_timestamp lies in the future \(it is 2025-.*2 rows, as .*2026-01-01",
                 id=f"future {source}",
             )
-            for source in ("payments", "outcomes", "account", "pair")
+            for source in ("account", "pair")
         ),
         pytest.param(
             "outcomes",
@@ -212,8 +214,8 @@ def test_whole_numbers_may_stand_for_floats_and_nulls_for_anything(settings: Set
         ),
         pytest.param(
             "outcomes",
-            put("event_timestamp", pd.Timestamp("2023-12-01T00:00Z")),
-            r"labels before their request: \(payment_id=1000, event_timestamp of the label=2023-12-01.*of the request=2024-01-01",
+            put("event_timestamp", pd.Timestamp("2024-01-01T00:00Z")),
+            r"labels before their request: \(payment_id=1000, event_timestamp of the label=2024-01-01.*of the request=2024-01-01",
             id="label too early",
         ),
     ],
@@ -231,3 +233,85 @@ def test_rows_after_now_are_not_looked_at(settings: Settings) -> None:
     run(settings, now=last.to_pydatetime() - timedelta(seconds=1))
     with pytest.raises(DataError, match="duplicate keys"):
         run(settings, now=last.to_pydatetime())
+
+
+ODD_TIMES = (
+    "0001-01-01",
+    "1969-12-31",
+    "1970-01-01",
+    "1980-01-06",
+    "2022-12-01",
+    "2023-12-30",
+    "2026-01-01",
+    "2262-04-12",
+    "9999-12-31",
+)
+
+
+@pytest.mark.parametrize("time", ODD_TIMES)
+@pytest.mark.parametrize("source", ["payments", "outcomes"])
+def test_a_time_outside_the_history_is_set_aside_counted_and_named(settings: Settings, source: str, time: str) -> None:
+    rewrite(settings, source, put("event_timestamp", pd.Timestamp(time, tz="UTC").as_unit("us"), 2))
+    found = run(settings)
+    assert FIRST_DAY - timedelta(days=1) <= found.since <= FIRST_DAY
+    side = "2 in the future" if time > "2025" else f"2 before {found.since.isoformat()}, where the history begins"
+    assert len(found.notes) == 1 and found.notes[0].startswith(f"{settings.source(source)}: 2 of ")
+    assert f" are set aside for their event_timestamp: {side}" in found.notes[0]
+    assert f"payment_id=1000, event_timestamp='{time}" in found.notes[0]
+    frame, info = build(settings, read(settings.models / "chargeback.yaml"), NOW, WALL_CLOCK)
+    assert info.notes == found.notes and info.start >= FIRST_DAY.isoformat()
+    assert (1000 in set(frame["payment_id"])) == (source == "outcomes")
+
+
+def test_a_row_of_1970_costs_nothing(settings: Settings) -> None:
+    model = read(settings.models / "chargeback.yaml")
+    whole, _ = build(settings, model, NOW, WALL_CLOCK)
+    rewrite(settings, "payments", put("event_timestamp", pd.Timestamp("1970-01-01", tz="UTC").as_unit("us")))
+    rewrite(settings, "outcomes", lambda frame: frame[frame["payment_id"] != 1000])
+    left, _ = build(settings, model, NOW, WALL_CLOCK)
+    pd.testing.assert_frame_equal(left, whole[whole["payment_id"] != 1000].reset_index(drop=True))
+
+
+def test_a_view_that_was_always_valid_does_not_make_old_requests_believable(settings: Settings) -> None:
+    always = put("event_timestamp", pd.Timestamp("1970-01-01", tz="UTC").as_unit("us"), 300)
+    rewrite(
+        settings,
+        "account",
+        lambda frame: always(frame).assign(account_observed_at=pd.Timestamp("1970-01-01", tz="UTC").as_unit("us")),
+    )
+    assert run(settings) == Checked(since=FIRST_DAY, notes=())
+    rewrite(settings, "payments", put("event_timestamp", pd.Timestamp("1970-01-01", tz="UTC").as_unit("us")))
+    assert "1 of 500 requests are set aside" in run(settings).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "message"),
+    [
+        ("Int32", 2**31, "column 'account_days' holds numbers beyond int32, which has -2147483648 to 2147483647"),
+        ("Int32", -(2**31) - 1, "column 'account_days' holds numbers beyond int32"),
+        ("Int64", np.uint64(2**63), "column 'account_days' holds numbers beyond int64, which has -9223372036854775808 to"),
+        ("Float64", 2**53 + 1, "column 'account_days' holds numbers beyond float64, which has -9007199254740992 to"),
+        ("Float32", 1e39, "column 'account_days' holds numbers beyond float32"),
+        ("Int32", 2**31 - 1, ""),
+        ("Int64", 2**63 - 1, ""),
+        ("Int64", np.uint64(2**63 - 1), ""),
+        ("Float64", 2**53, ""),
+        ("Float32", 3e38, ""),
+        ("Float32", float("inf"), ""),
+        ("Float64", np.float16(0.5), ""),
+    ],
+)
+def test_a_number_beyond_its_declared_type_is_refused(settings: Settings, dtype: str, value: float, message: str) -> None:
+    definitions = settings.definitions / "payments.py"
+    changed = definitions.read_text().replace('"account_days", dtype=Int64', f'"account_days", dtype={dtype}')
+    definitions.write_text(changed.replace("import Bool, Float64,", "import Bool, Float32, Float64, Int32,"))
+    days = np.full(300, 7).astype(type(value) if isinstance(value, np.generic) else np.array(value).dtype)
+    days[3] = value
+    rewrite(settings, "account", lambda frame: frame.assign(account_days=days))
+    if not message:
+        run(settings)
+        return
+    with pytest.raises(
+        DataError, match=rf"account\.parquet: {message}.*declare a wider type.*1 rows, as .customer_id=4, .*account_days="
+    ):
+        run(settings)

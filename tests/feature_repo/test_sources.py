@@ -15,9 +15,10 @@ import pytest
 from feature_repo import store
 from feature_repo.asof import Wanted, look_up
 from feature_repo.dataset import build
+from feature_repo.files import Files
 from feature_repo.project import load
 from feature_repo.source_checks import check
-from feature_repo.sources import opened
+from feature_repo.sources import files, opened
 from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.settings import Settings
@@ -191,10 +192,11 @@ def test_a_store_that_goes_away_while_duckdb_reads_is_no_fault_of_the_data(remot
         """An opened source whose store stops before it is read."""
 
         def __init__(self, source: str) -> None:
-            self.inner = opened(source)
+            self.inner = files(source)
 
-        def __enter__(self) -> pyarrow.dataset.Dataset:
+        def __enter__(self) -> Files:
             found = self.inner.__enter__()
+            assert found.dataset.schema
             s3.stop()
             return found
 
@@ -202,7 +204,7 @@ def test_a_store_that_goes_away_while_duckdb_reads_is_no_fault_of_the_data(remot
             self.inner.__exit__(None, None, None)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("feature_repo.sql.opened", Leaving)
+        patch.setattr("feature_repo.sql.files", Leaving)
         with pytest.raises(PlatformError, match="the object store does not answer or refuses: NETWORK_CONNECTION"):
             look_up(pyarrow.table({"customer_id": [1]}), moments, view)
 

@@ -195,7 +195,7 @@ def test_a_frame_without_a_column_is_refused(settings: Settings) -> None:
 def test_a_source_that_is_gone_is_named(settings: Settings) -> None:
     store.apply(settings)
     Path(settings.source("account")).unlink()
-    with pytest.raises(DataError, match=r"materialising 'account': .*account\.parquet"):
+    with pytest.raises(NotFoundError, match=r"account\.parquet: no such file; write the source there"):
         store.materialize(settings, BEGIN, END, silent)
 
 
