@@ -5,7 +5,7 @@ in `perennial.validation`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -126,42 +126,46 @@ def model_columns(model: Model, service: ServiceInfo) -> tuple[Column, ...]:
     """Every column that a model may see: features in the service's order, then request-time fields.
 
     Raises:
-        DataError: two of them have one name, a name that the dataset needs for itself, or the label is a field of the request.
+        DataError: two names that meet in a dataset are the same or differ only in case, or the label is a field of the request.
     """
     spec = model.spec
     sent = tuple(Column(name=field.name, dtype=field.dtype, view=None) for field in spec.requests.fields)
     columns = (*service.columns, *sent)
-    taken = {spec.requests.id: "the id", TIME: "the time", LABEL: "the label", KNOWN_AT: "the label's time"}
-    taken |= {PROBABILITY: "the model's own output"}
-    taken |= {view.observed_at: f"the observation time of {view.name!r}" for view in service.sources}
-    by_fold = {name.casefold(): (name, what) for name, what in taken.items()}
-    # A field may be a join key: the request brings it once, for both. A feature may not: its values would hide the key's.
-    keys = {key.name: f"a join key of {view.name!r}" for view in service.sources for key in view.join_keys}
-    for column in columns:
-        place = f"view {column.view!r}" if column.view else "the request"
-        other = by_fold.get(column.name.casefold())
-        if other is None:
-            other = next(
-                (
-                    (key, what)
-                    for key, what in keys.items()
-                    if key.casefold() == column.name.casefold() and (column.view or key != column.name)
-                ),
-                None,
-            )
-        if other is not None:
-            also = other[1] if other[0] == column.name else f"{other[1]} but for case ({other[0]!r})"
-            raise DataError(f"model {model.name!r}: the column {column.name!r} of {place} is also {also}; rename one of them")
-        by_fold[column.name.casefold()] = (
-            column.name,
-            f"a column of {column.view!r}" if column.view else "a field of the request",
-        )
     if spec.label.source == spec.requests.source and spec.label.column in {column.name for column in sent}:
         raise DataError(
             f"model {model.name!r}: the field {spec.label.column!r} of the request is the label itself; take it out of "
             "requests.fields: nobody knows it when the request is made"
         )
+    owners: dict[str, tuple[str, str]] = {}
+    for name, subject, role in _names(model, service, columns):
+        other, taken = owners.setdefault(name.casefold(), (name, role))
+        if (other, taken) != (name, role):
+            also = taken if other == name else f"{taken} but for case, {other!r}"
+            raise DataError(f"model {model.name!r}: {subject} is also {also}; rename one of them")
     return columns
+
+
+def _names(model: Model, service: ServiceInfo, columns: Sequence[Column]) -> Iterator[tuple[str, str, str]]:
+    """Everything that has a name in a dataset: the name, and what it is called as the second and as the first of its name.
+
+    A join key may be the id, and a field of the request a join key: the request brings the value once. A feature may not be one:
+    its values would hide the key's.
+    """
+    identifier = model.spec.requests.id
+    own = [(identifier, "the id"), (TIME, "the time"), (LABEL, "the label"), (KNOWN_AT, "the label's time")]
+    for name, role in (*own, (PROBABILITY, "the model's own output")):
+        yield name, f"the name {name!r} of {role}", role
+    for view in service.sources:
+        yield view.observed_at, f"the observation time of {view.name!r}", f"the observation time of {view.name!r}"
+    keys = {key.name: view.name for view in service.sources for key in view.join_keys}
+    for name, view_name in keys.items():
+        if name != identifier:
+            yield name, f"the join key {name!r} of {view_name!r}", f"a join key of {view_name!r}"
+    for column in columns:
+        if column.view is not None:
+            yield column.name, f"the column {column.name!r} of view {column.view!r}", f"a column of {column.view!r}"
+        elif column.name not in keys or column.name == identifier:
+            yield column.name, f"the column {column.name!r} of the request", "a field of the request"
 
 
 def span_of(settings: Settings, model: Model, now: datetime, since: datetime) -> Span:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_repo.dataset import build
+from feature_repo.dataset import build, model_columns
+from feature_repo.project import load as load_project
 from perennial.dataset import DatasetInfo, load, store, values_digest
 from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
@@ -226,6 +227,118 @@ def test_a_request_field_with_the_name_of_a_feature_is_named(settings: Settings,
     requests = model.spec.requests.model_copy(update={"fields": (field,)})
     with pytest.raises(DataError, match="the column 'pair_spend' of the request is also a column of 'pair'; rename one"):
         build(settings, changed(model, requests=requests), NOW, WALL_CLOCK)
+
+
+NAMES = (
+    ("account_days", "shop_code", "the column 'shop_code' of view 'account' is also a join key of 'pair'; rename one"),
+    (
+        "account_days",
+        "Shop_Code",
+        "the column 'Shop_Code' of view 'account' is also a join key of 'pair' but for case, 'shop_code'",
+    ),
+    ("account_days", "payment_id", "the column 'payment_id' of view 'account' is also the id; rename"),
+    ("account_days", "label", "the column 'label' of view 'account' is also the label; rename"),
+    ("account_days", "Label", "the column 'Label' of view 'account' is also the label but for case, 'label'"),
+    ("account_days", "probability", "the column 'probability' of view 'account' is also the model's own output"),
+    ("account_days", "event_timestamp", "the column 'event_timestamp' of view 'account' is also the time"),
+    ("account_days", "amount", "the column 'amount' of the request is also a column of 'account'"),
+    ("account_days", "pair_Observed_at", "is also the observation time of 'pair' but for case, 'pair_observed_at'"),
+    ("account_days", "account_since", ""),
+)
+
+
+@pytest.mark.parametrize(("old", "new", "message"), NAMES, ids=[new for _, new, _ in NAMES])
+def test_every_name_that_meets_in_a_dataset_is_unique(tmp_path: Path, old: str, new: str, message: str) -> None:
+    project = write_project(tmp_path / "project", per_day=1)
+    file = project / "feature_repo" / "definitions" / "payments.py"
+    file.write_text(file.read_text().replace(f'name="{old}"', f'name="{new}"'))
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(project)})
+    own = read(settings.models / "chargeback.yaml")
+    if not message:
+        assert new in [column.name for column in model_columns(own, load_project(settings).service("chargeback"))]
+        return
+    with pytest.raises(DataError, match=message):
+        model_columns(own, load_project(settings).service("chargeback"))
+
+
+def test_a_join_key_may_be_a_field_of_the_request_or_its_id(settings: Settings, model: Model) -> None:
+    service = load_project(settings).service("chargeback")
+    key = model.spec.requests.fields[1].model_copy(update={"name": "shop_code"})
+    requests = model.spec.requests.model_copy(update={"fields": (key,), "id": "customer_id"})
+    assert [column.name for column in model_columns(changed(model, requests=requests), service)][-1] == "shop_code"
+
+
+def with_labels(settings: Settings, folder: Path, known: float) -> Settings:
+    """Settings of the same sources in which each request carries its label in its own row, null where it is not known."""
+    copied = folder / "sources"
+    shutil.copytree(settings.sources, copied)
+    payments, outcomes = (pd.read_parquet(copied / f"{name}.parquet") for name in ("payments", "outcomes"))
+    labels = payments["payment_id"].map(outcomes.set_index("payment_id")["charged_back"]).astype("boolean")
+    labels = labels.mask(np.random.default_rng(1).uniform(size=len(labels)) > known)
+    payments.assign(charged_back=labels).to_parquet(copied / "payments.parquet", index=False, coerce_timestamps="us")
+    return settings.model_copy(update={"sources": str(copied)})
+
+
+def test_a_label_in_the_requests_own_source_is_read(settings: Settings, model: Model, tmp_path: Path) -> None:
+    label = model.spec.label.model_copy(update={"source": "payments"})
+    inside, one = with_labels(settings, tmp_path, known=0.9), changed(model, label=label)
+    frame, info = build(inside, one, NOW, WALL_CLOCK)
+    source = pd.read_parquet(inside.source("payments")).set_index("payment_id")["charged_back"]
+    assert info.labelled == int(source.reindex(frame["payment_id"]).notna().sum()) < info.rows
+    assert frame["label"].equals(source.reindex(frame["payment_id"]).reset_index(drop=True).rename("label"))
+    assert (frame["label_known_at"] == frame["event_timestamp"])[frame["label"].notna()].all()
+    field = model.spec.requests.fields[0].model_copy(update={"name": "charged_back", "dtype": "bool"})
+    requests = model.spec.requests.model_copy(update={"fields": (field,)})
+    with pytest.raises(DataError, match="the field 'charged_back' of the request is the label itself; take it out"):
+        build(inside, changed(one, requests=requests), NOW, WALL_CLOCK)
+
+
+def test_two_views_on_one_source_and_a_view_on_the_requests_are_read(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "project", per_day=2)
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(project)})
+    file = project / "feature_repo" / "definitions" / "payments.py"
+    observed = 'dtype=UnixTimestamp, tags={"role": "observed_at"})'
+    views = f"""
+usage = FeatureView(
+    name="usage",
+    entities=[customer],
+    source=source("account"),
+    schema=[Field(name="usage_hours", dtype=Float64), Field(name="usage_observed_at", {observed}],
+)
+last = FeatureView(
+    name="last",
+    entities=[customer],
+    source=FileSource(name="last", path=path("payments"), timestamp_field="event_timestamp"),
+    schema=[Field(name="last_total", dtype=Float64), Field(name="last_observed_at", {observed}],
+)
+chargeback = """
+    text = file.read_text().replace("features=[account, pair]", "features=[account, pair, usage, last]")
+    file.write_text(text.replace("chargeback = ", views))
+    path = settings.source("account")
+    account = pd.read_parquet(path).assign(usage_hours=1.5)
+    account.assign(usage_observed_at=account["account_observed_at"]).to_parquet(path, index=False, coerce_timestamps="us")
+    path = settings.source("payments")
+    payments = pd.read_parquet(path)
+    payments = payments[~payments.duplicated(["customer_id", "event_timestamp"])]
+    payments = payments.assign(last_total=payments["amount"] * 2, last_observed_at=payments["event_timestamp"])
+    payments.to_parquet(path, index=False, coerce_timestamps="us")
+    frame, _ = build(settings, read(settings.models / "chargeback.yaml"), NOW, WALL_CLOCK)
+    assert frame["usage_hours"].eq(1.5).all() and frame["account_days"].notna().all()
+    assert (frame["last_total"] == frame["amount"] * 2).all()
+
+
+def test_a_float32_feature_has_the_bits_that_serving_keeps(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "project", per_day=2)
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(project)})
+    file = project / "feature_repo" / "definitions" / "payments.py"
+    file.write_text(
+        file.read_text()
+        .replace('"pair_spend", dtype=Float64', '"pair_spend", dtype=Float32')
+        .replace("Float64, ", "Float32, Float64, ")
+    )
+    frame, _ = build(settings, read(settings.models / "chargeback.yaml"), NOW, WALL_CLOCK)
+    values = frame["pair_spend"].dropna()
+    assert len(values) and (values == values.astype("float32").astype("float64")).all()
 
 
 def test_the_flights_of_a_quarter_are_a_dataset(flights_sources: Path, tmp_path: Path) -> None:

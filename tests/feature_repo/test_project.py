@@ -97,6 +97,28 @@ OBSERVED = '        Field(name="pair_observed_at", dtype=UnixTimestamp, tags={"r
         ),
         pytest.param(", value_type=ValueType.STRING", "", "give it value_type=ValueType.STRING", id="untyped key"),
         pytest.param("[account, pair]", "[account, pair.with_name('p')]", "is renamed or joined by other keys", id="renamed"),
+        pytest.param(
+            'name="pair",\n',
+            'name="pair",\n    ttl=__import__("datetime").timedelta(hours=6),\n',
+            r"view 'pair' has ttl=6:00:00: .*features.freshness: \[\{view: pair, max_age_hours: …, on_stale: default\}\]",
+            id="ttl",
+        ),
+        pytest.param(
+            'name="pair",\n', 'name="pair",\n    online=False,\n', "view 'pair' has online=False: its values", id="never online"
+        ),
+        *(
+            pytest.param(
+                'timestamp_field="event_timestamp"',
+                f'timestamp_field="event_timestamp", {argument}',
+                f"view 'account' has {said}",
+                id=said,
+            )
+            for argument, said in (
+                ('created_timestamp_column="written"', "created_timestamp_column: a row counts from its timestamp_field on"),
+                ("file_format=feast.data_format.DeltaFormat()", "file_format: sources are Parquet"),
+                ('s3_endpoint_override="http://store"', "s3_endpoint_override: AWS_ENDPOINT_URL says where"),
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(settings: Settings, old: str, new: str, message: str) -> None:
@@ -110,6 +132,16 @@ def test_what_is_wrong_is_said_with_its_place(settings: Settings, old: str, new:
 def test_an_unknown_service_is_answered_with_those_there_are(settings: Settings) -> None:
     with pytest.raises(DataError, match="no feature service 'chargebacks'; defined: chargeback"):
         load(settings).service("chargebacks")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # Feast calls them experimental
+def test_a_view_with_a_transformation_of_its_own_is_refused(settings: Settings) -> None:
+    text = DEFINITIONS.replace("pair = FeatureView(", "pair = BatchFeatureView(").replace(
+        "from feast import", "from feast import BatchFeatureView,"
+    )
+    (settings.definitions / "payments.py").write_text(text)
+    with pytest.raises(DataError, match="BatchFeatureView 'pair' is not supported; write its values into a Parquet source"):
+        load(settings)
 
 
 def test_on_demand_views_are_refused(settings: Settings) -> None:
