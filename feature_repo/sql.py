@@ -53,14 +53,15 @@ def attach(database: duckdb.DuckDBPyConnection, source: str) -> None:
 
 
 def _select(own: pa.Schema, paths: Sequence[str], schema: pa.Schema) -> str:
-    """SQL that reads files of equal columns, each in the type of the source. A column without a value is left to other files."""
+    """SQL that reads files of equal columns, each in the type of the source; a column without a value has that of other files."""
     shown = []
     for field in own:
-        wanted = schema.field(field.name).type
-        if pa.types.is_null(field.type) and not pa.types.is_null(wanted):
-            continue
-        cast = f"::{NUMBERS[wanted]}" if wanted in NUMBERS and field.type != wanted else ""
-        shown.append(f"{quoted(field.name)}{cast} as {quoted(field.name)}")
+        wanted, column = schema.field(field.name).type, quoted(field.name)
+        if pa.types.is_null(field.type):
+            column = "null"
+        elif wanted in NUMBERS and field.type != wanted:
+            column = f"{column}::{NUMBERS[wanted]}"
+        shown.append(f"{column} as {quoted(field.name)}")
     listed = ", ".join(text(without_patterns(path)) for path in paths)
     return f"select {', '.join(shown)} from read_parquet([{listed}], hive_partitioning = false)"
 
