@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from rich.text import Text
+
 from console.output import console, print_json, table
 from controller.preflight import Row, preflight
 from perennial.settings import Settings
 
-MARKS = {"ok": "[green]ok[/green]", "missing": "[red]missing[/red]", "not shown": "[yellow]not shown[/yellow]"}
+MARKS = {"ok": Text("ok", "green"), "missing": Text("missing", "red"), "not shown": Text("not shown", "yellow")}
 
 
 def check(settings: Settings, clock: Callable[[], datetime], json: bool) -> bool:
@@ -26,13 +28,9 @@ def check(settings: Settings, clock: Callable[[], datetime], json: bool) -> bool
 def show(rows: Sequence[Row]) -> None:
     """Print the rows as a table, and below it what to do, the first thing first."""
     out = console()
-    out.print(
-        table(
-            "Cluster", ("what", "state", "found"), [(row.name, MARKS[row.state], row.found.replace("[", r"\[")) for row in rows]
-        )
-    )
+    out.print(table("Cluster", ("what", "state", "found"), [(row.name, MARKS[row.state], row.found) for row in rows]))
     lacking = [row for row in rows if row.is_lacking]
     if not lacking:
         out.print("Nothing is missing.")
     for number, row in enumerate((row for row in lacking if row.remedy), 1):
-        out.print(f"{number}. {row.name}: {row.remedy}", markup=False, soft_wrap=True)
+        out.print(f"{number}. {row.name}: {row.remedy}", soft_wrap=True)

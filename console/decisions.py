@@ -78,7 +78,7 @@ def explain(settings: Settings, model: str, number: int | None, json: bool) -> N
 def show_decision(out: Console, ledger: Ledger, decision: Decision) -> None:
     """Print a decision in at most 15 lines, with what is known of its incident."""
     lines = explanation(decision, incident_of(decision, ledger.incidents(decision.model)))
-    out.print("\n".join(lines), soft_wrap=True, markup=False)
+    out.print("\n".join(lines), soft_wrap=True)
 
 
 def close(settings: Settings, model: str, number: int | None, reason: str, now: datetime, json: bool) -> Incident:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.text import Text
 
 from console.output import table
 from perennial.evaluation import BlockEvaluation, Estimate
@@ -12,10 +13,10 @@ from perennial.settings import Settings
 from pipelines.log import Step
 
 MARKS = {
-    "pass": "[green]pass[/green]",
-    "fail": "[red]fail[/red]",
-    "undecided": "[yellow]undecided[/yellow]",
-    "not applicable": "n/a",
+    "pass": Text("pass", "green"),
+    "fail": Text("fail", "red"),
+    "undecided": Text("undecided", "yellow"),
+    "not applicable": Text("n/a"),
 }
 
 
@@ -26,6 +27,8 @@ def show_findings(out: Console, settings: Settings, run: Run, findings: Findings
         f"\nDataset {info.digest[:16]}: {info.rows:,} requests from {info.start[:10]} to {info.end[:10]}, "
         f"{info.labelled:,} with a label; judged on {info.evaluation_start[:10]} to {info.end[:10]}"
     )
+    for note in info.notes:
+        out.print(f"  note     {note}", soft_wrap=True)
     if findings.candidate:
         show_candidates(out, findings.candidate)
     if findings.judgement:
@@ -37,7 +40,7 @@ def show_findings(out: Console, settings: Settings, run: Run, findings: Findings
     if steps:
         timed = [(step.name, f"{step.seconds:.1f}") for step in steps] + [("all", f"{sum(step.seconds for step in steps):.1f}")]
         out.print(table("Time of each step", ("step", "seconds"), timed, numbers=("seconds",)))
-    out.print(f"[bold]{run.outcome}[/bold]: {run.reason}")
+    out.print(Text.assemble((str(run.outcome), "bold"), f": {run.reason}"))
     out.print(f"  report   {settings.results / run.run_id / 'report.html'}", soft_wrap=True)
     if findings.registered:
         out.print(f"  card     perennial card {run.model}      for everyone: perennial card {run.model} --summary")

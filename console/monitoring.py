@@ -101,7 +101,7 @@ def _show(ledger: Ledger, name: str, said: str, json: bool, cause: str | None = 
         print_json(shown | {"decision": None if decision is None else decision.model_dump(mode="json")})
         return
     out = console()
-    out.print(said, soft_wrap=True, markup=False)
+    out.print(said, soft_wrap=True)
     if windows:
         show_windows(out, windows)
     if decision is not None:

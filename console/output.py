@@ -14,8 +14,8 @@ WIDTH = 130
 
 
 def console() -> Console:
-    """The console of standard output; plain when piped."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    """The console of standard output; plain when piped. Texts are printed as they are: brackets are no markup."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
 
 
 def print_json(value: object) -> None:
@@ -23,7 +23,7 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> Group:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], numbers: Sequence[str] = ()) -> Group:
     """A table below its title; its `numbers` columns are right-aligned."""
     made = Table(header_style="bold")
     for name in columns:

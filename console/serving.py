@@ -52,7 +52,7 @@ def roll_back(settings: Settings, model: str, now: datetime, reason: str, json: 
         f"{model}: version {done.left.number} was rolled back; version {done.champion.number} {has} the traffic again"
     )
     if done.to_follow is not None:
-        console().print(f"Follows with the next tick: {done.to_follow}", markup=False, soft_wrap=True)
+        console().print(f"Follows with the next tick: {done.to_follow}", soft_wrap=True)
 
 
 def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bool:

@@ -5,6 +5,7 @@ import re
 from datetime import datetime, timedelta
 
 from rich.console import Console
+from rich.text import Text
 
 from console.decisions import models_of
 from console.output import console, labelled, minute, print_json, table
@@ -231,7 +232,7 @@ def show_status(settings: Settings, now: datetime, clock: datetime, json: bool) 
         out.print(f"No model: {settings.models} has no spec. Write one; docs/spec.md says what it holds.", soft_wrap=True)
     else:
         for line in (f"controller  {controller.sentence}", *(f"store       {sentence}" for sentence in stores)):
-            out.print(line, markup=False, soft_wrap=True)
+            out.print(line, soft_wrap=True)
         if len(found) <= IN_FULL:
             for status in found:
                 _show_in_full(out, status, now)
@@ -249,7 +250,7 @@ def _show_in_full(out: Console, status: ModelStatus, now: datetime) -> None:
         else:
             lines += [("also", f"{other.state}: {other.why}"), ("", other.next)]
     lines += [("when", f"{minute(one.when)} {one.what}{_overdue(one.when, now)}") for one in status.coming]
-    out.print(f"\n[bold]{status.model}[/bold]  {status.state}")
+    out.print(Text.assemble("\n", (status.model, "bold"), f"  {status.state}"))
     out.print(labelled([*lines, ("server", status.served)]))
 
 

@@ -30,7 +30,7 @@ def check_specs(settings: Settings, names: list[str], json: bool) -> int:
         if not json:
             out = console()
             for problem in found:
-                out.print(str(problem), markup=False, soft_wrap=True)
+                out.print(str(problem), soft_wrap=True)
             out.print(f"{path}: {f'{len(found)} mistakes' if found else 'valid'}", soft_wrap=True)
     return 2 if any(problems.values()) else 0
 

@@ -134,6 +134,7 @@ def _data(model: "Model", info: "DatasetInfo", block: "BlockEvaluation") -> list
             f"label, {count(info.rejected)} more were left out because a value they may not do without was too old. "
             f"Nothing that became known after {day(info.now)} is in it."
         ),
+        *(f"**Left out or missing in the sources**: {note}." for note in info.notes),
         f"**When a label never comes**: {sentence(model.spec.label.never)}",
         (
             f"It was judged on the newest {count(block.days)} days, {day(block.start)} to {last_day(block.end)}: "

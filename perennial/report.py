@@ -89,8 +89,9 @@ def _data(findings: "Findings") -> list[str]:
         f"after {day(info.now)} is in it.</p>",
         table(caption, head, views, "Nothing is looked up: the request brings all.", head[1:]),
     ]
-    if findings.validation.findings:
-        parts.append(f"<ul>{''.join(f'<li>{escape(found)}</li>' for found in findings.validation.findings)}</ul>")
+    for listed in (info.notes, findings.validation.findings):
+        if listed:
+            parts.append(f"<ul>{''.join(f'<li>{escape(found)}</li>' for found in listed)}</ul>")
     return parts
 
 

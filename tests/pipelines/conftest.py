@@ -50,6 +50,8 @@ class Project:
         change(pd.read_parquet(path)).to_parquet(path, index=False, coerce_timestamps="us", allow_truncated_timestamps=True)
 
 
+ODD = "it's [a]* 50% #1? amount=7 ü"
+"""Name of the project's folder: every test of this folder shows that no sign of it means anything to a library."""
 NOTE_MODULES = """
 import atexit, os, sys
 
@@ -67,7 +69,7 @@ atexit.register(note)
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The second project with one registered version."""
-    project = Project(write_project(tmp_path_factory.mktemp("second")))
+    project = Project(write_project(tmp_path_factory.mktemp("second") / ODD))
     noted = project.folder / "modules"
     noted.mkdir()
     (noted / "sitecustomize.py").write_text(NOTE_MODULES)
@@ -79,5 +81,5 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def copied(trained: Project, tmp_path: Path) -> Project:
     """A copy of the trained project, to be broken."""
-    shutil.copytree(trained.folder, tmp_path / "project")
-    return Project(tmp_path / "project")
+    shutil.copytree(trained.folder, tmp_path / ODD)
+    return Project(tmp_path / ODD)

@@ -15,6 +15,7 @@ from perennial.dataset import DatasetInfo
 from perennial.ledger import Ledger
 from perennial.refit import same_answers
 from perennial.rows import from_frame
+from perennial.sqlite import file_of
 from perennial.thresholds import Thresholds
 from perennial.version import open_version
 from pipelines.training import training
@@ -105,7 +106,7 @@ def test_the_same_run_key_gives_the_same_predictions_and_no_second_version(copie
     with Ledger.open(copied.settings.ledger) as ledger:
         first = ledger.version(NAME)
     # as on another machine: the ledger is new, so that the run is the first again, with the same key
-    Path(copied.settings.ledger.removeprefix("sqlite:///")).unlink()
+    Path(str(file_of(copied.settings.ledger))).unlink()
     code, _, said = copied.train()
     assert code == 0, said
     with Ledger.open(copied.settings.ledger) as ledger:
@@ -137,7 +138,7 @@ def test_shuffled_labels_are_stopped_and_the_result_is_kept(copied: Project) -> 
     assert "rank-agreement" not in {gate["name"] for gate in printed["gates"]}  # it was never refitted
     run = printed["run"]["run_id"]
     assert (copied.settings.results / run / "judgement.json").exists()
-    with sqlite3.connect(copied.settings.tracking.removeprefix("sqlite:///")) as database:
+    with sqlite3.connect(str(file_of(copied.settings.tracking))) as database:
         logged = database.execute("select value from tags where key = 'outcome' order by value").fetchall()
     assert logged == [("registered",), ("stopped",)]
     with Ledger.open(copied.settings.ledger) as ledger:
@@ -189,7 +190,7 @@ def test_a_corrupted_champion_ends_the_run_with_its_file(copied: Project) -> Non
 
 
 def test_a_locked_ledger_is_said_and_may_be_tried_again(copied: Project) -> None:
-    holder = sqlite3.connect(copied.settings.ledger.removeprefix("sqlite:///"), isolation_level=None)
+    holder = sqlite3.connect(str(file_of(copied.settings.ledger)), isolation_level=None)
     holder.execute("begin immediate")
     try:
         code, _, error = copied.train()
