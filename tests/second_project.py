@@ -15,6 +15,9 @@ DAYS = 100
 NOW = FIRST_DAY + timedelta(days=DAYS + 3)
 """All labels of the hundred days have matured."""
 
+ODD = "it's [a]* 50% #1? amount=7 ü"
+"""Name of a folder for the project: a test in it shows that no sign of its path means anything to a library."""
+
 SPEC = """\
 apiVersion: perennial.dev/v1alpha1
 kind: Model

@@ -14,7 +14,8 @@ from feature_repo import store
 from feature_repo.database import Row, open_database
 from perennial.errors import DataError, NotFoundError, PlatformError, SpecError
 from perennial.settings import Settings
-from tests.second_project import write_project
+from perennial.sqlite import file_of
+from tests.second_project import ODD, write_project
 from tests.servers.redis import Redis
 
 pytestmark = [
@@ -29,7 +30,7 @@ BEGIN, END = datetime(2023, 12, 30, tzinfo=UTC), datetime(2024, 1, 20, tzinfo=UT
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_project(tmp_path_factory.mktemp("store") / "project", per_day=5)
+    return write_project(tmp_path_factory.mktemp("store") / ODD, per_day=5)
 
 
 @pytest.fixture
@@ -214,8 +215,7 @@ def test_a_locked_online_store_says_so_and_loses_nothing(settings: Settings, mon
 
 def test_a_locked_registry_says_so(settings: Settings) -> None:
     store.apply(settings)
-    path = settings.feature_registry.removeprefix("sqlite:///")
-    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker = sqlite3.connect(str(file_of(settings.feature_registry)), isolation_level=None)
     blocker.execute("begin exclusive")
     try:
         with pytest.raises(PlatformError, match=r"registry\.db: .*database is locked.*try again"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from perennial.settings import Settings
-from tests.second_project import NAME, NOW, write_project
+from tests.second_project import NAME, NOW, ODD, write_project
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,6 @@ class Project:
         change(pd.read_parquet(path)).to_parquet(path, index=False, coerce_timestamps="us", allow_truncated_timestamps=True)
 
 
-ODD = "it's [a]* 50% #1? amount=7 ü"
-"""Name of the project's folder: every test of this folder shows that no sign of it means anything to a library."""
 NOTE_MODULES = """
 import atexit, os, sys
 
