@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from monitoring.drift import Reference, measure
+from monitoring.labels import labels_by
 from monitoring.results import Measured, Measurements, Performances, Performed
-from monitoring.windows import Log, LoggedWindow, due, labels_by, matures
+from monitoring.windows import Log, LoggedWindow, due, matures
 from perennial import version_store
 from perennial.contract import Contract
 from perennial.errors import NotFoundError

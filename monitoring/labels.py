@@ -1,16 +1,86 @@
-"""What became of the labels since, by window: which came late, which were changed. Shown to people; nothing is decided on it."""
+"""Labels: those of a window as they were known when it matured, and what became of them since.
+
+Performance is judged on the first alone; which labels came late or were changed is shown to people, and decides nothing.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
+import pyarrow.compute
 
-from monitoring.windows import TIME, Log, LoggedWindow, labelled, matures, published
+from feature_repo.sources import TIME, frame_of, opened
+from monitoring.blocks import PROBABILITY
+from monitoring.windows import Log, LoggedWindow, matures
+from perennial.errors import DataError
 from perennial.prediction_log.rows import FIELDS
 from perennial.record import Record
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.window import windows
+
+
+def labels_by(settings: Settings, model: Model, start: datetime, until: datetime) -> pd.DataFrame:
+    """The first label of each request, of those that were published from `start` to `until`, both inclusive.
+
+    Columns: the id, `label` (bool), `event_timestamp`.
+
+    Raises:
+        NotFoundError: there is no source of labels.
+        DataError: it lacks a column.
+    """
+    return published(settings, model, start, until).drop_duplicates(model.spec.requests.id).reset_index(drop=True)
+
+
+def published(settings: Settings, model: Model, start: datetime, until: datetime) -> pd.DataFrame:
+    """Every label that was published from `start` to `until`, both inclusive, in that order; a request may have several.
+
+    Columns: the id, `label` (bool), `event_timestamp`.
+
+    Raises:
+        NotFoundError: there is no source of labels.
+        DataError: it lacks a column.
+    """
+    spec, path = model.spec, settings.source(model.spec.label.source)
+    names, time = [spec.requests.id, TIME, spec.label.column], pyarrow.compute.field(TIME)
+    with opened(path) as labels:
+        missing = [name for name in names if name not in labels.schema.names]
+        if missing:
+            raise DataError(f"{path}: no column {', '.join(missing)}; labels need {', '.join(names)}")
+        table = labels.to_table(columns=names, filter=(time >= pd.Timestamp(start)) & (time <= pd.Timestamp(until)))
+    frame = frame_of(table).dropna(subset=[spec.requests.id, spec.label.column]).sort_values(TIME, kind="stable")
+    return frame.rename(columns={spec.label.column: "label"}).reset_index(drop=True)
+
+
+def labelled(logged: LoggedWindow, labels: pd.DataFrame, id_column: str) -> pd.DataFrame:
+    """The window's predictions with `label`, null where none was known; rows that got no prediction are left out.
+
+    Args:
+        logged: the window.
+        labels: as `labels_by` gives them.
+        id_column: name of the request's id.
+    """
+    frame = logged.frame[logged.frame[PROBABILITY].notna()].reset_index(drop=True)
+    name = FIELDS + id_column
+    if name not in frame or not len(labels):
+        return frame.assign(label=pd.array([None] * len(frame), dtype="boolean"))
+    own, theirs = identifiers(frame[name]), identifiers(labels[id_column])
+    if any(isinstance(one, str) for one in own) != any(isinstance(one, str) for one in theirs):
+        # The id's type changed since: a whole number is its digits.
+        own, theirs = [None if one is None else str(one) for one in own], [str(one) for one in theirs]
+    known = dict(zip(theirs, labels["label"].astype(bool).tolist(), strict=True))
+    found = [None if one is None else known.get(one) for one in own]
+    return frame.assign(label=pd.array(found, dtype="boolean"))
+
+
+def identifiers(series: "pd.Series[Any]") -> list[int | str | None]:
+    """Ids as they are: whole numbers of any size, texts to the letter; None where there is none.
+
+    >>> identifiers(pd.Series([2**63 - 1, None], dtype="Int64")), identifiers(pd.Series(["007", None]))
+    ([9223372036854775807, None], ['007', None])
+    """
+    return [None if gone else value for value, gone in zip(series.tolist(), series.isna().tolist(), strict=True)]
 
 
 class LabelCount(Record):
@@ -65,7 +135,7 @@ def counts(model: Model, logged: Iterable[LoggedWindow], labels: pd.DataFrame, n
     Args:
         model: the spec.
         logged: the windows.
-        labels: as `monitoring.windows.published` gives them: several for a request whose label was changed.
+        labels: as `published` gives them: several for a request whose label was changed.
         now: UTC.
     """
     identifier = model.spec.requests.id

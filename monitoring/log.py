@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 
+from feature_repo.sources import frame_of
 from monitoring import tables
 from monitoring.segments import SegmentInfo, Span, end_of, gaps
 from monitoring.shipped import CONNECTIONS, Shipped, is_gone, is_over
 from perennial.bucket import Bucket
-from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.errors import NotFoundError, PlatformError
 from perennial.prediction_log import Segment, read_segment, seal_left
 from perennial.prediction_log.segment import OPEN, SEALED
 from perennial.record import Record
@@ -250,26 +252,18 @@ def load(into: Path, start: datetime | None = None, end: datetime | None = None,
         growing: segments that are not collected yet and are read besides.
 
     Columns: `prediction_id`, `boot_id`, `sequence`, `time` (UTC), `version`, `probability`, `decision`, then `keys.<name>`,
-    `fields.<name>`, `features.<name>`, `observed_at.<view>` (UTC) and `stale.<view>`; null where a row has none.
-
-    Raises:
-        DataError: a column has texts in one segment and numbers in another.
+    `fields.<name>`, `features.<name>`, `observed_at.<view>` (UTC) and `stale.<view>`; null where a row has none. Whole numbers
+    stay whole, beside nulls too (Int64). A column with texts in one segment and numbers in another is text.
     """
     low = None if start is None else start.timestamp()
     high = None if end is None else end.timestamp()
     found = [table.read() for table in tables.kept(into) if table.touches(low, high)]
     found += [tables.table_of(segment) for segment in growing]
-    if not found:
-        found.append(tables.EMPTY)
-    try:
-        table = pa.concat_tables(found, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise DataError(f"{into}: segments of one log disagree on a type: {error}; read a shorter time") from error
-    frame: pd.DataFrame = (
-        table.replace_schema_metadata(None).sort_by([("time", "ascending"), ("sequence", "ascending")]).to_pandas()
-    )
+    table = tables.alike(found or [tables.EMPTY])
+    time, inside = pyarrow.compute.field("time"), pyarrow.compute.scalar(True)
     if start is not None:
-        frame = frame[frame["time"] >= start]
+        inside &= time >= pa.scalar(start, tables.TIME)
     if end is not None:
-        frame = frame[frame["time"] < end]
-    return frame.reset_index(drop=True)
+        inside &= time < pa.scalar(end, tables.TIME)
+    # Before pandas sees them: a time of another millennium is none of its times.
+    return frame_of(table.filter(inside).sort_by([("time", "ascending"), ("sequence", "ascending")]))

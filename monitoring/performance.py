@@ -14,8 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monitoring.blocks import PROBABILITY
+from monitoring.labels import labelled
 from monitoring.limits import FEWEST_BLOCKS, prediction_limit
-from monitoring.windows import LoggedWindow, as_values, column_of, labelled, matures
+from monitoring.windows import LoggedWindow, as_values, column_of, matures
 from perennial.estimate import Estimate
 from perennial.evaluation import BlockEvaluation, NaiveRule, compare, evaluate, log_losses, worst_where_invalid
 from perennial.judgement import Champion, unlabelled_by_day
@@ -64,7 +65,7 @@ def perform(
 
     Args:
         logged: the window.
-        labels: those that were known when it matured, as `windows.labels_by` gives them.
+        labels: those that were known when it matured, as `labels.labels_by` gives them.
         model: the spec.
         served: the version that answered most of it.
         alone: the first version; None when there is none to be scored.

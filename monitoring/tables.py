@@ -61,9 +61,9 @@ class Kept:
             for info in self.infos
         )
 
-    def read(self) -> pa.Table:
-        """The rows."""
-        return pyarrow.parquet.read_table(self.path)
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows, of all columns or of some."""
+        return pyarrow.parquet.read_table(self.path, columns=None if columns is None else list(columns), partitioning=None)
 
 
 @contextmanager
@@ -107,6 +107,35 @@ def keep(into: Path, segments: Sequence[Segment]) -> None:
                 _put(into, table_of(segment), [info_of(segment)])
         else:
             _put(into, table, infos)
+
+
+def alike(found: Sequence[pa.Table]) -> pa.Table:
+    """The tables as one. A column with texts in one of them and numbers in another is text: its type changed between versions.
+
+    >>> alike([pa.table({"a": [7]}), pa.table({"a": ["007"]}), pa.table({"b": [0.5]})]).to_pydict()
+    {'a': ['7', '007', None], 'b': [None, None, 0.5]}
+    """
+    types: dict[str, set[pa.DataType]] = {}
+    for table in found:
+        for field in table.schema:
+            if not pa.types.is_null(field.type):
+                types.setdefault(field.name, set()).add(field.type)
+    common = {name: _common(kinds) for name, kinds in types.items()}
+    cast = [
+        table.cast(pa.schema([pa.field(field.name, common.get(field.name, field.type)) for field in table.schema]), safe=False)
+        for table in (one.replace_schema_metadata(None) for one in found)
+    ]
+    return pa.concat_tables(cast, promote_options="permissive")
+
+
+def _common(kinds: set[pa.DataType]) -> pa.DataType:
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    if all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in kinds):
+        return pa.int64()
+    if all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind) for kind in kinds):
+        return pa.float64()
+    return pa.string()
 
 
 def keep_end(into: Path, end: SegmentInfo) -> None:

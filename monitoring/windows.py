@@ -5,27 +5,25 @@ what arrives or changes later is shown elsewhere and decides nothing.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute
+import pyarrow as pa
 
-from feature_repo.sources import opened
+from monitoring.belief import Belief, Times, times_of
 from monitoring.blocks import PROBABILITY
 from monitoring.log import collect_model, cut_off, has_log, load, unfinished
 from monitoring.segments import SegmentInfo, Span, info_of
 from monitoring.shipped import SILENT_SECONDS, by_process
 from monitoring.statistics import Values
-from perennial.errors import DataError
 from perennial.prediction_log import Segment
 from perennial.prediction_log.rows import FEATURES, FIELDS
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.window import Window, WindowRecord, windows
 
-TIME = "event_timestamp"
 BEFORE = 4
 """Windows that a step is measured against."""
 WAITS = timedelta(hours=1)
@@ -40,6 +38,8 @@ class Due:
     """Closed windows without a record, oldest first."""
     matured: tuple[Window, ...]
     """Matured windows whose performance is not recorded, oldest first; some of them may be in `closed`."""
+    set_aside: str = ""
+    """What of the log is set aside for its time, in a sentence; empty where nothing is."""
 
     @property
     def any(self) -> bool:
@@ -95,7 +95,8 @@ def column_of(frame: pd.DataFrame, name: str) -> str | None:
 def as_values(series: "pd.Series[float] | pd.Series[str]", is_text: bool) -> Values:
     """A column of the log as the statistics read it; what is no number in a column of numbers counts as missing."""
     if is_text:
-        return np.array(series.where(series.notna(), None), dtype=object)
+        texts = series if series.dtype == object else series.astype(object).map(str, na_action="ignore")
+        return np.array(texts.where(series.notna(), None), dtype=object)
     if series.dtype == object:
         series = pd.to_numeric(series.map(lambda value: value if not isinstance(value, bool) else float(value)), errors="coerce")
     return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
@@ -116,21 +117,22 @@ def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: 
         PlatformError: the log cannot be read or its tables not written.
     """
     logged = Log.segments_of(settings, model.name, now)
-    if (first := logged.first) is None:
-        return Due((), ())
+    if (first := logged.times.first) is None:
+        return Due((), (), logged.times.sentence)
     # With a bucket: by then the last rows of a window are shipped, or known to be missing.
     by = now if settings.bucket is None else now - timedelta(seconds=SILENT_SECONDS)
     found = due_of(first, model, records, by)
     waiting = [
-        window for window in found.closed if now < window.end + WAITS and is_waiting(window, logged.segments, logged.unended)
+        window for window in found.closed if now < window.end + WAITS and is_waiting(window, logged.segments, logged.unended, now)
     ]
     return Due(
         tuple(window for window in found.closed if window not in waiting),
         tuple(window for window in found.matured if window not in waiting),
+        logged.times.sentence,
     )
 
 
-def is_waiting(window: Window, segments: Sequence[SegmentInfo], unended: Iterable[SegmentInfo]) -> bool:
+def is_waiting(window: Window, segments: Sequence[SegmentInfo], unended: Iterable[SegmentInfo], now: datetime) -> bool:
     """Whether a process may still ship rows of a closed window.
 
     A process ships its segments in their order: once a row from after the window has come, all of the window have. Until then it
@@ -140,11 +142,12 @@ def is_waiting(window: Window, segments: Sequence[SegmentInfo], unended: Iterabl
         window: the time.
         segments: everything that was collected.
         unended: what each process that has not ended said last, as its end.
+        now: UTC; a row from long after it has the time of a wrong clock, and says nothing.
     """
-    closed, processes = window.end.timestamp(), by_process(segments)
+    closed, processes, latest = window.end.timestamp(), by_process(segments), Belief(now).end
     for end in unended:
         own = [info for info in processes.get(end.boot_id, ()) if not info.is_end]
-        has_later = any(info.end is not None and info.end >= closed for info in own)
+        has_later = any(info.end is not None and closed <= info.end <= latest for info in own)
         collected = max((info.next_sequence for info in own), default=0)
         if not has_later and (end.next_sequence > collected or (end.start or 0.0) < closed):
             return True
@@ -176,12 +179,8 @@ class Logged:
     """Those that are still being written here, as far as they are."""
     unended: tuple[SegmentInfo, ...] = ()
     """As in `monitoring.log.Collected`."""
-
-    @property
-    def first(self) -> datetime | None:
-        """Time of the first logged prediction, UTC; None without one."""
-        begins = [segment.start for segment in self.segments if segment.start is not None and not segment.is_end]
-        return datetime.fromtimestamp(min(begins), UTC) if begins else None
+    times: Times = field(default_factory=lambda: Times(None))
+    """When the first prediction was made, and what is set aside."""
 
 
 class Log:
@@ -218,28 +217,30 @@ class Log:
         growing = [segment for segment in growing if segment.path.stem not in names]
         known = [*finished, *(info_of(segment) for segment in growing)]
         known.sort(key=lambda segment: (segment.boot_id, segment.first_sequence))
-        return Logged(tuple(known), tuple(growing), collected.unended)
+        belief = Belief.read(settings, model, now)
+        times = times_of(settings.prediction_tables(model), known, growing, belief)
+        return Logged(tuple(known), tuple(growing), collected.unended, times)
 
     @classmethod
     def first_time(cls, settings: Settings, model: str, now: datetime) -> datetime | None:
         """Time of the first logged prediction, UTC; None without one."""
-        return cls.segments_of(settings, model, now).first
+        return cls.segments_of(settings, model, now).times.first
 
     @classmethod
     def read(cls, settings: Settings, model: Model, wanted: Sequence[Window], now: datetime) -> "Log":
         """The rows of the wanted windows and of the four before the first.
 
-        Repetitions are seen within these, not beyond.
+        Repetitions are seen within these, not beyond. Rows that are not believed by their time are left out.
 
         Raises:
-            DataError: a column has texts in one segment and numbers in another.
             PlatformError: the log cannot be read or its tables not written.
         """
         first = min(wanted, key=lambda window: window.start)
         start = first.start - BEFORE * (first.end - first.start)
         logged = cls.segments_of(settings, model.name, now)
         frame = load(settings.prediction_tables(model.name), start, max(window.end for window in wanted), logged.growing)
-        return cls(frame, logged.segments, model.spec.requests.id)
+        believed = Belief.read(settings, model.name, now).holds(pa.Table.from_pandas(frame[["version", "time"]]))
+        return cls(frame[believed].reset_index(drop=True), logged.segments, model.spec.requests.id)
 
     def window(self, window: Window) -> LoggedWindow:
         """What the log holds of a window."""
@@ -332,57 +333,6 @@ def _touches(begin: float | None, end: float | None, low: float, high: float) ->
     """Whether [begin, end] has a moment in [low, high); an unknown end of it is the other one."""
     first, last = begin if begin is not None else end, end if end is not None else begin
     return first is not None and last is not None and first < high and last >= low
-
-
-def labels_by(settings: Settings, model: Model, start: datetime, until: datetime) -> pd.DataFrame:
-    """The first label of each request, of those that were published from `start` to `until`, both inclusive.
-
-    Columns: the id, `label` (bool), `event_timestamp`.
-
-    Raises:
-        NotFoundError: there is no source of labels.
-        DataError: it lacks a column.
-    """
-    return published(settings, model, start, until).drop_duplicates(model.spec.requests.id).reset_index(drop=True)
-
-
-def published(settings: Settings, model: Model, start: datetime, until: datetime) -> pd.DataFrame:
-    """Every label that was published from `start` to `until`, both inclusive, in that order; a request may have several.
-
-    Columns: the id, `label` (bool), `event_timestamp`.
-
-    Raises:
-        NotFoundError: there is no source of labels.
-        DataError: it lacks a column.
-    """
-    spec, path = model.spec, settings.source(model.spec.label.source)
-    names, time = [spec.requests.id, TIME, spec.label.column], pyarrow.compute.field(TIME)
-    with opened(path) as labels:
-        missing = [name for name in names if name not in labels.schema.names]
-        if missing:
-            raise DataError(f"{path}: no column {', '.join(missing)}; labels need {', '.join(names)}")
-        table = labels.to_table(columns=names, filter=(time >= pd.Timestamp(start)) & (time <= pd.Timestamp(until)))
-    frame: pd.DataFrame = table.to_pandas().dropna(subset=[spec.label.column]).sort_values(TIME, kind="stable")
-    return frame.rename(columns={spec.label.column: "label"}).reset_index(drop=True)
-
-
-def labelled(logged: LoggedWindow, labels: pd.DataFrame, id_column: str) -> pd.DataFrame:
-    """The window's predictions with `label`, null where none was known; rows that got no prediction are left out.
-
-    Args:
-        logged: the window.
-        labels: as `labels_by` gives them.
-        id_column: name of the request's id.
-    """
-    frame = logged.frame[logged.frame[PROBABILITY].notna()].reset_index(drop=True)
-    name = FIELDS + id_column
-    if name not in frame or not len(labels):
-        return frame.assign(label=pd.array([None] * len(frame), dtype="boolean"))
-    known = labels.set_index(id_column)["label"].astype("boolean")
-    ids = frame[name]
-    if known.index.dtype == object:
-        ids = ids.map(str, na_action="ignore")
-    return frame.assign(label=pd.array(list(ids.map(known.to_dict())), dtype="boolean"))
 
 
 def matures(window: Window, model: Model) -> datetime:

@@ -11,6 +11,7 @@ import pytest
 from monitoring import tables
 from monitoring.log import Collected, collect, infos, load
 from monitoring.segments import gaps
+from monitoring.windows import as_values
 from perennial.errors import DataError
 from perennial.prediction_log import LogRow, LogWriter, Segment
 
@@ -139,15 +140,16 @@ def test_collecting_twice_at_once_gives_each_row_once(tmp_path: Path) -> None:
     assert [path.suffix for path in (tmp_path / "tables").iterdir() if path.name != ".lock"] == [".parquet"]
 
 
-def test_a_value_of_another_type_becomes_a_text_and_reading_it_with_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_value_of_another_type_becomes_a_text_and_so_do_the_numbers_beside_it(tmp_path: Path) -> None:
     with LogWriter(tmp_path / "log", lambda: 0.0) as writer:
         writer.append([row_of(0, a=1.5), row_of(1, a="x")])
         writer.seal()
         writer.append([row_of(2, a=2.5)])
     run(tmp_path)
     assert load(tmp_path / "tables", end=NOW + timedelta(minutes=2))["features.a"].tolist() == ["1.5", "x"]
-    with pytest.raises(DataError, match="segments of one log disagree on a type"):
-        load(tmp_path / "tables")
+    whole = load(tmp_path / "tables")
+    assert whole["features.a"].tolist() == ["1.5", "x", "2.5"]
+    assert as_values(whole["features.a"], is_text=False).tolist()[::2] == [1.5, 2.5]
 
 
 def test_large_segments_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from monitoring.evidence import measure_due, perform_due
+from monitoring.labels import labels_by
 from monitoring.performance import Alone, Served, judged_loss, perform
-from monitoring.windows import LoggedWindow, labels_by, matures
+from monitoring.windows import LoggedWindow, matures
 from perennial.errors import NotFoundError
 from perennial.evaluation import NaiveRule
 from perennial.judgement import Champion

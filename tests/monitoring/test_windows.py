@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from monitoring.labels import labelled, labels_by
 from monitoring.segments import SegmentInfo, Span
-from monitoring.windows import Due, Log, due, due_of, labelled, labels_by, matures, missing_in
+from monitoring.windows import Due, Log, due, due_of, matures, missing_in
 from perennial.prediction_log import LogWriter
 from perennial.window import Measurement, Performance, Window, WindowRecord
 from tests.monitoring.world import END, NAME, WEEK, World, log_rows, requests_of
