@@ -80,6 +80,16 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
+def user() -> str:
+    """Who types the command, as the machine knows them."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's numbered user has no name
+        return "somebody"
+
+
 @app.command(epilog="Example: perennial validate churn")
 def validate(
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models; all of models/ when none.")] = None,
@@ -142,14 +152,28 @@ def train(
             "--search/--refit", help="Search the candidates, or refit the champion's recipe; else as the spec's schedule says."
         ),
     ] = None,
+    include_excluded: Annotated[
+        bool,
+        typer.Option("--include-excluded", help="Train on the requests too that incidents exclude."),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Search, and do not compare with the champion: for one that cannot be compared.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why, in one sentence; it is kept. Needed for --replace.")] = "",
     json: Json = False,
 ) -> None:
     """Train a challenger through the pipeline, judge it, and register it if every gate lets it through (else exit code 3)."""
     from console.training import train_and_show
     from perennial.settings import Settings
+    from pipelines.runs import Asked
 
     clock = wall_clock()
-    registered = train_and_show(Settings.from_environment(), model, parse_time(now) if now else clock, clock, search, json)
+    if replace and not reason.strip():
+        raise SpecError("--reason is missing; allowed with --replace: one sentence that says why the champion is replaced")
+    if replace and search is False:
+        raise SpecError("--refit: a training that replaces the champion does not refit its recipe; allowed: --search")
+    asked = Asked(include_excluded=include_excluded, replace=replace, reason=reason.strip())
+    registered = train_and_show(Settings.from_environment(), model, parse_time(now) if now else clock, clock, search, asked, json)
     raise typer.Exit(0 if registered else GATES_NOT_PASSED)
 
 
@@ -308,6 +332,29 @@ def decisions_close(
     if not reason.strip():
         raise SpecError("--reason is missing; allowed: one sentence that says why the incident is over")
     close(Settings.from_environment(), model, incident, reason.strip(), wall_clock(), json)
+
+
+@decisions.command(
+    "accept-change", epilog="Example: perennial decisions accept-change churn 3 --reason 'the sensor measures in metres now'"
+)
+def decisions_accept_change(
+    model: ModelName,
+    incident: Annotated[int | None, typer.Argument(metavar="[INCIDENT]", help="Its number; the only open one if absent.")] = None,
+    reason: Annotated[str, typer.Option(help="Why the data are no fault, in one sentence; it is kept.")] = "",
+    now: Annotated[
+        str | None, typer.Option(help="Time for which to say it, ISO 8601 with a zone; the real time if absent.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say that the data are like this now: close an incident, let its requests train, and make a training due."""
+    from console.decisions import accept_change
+    from perennial.settings import Settings
+
+    if not reason.strip():
+        raise SpecError("--reason is missing; allowed: one sentence that says why the data are as they should be")
+    clock = wall_clock()
+    time = parse_time(now) if now else clock
+    accept_change(Settings.from_environment(), model, incident, user(), reason.strip(), time, json)
 
 
 @decisions.command("accept", epilog="Example: perennial decisions accept churn 4")

@@ -6,10 +6,11 @@ from rich.console import Console
 
 from console.explanation import explanation, incident_of, incident_state, outcome_of
 from console.output import console, minute, print_json, table
-from perennial.decision import Decision, Incident
+from perennial.decision import Acceptance, Decision, DecisionDraft, Fact, Incident
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
+from perennial.spec.read import read
 
 
 def models_of(settings: Settings, ledger: Ledger) -> list[str]:
@@ -104,8 +105,71 @@ def close(settings: Settings, model: str, number: int | None, reason: str, now: 
         print_json(closed.model_dump(mode="json"))
     else:
         barred = f"requests of {closed.barred_from:%Y-%m-%d} to {closed.barred_until:%Y-%m-%d} still do not train"
-        console().print(f"{model}: incident {closed.number} is closed; {barred}", soft_wrap=True)
+        take_in = (
+            f"if its data are no fault, `perennial decisions accept-change {model} {closed.number} --reason '…'` takes them in"
+        )
+        console().print(f"{model}: incident {closed.number} is closed; {barred}; {take_in}", soft_wrap=True)
     return closed
+
+
+def accept_change(
+    settings: Settings, name: str, number: int | None, who: str, reason: str, now: datetime, json: bool
+) -> Incident:
+    """Say that the data of an incident are as the data are now, and make a training due.
+
+    The incident is closed and its requests train; what its windows showed is part of what a window is checked against.
+
+    Args:
+        settings: where things are.
+        name: the model.
+        number: of the incident, open or closed; without one the only one that is open.
+        who: says so.
+        reason: why, in one sentence.
+        now: the time for which it is said, UTC.
+        json: print JSON instead of sentences.
+
+    Raises:
+        NotFoundError: there is no such incident, or several are open and no number says which.
+    """
+    from monitoring.acceptance import observed
+
+    model = read(settings.models / f"{name}.yaml")
+    with Ledger.open(settings.ledger) as ledger:
+        of_model = {incident.number: incident for incident in ledger.incidents(name)}
+        still = sorted(one for one, incident in of_model.items() if incident.closed is None)
+        if number is None and len(still) == 1:
+            number = still[0]
+        if number is None or number not in of_model:
+            which = "no number was given" if number is None else f"there is no incident {number}"
+            known_ones = ", ".join(map(str, sorted(of_model))) or "none"
+            raise NotFoundError(f"{name}: {which}; open incidents: {', '.join(map(str, still)) or 'none'}, all: {known_ones}")
+        checks = observed(settings, model, of_model[number], ledger.windows(name), now)
+        accepted = ledger.accept_incident(name, number, Acceptance(who=who, why=reason, when=now, checks=checks))
+        decision = _training_due(ledger, accepted, who, reason, now)
+    if json:
+        print_json({"incident": accepted.model_dump(mode="json"), "decision": decision.model_dump(mode="json")})
+        return accepted
+    span = f"requests of {accepted.barred_from:%Y-%m-%d} to {accepted.barred_until:%Y-%m-%d} train from now on"
+    widened = ", ".join(f"{check.name} {check.subject}".strip() for check in checks) or "nothing that a limit could be widened by"
+    console().print(f"{name}: incident {number} is closed as a change of the data; {span}; accepted: {widened}", soft_wrap=True)
+    console().print(f"Decision {decision.number}: {decision.sentence} {outcome_of(decision)}", soft_wrap=True)
+    if decision.state == "open":
+        console().print(f"Where no controller watches: `perennial tick`, or `perennial train {name}`", soft_wrap=True)
+    return accepted
+
+
+def _training_due(ledger: Ledger, incident: Incident, who: str, reason: str, now: datetime) -> Decision:
+    """The decision to train on the changed data; asked for again, it is the same one."""
+    asked = Fact(name="accepted change", value=float(incident.number), limit=None, sentence=f"{who} accepted it: {reason}")
+    draft = DecisionDraft(
+        kind="retrain",
+        reason="manual",
+        sentence=f"Train again: {who} accepted the change of incident {incident.number} ({reason}).",
+        otherwise="Nobody accepting it.",
+        facts=(asked,),
+    )
+    cause = f"{incident.model}/manual/accept-{incident.number}"
+    return ledger.add_decision(incident.model, cause=cause, now=now, draft=draft)[0]
 
 
 def accept(settings: Settings, model: str, number: int, json: bool) -> Decision:

@@ -104,7 +104,8 @@ def incident_state(incident: Incident) -> str:
     barred = f"requests of {incident.barred_from:%Y-%m-%d} to {incident.barred_until:%Y-%m-%d} do not train"
     return (
         f"open, {incident.owner} acts; {barred}; it closes by itself after {incident.needed} clean windows "
-        f"({incident.clean} so far), or with `perennial decisions close {incident.model}`"
+        f"({incident.clean} so far), or with `perennial decisions close {incident.model}`; if the data are like this now: "
+        f"`perennial decisions accept-change {incident.model} {incident.number} --reason '…'`"
     )
 
 

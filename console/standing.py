@@ -16,7 +16,7 @@ from perennial.ledger import Run, Version
 from perennial.record import Record
 from perennial.rollout import Rollout
 from perennial.spec.model import Model
-from perennial.window import WindowRecord, window_at
+from perennial.window import SAME_FINDINGS, Loss, WindowRecord, lasting_findings, window_at
 from serving.deployers import Standing
 
 STATES = (
@@ -180,6 +180,11 @@ def _decisions(stored: Stored, watching: bool) -> Iterator[Finding]:
     name = stored.name
     for incident in stored.incidents:
         why = f"incident {incident.number} since {minute(incident.opened)}: {incident.seen}"
+        if lasting := lasting_findings(stored.windows):
+            why += (
+                f" The newest {SAME_FINDINGS} windows show the same ({', '.join(lasting)}): this looks like "
+                "a change rather than a fault."
+            )
         yield Finding(state="data broken", why=why, next=incident_state(incident))
     for decision in stored.decisions:
         why = f"decision {decision.number} of {minute(decision.made)}, {decision.title}: {decision.sentence}"
@@ -281,7 +286,8 @@ def seen_in(windows: Sequence[WindowRecord]) -> str:
     newest = windows[0]
     alarms = ", ".join(column.column for column in newest.measurement.alarms)
     broken = ", ".join(sorted({check.title for check in newest.measurement.broken}))
-    flagged = "; ".join([f"alarms: {alarms}"] * bool(alarms) + [f"failed checks: {broken}"] * bool(broken)) or "nothing flagged"
+    flagged = "; ".join([f"alarms: {alarms}"] * bool(alarms) + [f"failed checks: {broken}"] * bool(broken) + not_judged(newest))
+    flagged = flagged or "nothing flagged"
     text = f"window from {newest.start:%Y-%m-%d}: {newest.measurement.rows:,} predictions, {flagged}"
     judged = next((record for record in windows if record.performance is not None), None)
     if judged is None or judged.performance is None:
@@ -290,7 +296,23 @@ def seen_in(windows: Sequence[WindowRecord]) -> str:
     metrics = judged.performance.metrics
     auc = f"AUC {metrics['auc'].value:.3f}, " if "auc" in metrics else ""
     which = "" if judged is newest else f"; that from {judged.start:%Y-%m-%d}"
-    return f"{text}{which}: {auc}{'no label' if loss is None else 'hurts' if loss.hurt else 'does no harm'}"
+    return f"{text}{which}: {auc}{_harm(loss)}"
+
+
+def _harm(loss: Loss | None) -> str:
+    if loss is None:
+        return "no label"
+    if loss.hurt:
+        return "hurts"
+    return "harm is not judged: there is no limit for its log loss" if loss.limit is None else "does no harm"
+
+
+def not_judged(record: WindowRecord) -> list[str]:
+    """How many columns of a window were not judged, and why the first was not; empty where all were, or nothing was watched."""
+    columns = [column for column in record.measurement.columns if column.verdict == "not judged"]
+    if not columns or not record.measurement.rows:
+        return []
+    return [f"{len(columns)} of {len(record.measurement.columns)} columns not judged ({columns[0].sentence.removesuffix('.')})"]
 
 
 def _last(decisions: Sequence[Decision], name: str) -> str:

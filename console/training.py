@@ -5,6 +5,7 @@ from datetime import datetime
 from console.findings import show_findings
 from console.following import run_and_show
 from console.output import console, print_json
+from perennial import version_store
 from perennial.claim import SUPERSEDED
 from perennial.errors import PlatformError
 from perennial.findings import Findings
@@ -13,6 +14,8 @@ from perennial.rollout import Rollout
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
+from perennial.thresholds import Thresholds
+from perennial.version import open_version
 from pipelines import runs
 
 WAITS_FOR = {
@@ -30,7 +33,9 @@ WAITS_FOR = {
 """What each step of the training pipeline spends its time on."""
 
 
-def train_and_show(settings: Settings, name: str, now: datetime, clock: datetime, search: bool | None, json: bool) -> bool:
+def train_and_show(
+    settings: Settings, name: str, now: datetime, clock: datetime, search: bool | None, asked: runs.Asked, json: bool
+) -> bool:
     """Train a model in a run of its own and print what the run found; returns whether a version was registered.
 
     Args:
@@ -39,12 +44,13 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: datetime
         now: the time at which the training takes place.
         clock: the real time.
         search: whether to search; by default as the spec's schedule says.
+        asked: what else a person asks for.
         json: print JSON instead of tables.
 
     Raises:
         PerennialError: a step failed; the error is that step's own.
     """
-    run_id = runs.prepare(settings, read(settings.models / f"{name}.yaml"), now, clock, search=search)
+    run_id = runs.prepare(settings, read(settings.models / f"{name}.yaml"), now, clock, search=search, asked=asked)
     run, steps = run_and_show(settings, run_id, WAITS_FOR, quiet=json)
     if run.outcome == SUPERSEDED:
         raise PlatformError(f"run {run_id}: {run.reason}")
@@ -57,7 +63,15 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: datetime
     show_findings(console(), settings, run, findings, steps)
     if rollout is not None:
         console().print(f"rollout: version {rollout.number} is {rollout.state}: {rollout.reason}")
+        for sentence in _unjudged(settings, name, rollout.digest):
+            console().print(f"  not judged in its windows: {sentence}", soft_wrap=True)
     return rollout is not None
+
+
+def _unjudged(settings: Settings, name: str, digest: str) -> tuple[str, ...]:
+    """What no window of a version can be judged by, a sentence each."""
+    version = open_version(version_store.folder(settings, name, digest))
+    return Thresholds.read(version.file("thresholds")).unjudged if version.has("thresholds") else ()
 
 
 def _roll_out(settings: Settings, model: Model, now: datetime) -> Rollout | None:

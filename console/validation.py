@@ -26,13 +26,22 @@ def check_specs(settings: Settings, names: list[str], json: bool) -> int:
     problems = {path: check(path) or _against_features(settings, path) for path in paths}
     if json:
         print_json({str(path): [str(problem) for problem in found] for path, found in problems.items()})
+        return 2 if any(problems.values()) else 0
     for path, found in problems.items():
-        if not json:
-            out = console()
-            for problem in found:
-                out.print(str(problem), soft_wrap=True)
-            out.print(f"{path}: {f'{len(found)} mistakes' if found else 'valid'}", soft_wrap=True)
+        out = console()
+        for problem in found:
+            out.print(str(problem), soft_wrap=True)
+        out.print(f"{path}: {f'{len(found)} mistakes' if found else 'valid'}", soft_wrap=True)
+        for note in () if found else _notes(settings, path):
+            out.print(f"  note: {note}", soft_wrap=True)
     return 2 if any(problems.values()) else 0
+
+
+def _notes(settings: Settings, path: Path) -> tuple[str, ...]:
+    """What is allowed, and has a consequence that its owner should know: what no window of the model could be judged by."""
+    from monitoring.traffic import blindness
+
+    return blindness(settings, read(path))
 
 
 def _against_features(settings: Settings, path: Path) -> tuple[Problem, ...]:

@@ -22,7 +22,7 @@ from feature_repo.service import ServiceInfo
 from feature_repo.sources import TIME, frame_of, opened
 from feature_repo.store import open_private
 from perennial.columns import Column
-from perennial.dataset import DatasetInfo, values_digest
+from perennial.dataset import DatasetInfo, excluded, values_digest
 from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
 from perennial.spec import Model, Sliding
@@ -73,6 +73,8 @@ def build(
     span = span_of(settings, model, now, checked.since)
     every = read_requests(settings, model, service, span)
     requests = without(every, barred)
+    if requests.empty:
+        raise DataError(f"none of the requests in [{iso(span.start)}, {iso(span.end)}) trains{excluded(model.name, len(every))}")
     treated = with_features(settings, project, model, columns, requests)
     frame = add_labels(settings, model, treated.frame[treated.kept].reset_index(drop=True), now, checked.since)
     frame = frame[ordered(model, service, columns)]
@@ -101,6 +103,7 @@ def build(
         raise DataError(
             f"{settings.source(model.spec.label.source)}: none of the {info.rows:,} requests in [{info.start}, {info.end}) "
             f"has a label known by {info.now}; do the ids of {model.spec.requests.source} and {model.spec.label.source} match?"
+            f"{excluded(info.model, info.barred)}"
         )
     return frame, info
 

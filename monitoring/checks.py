@@ -4,15 +4,17 @@ A column that differs is drift (`drift`); one that is gone, empty, out of range 
 window with too few rows or stale views. Broken data trains no model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Literal
 
 import numpy as np
 
+from monitoring.acceptance import widened
 from monitoring.statistics import Values, present
 from monitoring.windows import LoggedWindow
 from perennial.contract import Contract
+from perennial.decision import AcceptedCheck
 from perennial.prediction_log.rows import STALE
 from perennial.thresholds import ColumnLimits, Thresholds
 from perennial.window import Check
@@ -27,6 +29,8 @@ drift; another unit goes far beyond, and is broken."""
 FEWEST_WINDOWS = 2
 """Windows that a volume is held against at least."""
 
+NOTHING: Mapping[tuple[str, str], Sequence[AcceptedCheck]] = {}
+
 Name = Literal["missing column", "nulls", "new categories", "range", "volume", "stale"]
 
 
@@ -38,6 +42,7 @@ def check(
     *,
     min_volume_share: float,
     max_stale_share: float,
+    accepted: Mapping[tuple[str, str], Sequence[AcceptedCheck]] = NOTHING,
 ) -> tuple[Check, ...]:
     """The checks of a window that failed, and that of its volume.
 
@@ -48,18 +53,23 @@ def check(
         thresholds: of that version; without them no column is checked for its values.
         min_volume_share: fewest rows, as a share of the median of the windows before.
         max_stale_share: largest share of rows for which a view was stale.
+        accepted: by check and subject, what a person said is no fault.
     """
     found = [volume(logged, before, min_volume_share)]
     if len(logged.frame) >= FEWEST_ROWS:
         texts = {column.name for column in contract.columns if column.dtype == "string"}
         watched = set() if thresholds is None else {column.column for column in thresholds.columns}
-        limits = {} if thresholds is None else {limit.column: limit for limit in thresholds.limits}
+        limits = {} if thresholds is None else {limit.column: widened(limit, accepted) for limit in thresholds.limits}
         names = [*(column.name for column in contract.columns), *limits]
         for name in dict.fromkeys(names):
+            if ("missing column", name) in accepted:
+                continue
             limit = limits.get(name)
             is_text = name in texts or (limit is not None and limit.categories is not None)
             found += check_column(name, logged.values(name, is_text), limit, name in watched)
-        found += [stale for view in views_of(logged) if (stale := stale_view(logged, view, max_stale_share)).failed]
+        for view in views_of(logged):
+            most = max([max_stale_share, *(check.value for check in accepted.get(("stale", view), ()))])
+            found += [stale for stale in [stale_view(logged, view, most)] if stale.failed]
     return tuple(found)
 
 

@@ -47,7 +47,7 @@ def conclude(
             ledger.record_window(name, closed.window, closed.measurement, now=now)
         for matured in performed.windows:
             ledger.record_performance(name, matured.window.start, matured.performance)
-        found = situation(ledger, model, fence.key, now)
+        found = situation(ledger, model, fence.key, now, measured.set_aside)
         conclusion = decide(found)
         decision, _ = ledger.add_decision(
             name,
@@ -64,7 +64,7 @@ def conclude(
     return decision
 
 
-def situation(ledger: Ledger, model: Model, cause: str, now: datetime) -> Situation:
+def situation(ledger: Ledger, model: Model, cause: str, now: datetime, set_aside: str = "") -> Situation:
     """Everything that the decision of a run rests on, from the ledger.
 
     New to it is what no earlier decision has looked at, not what this run has measured: a run that was killed after it recorded
@@ -97,6 +97,7 @@ def situation(ledger: Ledger, model: Model, cause: str, now: datetime) -> Situat
         incidents=ledger.incidents(name, only_open=True),
         in_flight="; ".join(flying),
         now=now,
+        set_aside=set_aside,
     )
 
 

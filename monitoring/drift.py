@@ -12,12 +12,15 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from monitoring.blocks import PROBABILITY, START, joined, sample, values_of
+from monitoring.acceptance import by_check
+from monitoring.blocks import MOST_ROWS, PROBABILITY, START, joined, sample, values_of
 from monitoring.checks import check
 from monitoring.statistics import Method, Values, present, size_in_deviations, statistic
 from monitoring.windows import BEFORE, LoggedWindow
 from perennial.contract import Contract
+from perennial.decision import Incident
 from perennial.spec.model import Model
+from perennial.spec.operations import Monitoring
 from perennial.thresholds import ColumnThreshold, Thresholds
 from perennial.window import ColumnDrift, Measurement, WindowRecord
 
@@ -33,6 +36,12 @@ class Reference:
     blocks: pd.DataFrame
     """Weekly blocks of its training; empty without thresholds."""
 
+    def block_rows(self, spec: Monitoring) -> int:
+        """Rows of a sample: those of the training's blocks; without thresholds what the spec says."""
+        if self.thresholds is not None:
+            return self.thresholds.block_rows
+        return spec.block_rows or MOST_ROWS
+
     @property
     def texts(self) -> frozenset[str]:
         """Columns that hold texts."""
@@ -46,6 +55,7 @@ def measure(
     reference: Reference,
     model: Model,
     records: Mapping[datetime, WindowRecord],
+    incidents: Sequence[Incident] = (),
 ) -> Measurement:
     """What a closed window held.
 
@@ -54,13 +64,16 @@ def measure(
         before: the four windows before it, newest first.
         reference: the version that answered most of it.
         model: the spec.
-        records: windows of the ledger by their begin: a column that was broken in one is not compared with.
+        records: windows of the ledger by their begin: one that was broken or in which the model hurt is not compared with.
+        incidents: of the model: what a person accepted of them is no fault, and windows of an accepted one are compared with.
     """
     spec, thresholds = model.spec.monitoring, reference.thresholds
+    trusted = {start: record for start, record in records.items() if not is_accepted(record, incidents)}
+    rows = reference.block_rows(spec)
     columns = []
     for watched in spec.columns:
         threshold = threshold_of(watched.name, watched.method, thresholds)
-        column = _Column(threshold, watched.method, reference, spec.block_rows, spec.material_size_sd, records)
+        column = _Column(threshold, watched.method, reference, rows, spec.material_size_sd, trusted)
         columns.append(column.drift(logged, before))
     checks = check(
         logged,
@@ -69,6 +82,7 @@ def measure(
         thresholds,
         min_volume_share=spec.min_volume_share,
         max_stale_share=model.spec.gates.data.max_stale_share,
+        accepted=by_check(incidents),
     )
     return Measurement(
         rows=len(logged.frame),
@@ -81,6 +95,17 @@ def measure(
         columns=tuple(columns),
         checks=checks,
     )
+
+
+def is_accepted(record: WindowRecord, incidents: Sequence[Incident]) -> bool:
+    """Whether a person said that a window's data are as they are now."""
+    return any(incident.accepted is not None and incident.covers(record.start) for incident in incidents)
+
+
+def teaches_nothing(record: WindowRecord) -> bool:
+    """Whether a window is no reference for others: it was broken, or the model hurt in it."""
+    loss = None if record.performance is None else record.performance.loss
+    return bool(record.measurement.broken) or (loss is not None and loss.hurt)
 
 
 def threshold_of(column: str, method: str, thresholds: Thresholds | None) -> ColumnThreshold:
@@ -190,11 +215,14 @@ class _Column:
         return f"the window has fewer than {self.rows:,} predictions" + (" of this version" if self.version else "")
 
     def _weeks(self, before: Sequence[LoggedWindow]) -> tuple[list[Values], int]:
-        """Samples of four weeks, newest first, and how many of them were logged; the training's newest weeks fill up."""
+        """Samples of four weeks, newest first, and how many of them were logged; the training's newest weeks fill up.
+
+        A week that was broken or in which the model hurt teaches nothing.
+        """
         found = []
         for window in before[:BEFORE]:
             record = self.records.get(window.window.start)
-            if record is not None and self.name in {broken.subject for broken in record.measurement.broken}:
+            if record is not None and teaches_nothing(record):
                 continue
             values = self._sample(window)
             if values is not None and len(present(values)):

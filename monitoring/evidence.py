@@ -45,21 +45,23 @@ def measure_due(settings: Settings, model: Model, now: datetime) -> tuple[Measur
     """
     with Ledger.open(settings.ledger) as ledger:
         records, champion = ledger.windows(model.name), ledger.champion(model.name)
-    closed = due(settings, model, records, now).closed
+        incidents = ledger.incidents(model.name)
+    found_due = due(settings, model, records, now)
+    closed = found_due.closed
     if not closed:
-        return Measurements(windows=()), None
+        return Measurements(windows=(), set_aside=found_due.set_aside), None
     log = Log.read(settings, model, closed, now)
     known = {record.start: record for record in records}
     read_once = cache(lambda digest: reference(version_store.folder(settings, model.name, digest)))
     found, newest = [], None
     for window in closed:
         newest = Newest(log.window(window), log.before(window), read_once(_answering(log.window(window), champion)))
-        measurement = measure(newest.logged, newest.before, newest.reference, model, known)
+        measurement = measure(newest.logged, newest.before, newest.reference, model, known, incidents)
         found.append(Measured(window=window, measurement=measurement))
         known[window.start] = WindowRecord(
             model=model.name, start=window.start, end=window.end, measured_at=now, measurement=measurement, performance=None
         )
-    return Measurements(windows=tuple(found)), newest
+    return Measurements(windows=tuple(found), set_aside=found_due.set_aside), newest
 
 
 def _answering(logged: LoggedWindow, champion: Version | None) -> str:
@@ -90,6 +92,8 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
         records, versions = ledger.windows(model.name), ledger.versions(model.name)
     judged_by = {record.start: record.measurement.champion for record in records}
     judged_by |= {found.window.start: found.measurement.champion for found in measurements.windows}
+    broken = {record.start for record in records if record.measurement.broken}
+    broken |= {found.window.start for found in measurements.windows if found.measurement.broken}
     # A window that came to light since it was measured (a dead process's segment was sealed) waits for the next run.
     matured = [window for window in due(settings, model, records, now).matured if window.start in judged_by]
     if not matured:
@@ -114,7 +118,7 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
         labels = labels_by(settings, model, window.start, matures(window, model))
         performance = perform(log.window(window), labels, model, served(digest), alone, losses[digest])
         found.append(Performed(window=window, performance=performance))
-        if performance.loss is not None:
+        if performance.loss is not None and not performance.loss.hurt and window.start not in broken:
             losses[digest][window.start] = performance.loss.value
     return Performances(windows=tuple(found))
 

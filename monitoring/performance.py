@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitoring.blocks import PROBABILITY
+from monitoring.blocks import FEWEST_ROWS, PROBABILITY
 from monitoring.labels import labelled
 from monitoring.limits import FEWEST_BLOCKS, prediction_limit
 from monitoring.windows import LoggedWindow, as_values, column_of, matures
@@ -186,17 +186,19 @@ def loss_of(
         return None
     answered, _ = worst_where_invalid(probability[own], label[own])
     value = float(log_losses(answered, label[own]).mean())
+    naive = float(log_losses(np.full(len(answered), served.naive.probability), label[own]).mean())
     before = [loss for start, loss in sorted(earlier.items()) if start < logged.window.start]
-    return judged_loss(value, served.thresholds, before)
+    return judged_loss(value, served.thresholds, before, naive if len(answered) >= FEWEST_ROWS else None)
 
 
-def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[float]) -> Loss:
-    """A window's mean log loss against the weeks that the version was judged by.
+def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[float], naive: float | None = None) -> Loss:
+    """A window's mean log loss against the weeks that the version was judged by, and against the naive rule on the same rows.
 
     Args:
         value: mean log loss.
         thresholds: of the version.
-        windows: mean log loss of its earlier windows.
+        windows: mean log loss of its earlier windows, without those that were broken or in which it hurt.
+        naive: that of the constant rate of the training; None with too few rows.
     """
     evaluated = [] if thresholds is None else [week.log_loss for week in thresholds.evaluated]
     weeks, is_recent = [*evaluated, *windows], True
@@ -206,29 +208,44 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
     limit = None
     if thresholds is not None and len(weeks) >= 2:
         limit = float(prediction_limit(np.array(weeks), thresholds.rate_per_test))
-    is_hurt = limit is not None and value > limit
+    is_above = limit is not None and value > limit
+    is_worse = naive is not None and value > naive
     if limit is None:
         sentence = f"The mean log loss is {value:.4f}; with {basis} there is no limit for it."
+    elif is_worse and not is_above:
+        sentence = f"The mean log loss is {value:.4f}; the limit of {basis} is {limit:.4f}."
     else:
-        sentence = f"The mean log loss is {value:.4f}, {'above' if is_hurt else 'within'} the limit {limit:.4f} of {basis}."
-        if len(weeks) < FEWEST_BLOCKS:
-            sentence += f" With fewer than {FEWEST_BLOCKS} weeks no false alarm rate is claimed."
+        sentence = f"The mean log loss is {value:.4f}, {'above' if is_above else 'within'} the limit {limit:.4f} of {basis}."
+    if limit is not None and len(weeks) < FEWEST_BLOCKS:
+        sentence += f" With fewer than {FEWEST_BLOCKS} weeks no false alarm rate is claimed."
+    if is_worse:
+        sentence += (
+            f" The naive rule, the constant rate of the training, is better on the same predictions: {naive:.4f}."
+        )
     return Loss(
         value=value,
         limit=limit,
         blocks=len(weeks),
         basis=EVALUATED if is_recent else OUT_OF_FOLD,
-        hurt=is_hurt,
+        hurt=is_above or is_worse,
+        naive=naive,
         sentence=sentence,
     )
 
 
 def earlier_losses(records: Sequence[WindowRecord], digest: str) -> dict[datetime, float]:
-    """Mean log loss of a version in the windows that were judged by it, by their begin."""
+    """Mean log loss of a version in the windows that were judged by it, by their begin.
+
+    A window that was broken or in which it hurt is left out: it would raise the limit, and hide what comes after it.
+    """
     return {
         record.start: record.performance.loss.value
         for record in records
-        if record.measurement.champion == digest and record.performance is not None and record.performance.loss is not None
+        if record.measurement.champion == digest
+        and not record.measurement.broken
+        and record.performance is not None
+        and record.performance.loss is not None
+        and not record.performance.loss.hurt
     }
 
 

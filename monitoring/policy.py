@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from monitoring.unjudged import late_labels, unjudged
 from perennial.decision import DecisionDraft, DecisionState, Fact, Incident, Reason
 from perennial.spec.model import Model
-from perennial.window import WindowRecord
+from perennial.window import SAME_FINDINGS, WindowRecord, lasting_findings
 
 QUARTER = timedelta(days=91)
+SHOWN_GAPS = 3
+"""Things that were not judged, of which a decision's sentence speaks; its facts have all."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Situation:
     in_flight: str
     """What is being trained, or is about to be; empty when nothing is."""
     now: datetime
+    set_aside: str = ""
+    """What of the log was set aside for its time, in a sentence; empty where nothing was."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,23 @@ def decide(situation: Situation) -> Conclusion:
     needed = situation.model.spec.monitoring.clean_windows
     closes = (broken is not None or bool(situation.incidents)) and clean >= needed
     if broken is not None:
-        return Conclusion(_fix(situation, broken), "done", broken, clean, closes)
+        return Conclusion(with_gaps(situation, _fix(situation, broken)), "done", broken, clean, closes)
     held_by_incident = bool(situation.incidents) and not closes
     draft, state = _train_or_leave(situation, held_by_incident)
-    return Conclusion(draft, state, None, clean, closes)
+    return Conclusion(with_gaps(situation, draft), state, None, clean, closes)
+
+
+def with_gaps(situation: Situation, draft: DecisionDraft) -> DecisionDraft:
+    """The decision, and what it does not rest on: what could not be judged is never taken for quiet."""
+    judged = [record for record in reversed(situation.windows) if record.start in situation.judged]
+    gaps = [*unjudged(_new(situation)), *late_labels(judged)]
+    if situation.set_aside:
+        gaps.append(Fact(name="set aside", value=None, limit=None, sentence=f"{situation.set_aside}."))
+    if not gaps:
+        return draft
+    said = " ".join(gap.sentence for gap in gaps[-SHOWN_GAPS:])
+    more = f" So it is in {len(gaps) - SHOWN_GAPS} more cases." if len(gaps) > SHOWN_GAPS else ""
+    return draft.model_copy(update={"sentence": f"{draft.sentence} Not judged: {said}{more}", "facts": (*draft.facts, *gaps)})
 
 
 def broken_in(situation: Situation) -> Broken | None:
@@ -145,13 +163,49 @@ def _fix(situation: Situation, broken: Broken) -> DecisionDraft:
     facts = tuple(Fact(name=check.title, value=check.value, limit=check.limit, sentence=check.sentence) for check in failed)
     subjects = ", ".join(subject or "volume" for subject in broken.subjects)
     span = f"{_day(broken.barred_from)} to {_day(broken.barred_until)}"
+    beside, more = _beside(situation)
+    sentence = f"Fix the data ({subjects}): {broken.seen} Requests of {span} train no model."
     return DecisionDraft(
         kind="fix data",
         reason=None,
-        sentence=f"Fix the data ({subjects}): {broken.seen} Requests of {span} train no model.",
+        sentence=" ".join([sentence, *_standing(situation), *beside]),
         otherwise=f"No failed check in the new windows; the nearest was {_nearest(facts)}.",
-        facts=facts,
+        facts=(*facts, *more),
     )
+
+
+def _standing(situation: Situation) -> list[str]:
+    """How old the incident is, what closing it does, and whether its finding looks like a change rather than a fault."""
+    name, said = situation.model.name, []
+    for incident in situation.incidents:
+        days = (situation.now - incident.opened).days
+        said.append(f"Incident {incident.number} is open since {_day(incident.opened)}: {days} days.")
+    number = f" {situation.incidents[0].number}" if situation.incidents else ""
+    accept = f"`perennial decisions accept-change {name}{number} --reason '…'`"
+    if lasting := lasting_findings(situation.windows):
+        said.append(
+            f"The newest {SAME_FINDINGS} windows show the same ({', '.join(lasting)}), which looks like a change rather than a "
+            f"fault: if the data are like this now, {accept} closes the incident, takes its requests in and makes a training due."
+        )
+    else:
+        said.append(f"Closing the incident lets trainings begin and keeps its requests out of them; {accept} takes them in.")
+    return said
+
+
+def _beside(situation: Situation) -> tuple[list[str], tuple[Fact, ...]]:
+    """What else holds while the data are broken, and its facts."""
+    champion = situation.champion
+    if champion is None:
+        return [], ()
+    findings = {reason: FINDINGS[reason](situation, champion) for reason in REASONS}
+    holding = [f"{reason}: {finding.sentence}" for reason, finding in findings.items() if finding.holds]
+    own = (record.performance for record in situation.windows if record.measurement.champion == champion.digest)
+    losses = [performance.loss for performance in own if performance is not None and performance.loss is not None]
+    hurt = sum(loss.hurt for loss in losses)
+    if hurt:
+        holding.append(f"the champion hurt in {hurt} of its {len(losses)} judged windows.")
+    facts = tuple(fact for finding in findings.values() if finding.holds for fact in finding.facts)
+    return ([f"What else holds: {' '.join(holding)}"] if holding else []), facts
 
 
 def _nearest(facts: Sequence[Fact]) -> str:
@@ -283,7 +337,10 @@ def _hold(situation: Situation, held_by_incident: bool) -> tuple[str, str]:
     spec, now = situation.model.spec.retraining, situation.now
     if held_by_incident:
         numbers = ", ".join(str(incident.number) for incident in situation.incidents)
-        closing = "It closes after clean windows, or by `perennial decisions close`; then the training would be due."
+        closing = (
+            "It closes after clean windows, or by `perennial decisions close`; then the training would be due. If the data are "
+            "like this now: `perennial decisions accept-change`."
+        )
         return f"incident {numbers} is open.", f"Broken data trains no model: incident {numbers} is open. {closing}"
     if situation.in_flight:
         return f"{situation.in_flight}.", "Its end: one training at a time."

@@ -38,7 +38,7 @@ def show(newest: Newest | None, model: Model, *, html: Path, json: Path) -> None
         note = f"No window of {model.name} has closed since the last run."
         _write(EMPTY, note, {"model": model.name}, {}, html, json)
         return
-    rows, window = model.spec.monitoring.block_rows, newest.logged.window
+    rows, window = newest.reference.block_rows(model.spec.monitoring), newest.logged.window
     shown: dict[str, tuple[Values, Values]] = {}
     left_out: dict[str, str] = {}
     watched = []

@@ -16,6 +16,8 @@ class Measurements(Record):
 
     windows: tuple[Measured, ...]
     """Every closed window that had no record, oldest first."""
+    set_aside: str = ""
+    """What of the log was set aside for its time, in a sentence; empty where nothing was."""
 
 
 class Performed(Record):

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitoring.blocks import PROBABILITY, START, blocks_of, joined, values_of
+from monitoring.acceptance import MOST_CATEGORIES
+from monitoring.blocks import PROBABILITY, START, block_rows, blocks_of, joined, values_of
 from monitoring.limits import FEWEST_BLOCKS, neighbours, rate_per_test, step_limit
 from monitoring.statistics import Method, Values, present, standard_deviation, statistic, unsuited
 from perennial.candidate import TrainedCandidate
@@ -24,9 +25,6 @@ from perennial.spec.model import Model
 from perennial.spec.operations import Monitoring
 from perennial.thresholds import ColumnLimits, ColumnThreshold, Thresholds, WeekLoss
 from perennial.training import predict
-
-MOST_CATEGORIES = 1000
-"""Categories that are listed; with more, new ones are no sign of anything."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +53,17 @@ def make_thresholds(
         `probability` and of the other columns are not of one request.
     """
     spec, seed = model.spec.monitoring, model.spec.training.seed
-    end = datetime.fromisoformat(info.end)
+    end, days = datetime.fromisoformat(info.end), spec.window_days
     time = frame["event_timestamp"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+    is_labelled = frame["label"].notna().to_numpy()
+    size = block_rows(time[is_labelled], datetime.fromisoformat(info.start), end, spec)
     folds, judged = unseen(frame, info, trained, contract)
     both = np.concatenate([folds.time, judged.time]), np.concatenate([folds.probability, judged.probability])
     parts: dict[str, tuple[dict[datetime, NDArray[np.intp]], Values]] = {}
-    whole = blocks_of(time, end, spec, seed)
+    whole = blocks_of(time, end, days, size, seed)
     for watched in spec.columns:
         if watched.name == PROBABILITY:
-            parts[PROBABILITY] = blocks_of(both[0], end, spec, seed), both[1]
+            parts[PROBABILITY] = blocks_of(both[0], end, days, size, seed), both[1]
         elif watched.name in frame:
             parts[watched.name] = whole, values_of(frame, watched.name)
     rate = rate_per_test(spec.false_alarms_per_quarter, spec.window_days, len(spec.columns) + 1)
@@ -72,17 +72,17 @@ def make_thresholds(
         rows, values = parts.get(watched.name, ({}, np.empty(0)))
         columns.append(column_threshold(watched.name, watched.method, [values[chosen] for chosen in rows.values()], rate))
     thresholds = Thresholds(
-        block_days=spec.window_days,
-        block_rows=spec.block_rows,
+        block_days=days,
+        block_rows=size,
         blocks=len(whole),
         rate_per_test=rate,
         columns=tuple(columns),
         limits=column_limits(frame, info, spec, contract),
-        out_of_fold=week_losses(folds, end, spec, seed),
-        evaluated=week_losses(judged, end, spec, seed),
+        out_of_fold=week_losses(folds, end, days, size, seed),
+        evaluated=week_losses(judged, end, days, size, seed),
         seed=seed,
     )
-    return thresholds, stored_blocks(parts, spec.block_rows)
+    return thresholds, stored_blocks(parts, size)
 
 
 def write(thresholds: Thresholds, blocks: pd.DataFrame, folder: Path) -> None:
@@ -119,7 +119,8 @@ def column_threshold(column: str, method: Method, samples: list[Values], rate: f
     spread = standard_deviation(joined(held)) if held else None
     reason = unsuited(method, bool(held) and held[0].dtype == object)
     if not reason and len(held) < FEWEST_BLOCKS:
-        reason = f"{len(held)} weekly blocks with values: with fewer than {FEWEST_BLOCKS} no false alarm rate can be claimed"
+        had = f"{len(held)} windows of the training had values enough"
+        reason = f"{had}; with fewer than {FEWEST_BLOCKS} no false alarm rate can be claimed"
     if reason:
         return ColumnThreshold(column=column, method=method, limit=None, reason=reason, standard_deviation=spread)
     limit = float(step_limit(block_statistics(held, method), method, rate))
@@ -148,18 +149,21 @@ def _limits(column: Column, values: Values, spec: Monitoring) -> ColumnLimits:
     held = present(values)
     nulls = 1 - len(held) / len(values) if len(values) else 0.0
     texts = sorted({str(value) for value in held}) if column.dtype == "string" else None
-    is_number = texts is None and len(held) > 0
+    # A column without spread has no range: whatever comes to life in it would be far outside of one value.
+    numbers = np.empty(0) if texts is not None else np.asarray(held, dtype=np.float64)
+    has_range = len(numbers) > 0 and bool(numbers.min() < numbers.max())
+    has_list = texts is not None and 1 < len(texts) <= MOST_CATEGORIES
     return ColumnLimits(
         column=column.name,
         max_null_share=min(1.0, nulls + spec.max_null_increase),
-        low=float(np.min(held)) if is_number else None,
-        high=float(np.max(held)) if is_number else None,
-        categories=None if texts is None or len(texts) > MOST_CATEGORIES else tuple(texts),
+        low=float(numbers.min()) if has_range else None,
+        high=float(numbers.max()) if has_range else None,
+        categories=tuple(texts) if texts is not None and has_list else None,
         max_new_share=spec.max_new_share,
     )
 
 
-def week_losses(rows: Unseen, end: datetime, spec: Monitoring, seed: int) -> tuple[WeekLoss, ...]:
+def week_losses(rows: Unseen, end: datetime, days: int, size: int, seed: int) -> tuple[WeekLoss, ...]:
     """The mean log loss of a sample of each week, as large as those of the columns: as uncertain as that of a small window."""
     return tuple(
         WeekLoss(
@@ -167,7 +171,7 @@ def week_losses(rows: Unseen, end: datetime, spec: Monitoring, seed: int) -> tup
             rows=len(chosen),
             log_loss=float(log_losses(rows.probability[chosen], rows.label[chosen]).mean()),
         )
-        for start, chosen in blocks_of(rows.time, end, spec, seed).items()
+        for start, chosen in blocks_of(rows.time, end, days, size, seed).items()
     )
 
 

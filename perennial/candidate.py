@@ -12,7 +12,8 @@ from sklearn.pipeline import Pipeline
 
 from perennial import model_file
 from perennial.calibration import fit_calibrator
-from perennial.dataset import DatasetInfo
+from perennial.dataset import DatasetInfo, excluded
+from perennial.errors import DataError
 from perennial.evaluation import naive_rule
 from perennial.findings import CandidateSummary
 from perennial.recipe import Recipe
@@ -82,7 +83,21 @@ def train_candidate(
         recipe: recipe to refit as JSON; empty to search.
         threads: threads of one fit.
         progress: called with a sentence at each step of the search.
+
+    Raises:
+        DataError: too few days or rows for the folds, or one label only; says how many requests incidents exclude.
     """
+    try:
+        return _trained(frame, info, model, recipe, threads, progress)
+    except DataError as error:
+        if not info.barred:
+            raise
+        raise DataError(f"{error}{excluded(info.model, info.barred)}") from error
+
+
+def _trained(
+    frame: pd.DataFrame, info: DatasetInfo, model: Model, recipe: str, threads: int, progress: Callable[[str], None]
+) -> TrainedCandidate:
     training = model.spec.training
     rows, until = matured_before(from_frame(frame, info), info.evaluation_start, model.spec.label.maturity_hours)
     if recipe:

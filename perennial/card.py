@@ -24,6 +24,8 @@ from perennial.wording import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perennial.dataset import DatasetInfo
     from perennial.evaluation import BlockEvaluation, Comparison, SegmentResult
     from perennial.findings import CandidateSummary, Findings, Judgement
@@ -42,11 +44,12 @@ METRIC_NAMES = {
 """Metrics of the card in their order, with their names."""
 
 
-def card(findings: "Findings") -> str:
+def card(findings: "Findings", unjudged: "Sequence[str]" = ()) -> str:
     """The model card as Markdown.
 
     Args:
         findings: what the run found; it came to its gates.
+        unjudged: what no window of the version can be judged by, a sentence each.
     """
     candidate, judgement = findings.candidate, findings.judgement
     if candidate is None or judgement is None:
@@ -60,7 +63,7 @@ def card(findings: "Findings") -> str:
         *_comparison(judgement),
         *_segments(judgement),
         *_gates(findings),
-        *_limits(findings),
+        *_limits(findings, unjudged),
         *_care(findings.model),
         *_reproduction(findings),
     ]
@@ -329,7 +332,7 @@ def _gates(findings: "Findings") -> list[str]:
     return ["## Gates", table(["gate", "verdict", "what was found"], rows, "No gate was reached.")]
 
 
-def _limits(findings: "Findings") -> list[str]:
+def _limits(findings: "Findings", unjudged: "Sequence[str]") -> list[str]:
     lines = [
         f"It knows {day(findings.info.start)} to {last_day(findings.info.end)} only; other seasons it has not seen.",
         "It knows its columns only: a cause that none of them shows is invisible to it.",
@@ -344,6 +347,7 @@ def _limits(findings: "Findings") -> list[str]:
             "The shipped model is not exactly the judged one: after the gates the same recipe was fitted again on all labelled "
             "rows, the judged days included. How well both agree stands among the gates."
         )
+    lines += [f"Not watched while it serves: {said}." for said in unjudged]
     return ["## Limits", "\n".join(f"- {line}" for line in lines)]
 
 

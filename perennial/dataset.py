@@ -86,6 +86,16 @@ class DatasetInfo(Record):
     """How the service is looked up online, resolved from the same definitions; null in a dataset that was built without one."""
 
 
+def excluded(model: str, requests: int) -> str:
+    """How many requests incidents exclude, and how they are taken in; empty where none are. For messages about too few rows."""
+    if not requests:
+        return ""
+    return (
+        f"; {requests:,} requests are excluded by incidents: if their data are no fault, "
+        f"`perennial decisions accept-change {model} --reason '…'`, or `perennial train {model} --include-excluded`"
+    )
+
+
 def values_digest(frame: "pd.DataFrame") -> str:
     """SHA-256 of a frame's values: names, types, null masks and values of its columns, in their order; rows as they are.
 

@@ -69,6 +69,36 @@ class DecisionDraft(Record):
     facts: tuple[Fact, ...]
 
 
+class AcceptedCheck(Record):
+    """What a failed check showed, in data that a person says are as they are now."""
+
+    name: str
+    """What was checked, as in `perennial.window.Check`."""
+    subject: str
+    """The column or view; empty for the whole window."""
+    value: float
+    """The largest value that was found."""
+    low: float | None = None
+    """Smallest value of the column; null where its range was not checked."""
+    high: float | None = None
+    """Largest value of the column."""
+    categories: tuple[str, ...] | None = None
+    """Its texts, sorted; null where they were not checked, and where there are too many to list."""
+
+
+class Acceptance(Record):
+    """That data which broke a window are as the data are now: no fault, and part of what a window is checked against."""
+
+    who: str
+    """Who said so."""
+    why: str
+    """Why, in their words."""
+    when: datetime
+    """When, UTC."""
+    checks: tuple[AcceptedCheck, ...]
+    """What was accepted."""
+
+
 class Incident(Record):
     """Broken data: who owns it, what was seen, which requests do not train, how it closes."""
 
@@ -98,6 +128,12 @@ class Incident(Record):
     """When it was closed; null while it is open."""
     closing: str
     """How it was closed: by clean windows, or by whom and why; empty while it is open."""
+    accepted: Acceptance | None = None
+    """That its data are no fault; null unless a person said so. Then they train."""
+
+    def covers(self, start: datetime) -> bool:
+        """Whether a window that begins then is one of its own."""
+        return self.barred_from <= start < self.barred_until
 
 
 class Claim(Record):

@@ -15,6 +15,7 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import digest
 from perennial.summary import summary
+from perennial.thresholds import Thresholds
 from perennial.validation import Validation
 from perennial.version import environment, remove_drafts
 
@@ -152,7 +153,8 @@ def _add_version(
     """Publish the folder, enter it into the ledger and MLflow; returns a sentence."""
     assert findings.candidate is not None and findings.contract is not None  # that is what registered means
     folder, name, recipe = settings.results / run_id, findings.model.name, findings.contract.recipe
-    texts = {"card": card(findings), "summary": summary(findings)}
+    unjudged = Thresholds.read(files["thresholds"]).unjudged if "thresholds" in files else ()
+    texts = {"card": card(findings, unjudged), "summary": summary(findings)}
     for role, text in texts.items():
         (folder / f"{role}.md").write_text(text, encoding="utf-8")
     run = ledger.run(run_id)

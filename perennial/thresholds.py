@@ -2,6 +2,9 @@
 
 from perennial.record import Record
 
+FEWEST_LOSSES = 2
+"""Windows of the training without which there is no limit for the log loss."""
+
 
 class ColumnThreshold(Record):
     """What is normal for one watched column, from the weekly blocks of the training."""
@@ -67,3 +70,16 @@ class Thresholds(Record):
     """Weeks of the evaluation block, predicted by the judged candidate."""
     seed: int
     """Seed of the samples."""
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """What no window of the version can be judged by, and why; a sentence each, none where all is judged."""
+        said = [
+            f"{column.column} ({column.method}) never alarms: {column.reason}" for column in self.columns if column.limit is None
+        ]
+        if not self.columns:
+            said.append("no column is watched (monitoring.columns is empty), so that no drift can be seen")
+        if len(self.evaluated) < FEWEST_LOSSES and len(self.out_of_fold) < FEWEST_LOSSES:
+            weeks = max(len(self.evaluated), len(self.out_of_fold))
+            said.append(f"harm by the log loss: the training has {weeks} windows of labelled rows, a limit needs {FEWEST_LOSSES}")
+        return tuple(said)

@@ -4,7 +4,7 @@ A window is *closed* when its time has passed, and *matured* a stated time later
 clock, never by how much has come in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -66,6 +66,10 @@ def windows(first: datetime, now: datetime, days: int) -> Iterator[Window]:
     while window.is_closed(now):
         yield window
         window = window_at(window.end, days)
+
+
+SAME_FINDINGS = 4
+"""Broken windows after which one and the same finding looks like a change of the data: a fault is found and mended in a month."""
 
 
 class ColumnDrift(Record):
@@ -168,7 +172,9 @@ class Loss(Record):
     basis: Literal["since the champion's evaluation began", "out-of-fold weeks of its training"]
     """Which blocks they are."""
     hurt: bool
-    """Whether the loss is above the limit."""
+    """Whether the loss is above the limit, or above that of the naive rule."""
+    naive: float | None = None
+    """Mean log loss of the naive rule, the constant rate of the training, on the same rows; null in records from before."""
     sentence: str
     """What was seen; says so when too few blocks allow no rate to be claimed."""
 
@@ -229,3 +235,17 @@ class WindowRecord(Record):
     def window(self) -> Window:
         """Its stretch of time."""
         return Window(start=self.start, end=self.end)
+
+
+def lasting_findings(records: Sequence[WindowRecord]) -> tuple[str, ...]:
+    """What the newest four windows have in common when all are broken in the same way: a change of the data rather than a fault.
+
+    Args:
+        records: newest first; windows without a prediction show nothing and do not count.
+
+    Returns:
+        The titles of the failed checks, sorted; none where fewer windows are broken, or each in its own way.
+    """
+    newest = [record for record in records if record.measurement.rows][:SAME_FINDINGS]
+    found = {tuple(sorted(check.title for check in record.measurement.broken)) for record in newest}
+    return found.pop() if len(newest) == SAME_FINDINGS and len(found) == 1 else ()

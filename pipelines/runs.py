@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal
@@ -36,6 +37,26 @@ ENVIRONMENT = {
 
 JUDGED = ("registered", "stopped")
 """Outcomes of a run that came to its gates."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person may ask of a training besides its time; it is kept with the decision."""
+
+    include_excluded: bool = False
+    """Whether requests train too that incidents exclude."""
+    replace: bool = False
+    """Whether the champion is not compared with: one that cannot be compared is replaced by a search of its own."""
+    reason: str = ""
+    """Why, in one sentence."""
+
+    @property
+    def sentence(self) -> str:
+        """What was asked for."""
+        parts = ["A person asked for a training."]
+        parts += ["It takes in the requests that incidents exclude."] * self.include_excluded
+        parts += ["It is not compared with the champion, which it replaces."] * self.replace
+        return " ".join(parts) + (f" Why: {self.reason}" if self.reason else "")
 
 
 def wants_search(model: Model, champion: Version | None, searched_at: datetime | None, now: datetime) -> bool:
@@ -69,13 +90,14 @@ def prepare(
     wall_clock: datetime,
     *,
     search: bool | None = None,
+    asked: Asked | None = None,
     key: str | None = None,
     decision: int | None = None,
     run_id: str | None = None,
 ) -> str:
     """Make the folder of a training with its parameters, and its row in the ledger; returns the run's id.
 
-    Requests of times that an incident bars are left out of it, whoever asks for the training.
+    Requests of times that an incident bars are left out of it, unless a person asks for them.
 
     Args:
         settings: where things are.
@@ -83,6 +105,7 @@ def prepare(
         now: the time at which the run takes place.
         wall_clock: the real time.
         search: whether to search among the candidates; by default as the spec's schedule says.
+        asked: what else a person asks for.
         key: key of the claim that it carries out, which is intended already; without one a person asks for it, and this makes the
             decision and its claim.
         decision: number of the decision that it carries out.
@@ -91,18 +114,19 @@ def prepare(
     Raises:
         PlatformError: the folder cannot be written, the ledger is locked, or another run of the model is in flight.
     """
-    run_id = run_id or new_id(model.name, wall_clock)
+    run_id, wish = run_id or new_id(model.name, wall_clock), asked or Asked()
     with Ledger.open(settings.ledger) as ledger:
-        champion = ledger.champion(model.name)
+        champion = None if wish.replace else ledger.champion(model.name)
+        barred = () if wish.include_excluded else ledger.barred(model.name)
         searching = (
             wants_search(model, champion, last_search(ledger, model.name, now), now)
             if search is None or champion is None
             else search
         )
-        asked = None
+        request = None
         if key is None:
-            asked = _ask(settings, ledger, model.name, f"{model.name}/manual/{run_id}", now, wall_clock)
-            key, decision = asked.cause, asked.number
+            request = _ask(settings, ledger, model.name, f"{model.name}/manual/{run_id}", wish, now, wall_clock)
+            key, decision = request.cause, request.number
         parameters = {
             "spec": to_json(model),
             "run_id": run_id,
@@ -111,11 +135,11 @@ def prepare(
             "wall_clock": wall_clock.isoformat(),
             "recipe": "" if searching or champion is None else champion.recipe.model_dump_json(),
             "champion": "" if champion is None else champion.digest,
-            "barred": json.dumps([[start.isoformat(), end.isoformat()] for start, end in ledger.barred(model.name)]),
+            "barred": json.dumps([[start.isoformat(), end.isoformat()] for start, end in barred]),
         }
         _prepare(settings, ledger, model, "search" if searching else "refit", parameters, wall_clock, decision)
-        if asked is not None:
-            _begin(ledger, asked, run_id, now, wall_clock)
+        if request is not None:
+            _begin(ledger, request, run_id, now, wall_clock)
     return run_id
 
 
@@ -169,16 +193,16 @@ def give_up_left(
         give_up(ledger, claim, why, now=now, wall_clock=wall_clock)
 
 
-def _ask(settings: Settings, ledger: Ledger, model: str, key: str, now: datetime, wall_clock: datetime) -> Decision:
+def _ask(settings: Settings, ledger: Ledger, model: str, key: str, wish: Asked, now: datetime, wall_clock: datetime) -> Decision:
     """A person's request for a training, which is a decision like any other: open, so that it is not forgotten after a crash.
 
     Raises:
         PlatformError: another run of the model is in flight.
     """
     give_up_left(settings, ledger, model, lambda claim: claim.key.startswith(f"{model}/manual/"), now, wall_clock)
-    asked = Fact(name="request", value=None, limit=None, sentence="A person asked for a training.")
-    sentence, otherwise = "Train again: a person asked for it.", "Nobody asking."
-    draft = DecisionDraft(kind="retrain", reason="manual", sentence=sentence, otherwise=otherwise, facts=(asked,))
+    asked = Fact(name="request", value=None, limit=None, sentence=wish.sentence)
+    sentence = "Train again: a person asked for it." + (f" {wish.sentence}" if wish != Asked() else "")
+    draft = DecisionDraft(kind="retrain", reason="manual", sentence=sentence, otherwise="Nobody asking.", facts=(asked,))
     return ledger.add_decision(model, cause=key, now=now, draft=draft)[0]
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, update
 
-from perennial.decision import Decision, DecisionDraft, DecisionState, Incident
+from perennial.decision import Acceptance, Decision, DecisionDraft, DecisionState, Incident
 from perennial.errors import NotFoundError
 from perennial.ledger.tables import decisions, incidents
 from perennial.ledger.transactions import Transactions, read_all, read_one
@@ -173,9 +173,24 @@ class Decisions(Transactions):
             connection.execute(update(incidents).where(_open(model, number)).values(closed=now, closing=closing))
             return _incident(connection, model, number)
 
+    def accept_incident(self, model: str, number: int, acceptance: Acceptance) -> Incident:
+        """The incident's data are no fault: it is closed if it was open, and its requests train. Accepted again, the first stays.
+
+        Raises:
+            NotFoundError: there is no such incident.
+        """
+        same = (incidents.c.model == model) & (incidents.c.number == number)
+        closing = {"closed": acceptance.when, "closing": f"{acceptance.who} accepted the change: {acceptance.why}"}
+        accepted = update(incidents).where(same & incidents.c.accepted.is_(None))
+        with self._write() as connection:
+            connection.execute(update(incidents).where(_open(model, number)).values(**closing))
+            connection.execute(accepted.values(accepted=acceptance.model_dump(mode="json")))
+            return _incident(connection, model, number)
+
     def barred(self, model: str) -> tuple[tuple[datetime, datetime], ...]:
-        """Times [from, until) whose requests train no model, by their begin: of every incident, closed ones too."""
-        return tuple(sorted((found.barred_from, found.barred_until) for found in self.incidents(model)))
+        """Times [from, until) whose requests train no model, by their begin: those of incidents that nobody accepted."""
+        found = (incident for incident in self.incidents(model) if incident.accepted is None)
+        return tuple(sorted((incident.barred_from, incident.barred_until) for incident in found))
 
     def incidents(self, model: str, only_open: bool = False) -> tuple[Incident, ...]:
         """The incidents of a model, newest first."""

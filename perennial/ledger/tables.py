@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """Revision that these tables have. Here, so that opening a ledger needs Alembic only when it must be upgraded."""
 
 VERSION_TABLE = "ledger_revision"
@@ -183,6 +183,7 @@ incidents = Table(
     Column("clean", Integer, nullable=False),
     Column("closed", UtcTime),
     Column("closing", Text, nullable=False),
+    Column("accepted", JSON(none_as_null=True)),
     PrimaryKeyConstraint("model", "number"),
     UniqueConstraint("model", "decision"),
     ForeignKeyConstraint(["model", "decision"], ["decisions.model", "decisions.number"]),

@@ -50,9 +50,10 @@ class Monitoring(Part):
     """False alarms that are accepted in a quarter, over all columns together. 1 by default."""
     material_size_sd: float = Field(0.1, ge=0)
     """Smallest step, in standard deviations of the reference, that can alarm. 0.1 by default: less is noise to act on."""
-    block_rows: int = Field(1000, ge=50)
-    """Rows that are sampled of each block of the training and of each window; a window with fewer is not judged. 1000 by default:
-    with more, it is the weeks that differ and not the samples."""
+    block_rows: int | None = Field(None, ge=50)
+    """Rows that are sampled of each block of the training and of each window; a window with fewer is not judged. By default what
+    four of five windows of the training had, less a fifth, from 50 to 1000: with more, it is the weeks that differ and not the
+    samples, and with fewer, shares and distances say nothing."""
     max_null_increase: float = Field(0.1, ge=0, le=1)
     """Largest null share of a watched column above its share in the training. 0.1 by default: one request in ten."""
     max_new_share: float = Field(0.05, ge=0, le=1)

@@ -31,7 +31,7 @@ HEAVY = (
 
 GROUPS = {
     "features": ("upload", "apply", "materialize", "parity"),
-    "decisions": ("list", "close", "accept"),
+    "decisions": ("list", "close", "accept", "accept-change"),
     "cluster": ("check",),
 }
 COMMANDS = (

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from monitoring.belief import AHEAD, Belief
@@ -58,12 +59,10 @@ def test_a_version_is_believed_from_the_end_of_its_data_on(world: World) -> None
     newer = version.model_copy(update={"digest": "b" * 64, "trained_until": END + 2 * WEEK})
     belief = Belief.of([version, newer], NOW)
     rows = requests_of(END, 21, 3)
-    table_of = Belief.holds
-    import pyarrow as pa
 
     def held(digest: str) -> list[bool]:
         table = pa.table({"version": [digest] * len(rows), "time": pa.array(rows["event_timestamp"], pa.timestamp("us", "UTC"))})
-        return table_of(belief, table).tolist()
+        return [bool(one) for one in belief.holds(table)]
 
     assert all(held(version.digest)) and all(held("unknown"))
     assert held(newer.digest) == (rows["event_timestamp"] >= END + 2 * WEEK).tolist()

@@ -31,7 +31,7 @@ def answered(world: World, folder: Path, ids: list[Any], anonymous: int) -> tupl
     requests = requests_of(END + 8 * WEEK, 7, 5).iloc[:ROWS].assign(parcel_id=pd.Series(ids, dtype=object))
     rows = [
         replace(
-            row, fields=row.fields | {"parcel_id": None if place < anonymous else ids[place]}, keys={"machine": place + 2**60}
+            row, fields={**row.fields, "parcel_id": None if place < anonymous else ids[place]}, keys={"machine": place + 2**60}
         )
         for place, row in enumerate(log_rows(world, requests.assign(parcel_id=range(ROWS)), world.digest))
     ]
@@ -76,7 +76,7 @@ def test_an_id_that_became_a_text_is_its_digits_and_nothing_stops(world: World, 
     changed, _ = answered(world, tmp_path, ids, 1)
     later = requests_of(END + 9 * WEEK, 7, 6).iloc[:3]
     texts = [
-        replace(row, fields=row.fields | {"parcel_id": f"p-{place}"})
+        replace(row, fields={**row.fields, "parcel_id": f"p-{place}"})
         for place, row in enumerate(log_rows(world, later, world.digest))
     ]
     write_log(changed.settings.prediction_log(NAME), texts)

@@ -8,14 +8,14 @@ import pytest
 
 from monitoring.evidence import measure_due, perform_due
 from monitoring.labels import labels_by
-from monitoring.performance import Alone, Served, judged_loss, perform
+from monitoring.performance import OUT_OF_FOLD, Alone, Served, earlier_losses, judged_loss, perform
 from monitoring.windows import LoggedWindow, matures
 from perennial.errors import NotFoundError
 from perennial.evaluation import NaiveRule
 from perennial.judgement import Champion
 from perennial.thresholds import Thresholds, WeekLoss
 from perennial.version import open_version
-from perennial.window import Performance
+from perennial.window import Check, Labels, Loss, Measurement, Performance, WindowRecord
 from tests.monitoring.world import END, NAME, WEEK, World
 
 pytestmark = pytest.mark.xdist_group("watched model")
@@ -116,6 +116,49 @@ def test_hurt_names_the_weeks_that_it_rests_on(thresholds: Thresholds) -> None:
     nothing = judged_loss(0.5, few.model_copy(update={"out_of_fold": ()}), [])
     assert (nothing.limit, nothing.hurt) == (None, False)
     assert judged_loss(9.9, None, []).limit is None
+
+
+def test_a_week_that_is_worse_than_the_naive_rule_is_never_within_the_limit(thresholds: Thresholds) -> None:
+    wide = thresholds.model_copy(update={"evaluated": weeks(*[0.2, 0.9] * 6)})
+    quiet = judged_loss(0.6, wide, [], naive=0.61)
+    assert not quiet.hurt and "within the limit" in quiet.sentence and quiet.naive == 0.61
+    worse = judged_loss(0.6, wide, [], naive=0.59)
+    assert worse.limit is not None and worse.value < worse.limit
+    assert worse.hurt and "within" not in worse.sentence
+    assert "The naive rule, the constant rate of the training, is better on the same predictions: 0.5900." in worse.sentence
+    blind = judged_loss(0.6, None, [], naive=0.59)
+    assert blind.limit is None and blind.hurt and "there is no limit for it" in blind.sentence
+
+
+def test_broken_and_hurting_weeks_do_not_raise_the_limit(world: World) -> None:
+    kept = [made_record(world, number, 0.4 + number / 100) for number in range(4)]
+    quiet = earlier_losses(kept, world.digest)
+    assert list(quiet.values()) == pytest.approx([0.4, 0.41, 0.42, 0.43])
+    broken = [made_record(world, number, 3.0, is_broken=True) for number in (4, 5)]
+    hurting = [made_record(world, 6, 2.5, is_hurt=True)]
+    assert earlier_losses([*kept, *broken, *hurting], world.digest) == quiet
+
+
+def made_record(world: World, number: int, value: float, *, is_broken: bool = False, is_hurt: bool = False) -> WindowRecord:
+    window = world.window(number)
+    check = Check(name="nulls", subject="weight", value=0.9, limit=0.1, failed=True, sentence="Nulls.")
+    measurement = Measurement(
+        rows=400,
+        versions={world.digest: 400},
+        lost=0,
+        damaged=(),
+        repeated=0,
+        champion=world.digest,
+        blocks=13,
+        columns=(),
+        checks=(check,) if is_broken else (),
+    )
+    loss = Loss(value=value, limit=0.9, blocks=8, basis=OUT_OF_FOLD, hurt=is_hurt, sentence="")
+    labels = Labels(matured_at=window.end, arrived=400, missing=0)
+    performance = Performance(labels=labels, label_rate=0.2, loss=loss)
+    return WindowRecord(
+        model=NAME, start=window.start, end=window.end, measured_at=window.end, measurement=measurement, performance=performance
+    )
 
 
 def test_labels_turned_round_hurt(world: World, thresholds: Thresholds, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from monitoring.policy import Champion, Conclusion, Situation, Trained, decide
 from perennial.decision import Incident
-from perennial.window import Check, ColumnDrift, Labels, Loss, Measurement, Performance, WindowRecord
+from perennial.window import Check, ColumnDrift, Labels, Loss, Measurement, Performance, WindowRecord, lasting_findings
 from tests.monitoring.world import model
 
 START = datetime(2024, 4, 1, tzinfo=UTC)
@@ -265,3 +265,65 @@ def test_every_decision_says_what_it_rests_on() -> None:
         draft = decide(found).draft
         assert draft.facts and draft.sentence and draft.otherwise
         assert all(fact.sentence for fact in draft.facts)
+
+
+def test_four_windows_of_one_finding_look_like_a_change_three_and_different_ones_do_not() -> None:
+    broken = [window(number, checks=[failed()]) for number in range(4)]
+    assert lasting_findings(broken[::-1]) == ("nulls weight",)
+    assert lasting_findings(broken[:3]) == ()
+    assert lasting_findings([*broken[:3], window(3, checks=[failed("speed")])]) == ()
+    assert lasting_findings([*broken[:3], window(3, checks=[failed(), failed("speed")])]) == ()
+    assert lasting_findings([*broken[:3], window(3)]) == ()
+    assert lasting_findings([window(4, checks=[failed()], rows=0), *broken[:3]]) == ()
+
+
+def test_a_lasting_finding_names_the_command_that_accepts_it() -> None:
+    broken = [window(number, checks=[failed()], lost=None) for number in range(4)]
+    sentence = decide(situation(*broken, incidents=(incident(7),))).draft.sentence
+    assert "The newest 4 windows show the same (nulls weight), which looks like a change rather than a fault" in sentence
+    assert "`perennial decisions accept-change parcel-late 7 --reason" in sentence
+    fault = decide(situation(*broken[:3], incidents=(incident(7),))).draft.sentence
+    assert "rather than a fault" not in fault and "Closing the incident lets trainings begin" in fault
+    assert "Incident 7 is open since 2024-04-01: 30 days." in fault
+
+
+def test_fix_data_names_what_else_holds() -> None:
+    hurting = [window(number, lost=0.9) for number in range(3)]
+    found = decide(situation(*hurting, window(3, checks=[failed()], lost=None))).draft
+    assert found.kind == "fix data"
+    assert "What else holds: hurt: " in found.sentence and "the champion hurt in 3 of its 3 judged windows." in found.sentence
+    assert "What else holds" not in decide(situation(window(0), window(3, checks=[failed()], lost=None))).draft.sentence
+
+
+def test_what_was_not_judged_is_said_in_every_decision_and_never_quiet() -> None:
+    blind = decide(situation(*[window(number, verdict="not judged") for number in range(5)])).draft
+    assert "Not judged: 1 of 1 columns of the window of 2024-04-15: weight is not judged." in blind.sentence
+    assert "So it is in 2 more cases." in blind.sentence
+    assert [fact.name for fact in blind.facts if fact.name.startswith("not judged")] == [
+        f"not judged {START + number * WEEK:%Y-%m-%d}" for number in range(5)
+    ]
+    for other in (window(0, verdict="quiet"), window(0, verdict="not judged", rows=0)):
+        assert "Not judged" not in decide(situation(other)).draft.sentence
+
+
+@pytest.mark.parametrize(
+    ("arrived", "missing", "said"),
+    [
+        (0, 336, "none of 336 predictions of the window of 2024-04-01 had a label when it matured"),
+        (100, 236, "only 100 of 336 predictions of the window of 2024-04-01 had a label when it matured"),
+        (168, 168, ""),
+        (336, 0, ""),
+        (0, 0, ""),
+    ],
+)
+def test_labels_that_come_late_leave_a_sentence(arrived: int, missing: int, said: str) -> None:
+    record = window(0)
+    labels = Labels(matured_at=START + WEEK, arrived=arrived, missing=missing)
+    performance = Performance(labels=labels, label_rate=None, loss=loss(0.4) if arrived else None)
+    sentence = decide(situation(record.model_copy(update={"performance": performance}))).draft.sentence
+    assert said in sentence and ("had a label" in sentence) == bool(said)
+
+
+def test_rows_that_were_set_aside_are_a_fact() -> None:
+    found = decide(situation(window(0), set_aside="2 rows of the log are set aside")).draft
+    assert found.facts[-1].name == "set aside" and "2 rows of the log are set aside." in found.sentence

@@ -200,11 +200,11 @@ def log_rows(world: World, requests: pd.DataFrame, version: str, stale: float = 
     ]
 
 
-def make_world(folder: Path) -> World:
+def make_world(folder: Path, spec: Model | None = None, per_day: int = PER_DAY) -> World:
     """The world, with one champion and nothing served yet."""
     settings = Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
-    spec = model()
-    requests = requests_of(START, (END - START).days, 1)
+    spec = spec or model()
+    requests = requests_of(START, (END - START).days, 1, per_day)
     frame = requests.drop(columns="late")
     frame["label"] = requests["late"].astype("boolean")
     frame["label_known_at"] = frame["event_timestamp"] + pd.Timedelta(hours=10)

@@ -41,7 +41,7 @@ def test_the_promised_defaults() -> None:
         "criteria": (),
         "false_alarms_per_quarter": 1.0,
         "material_size_sd": 0.1,
-        "block_rows": 1000,
+        "block_rows": None,
         "max_null_increase": 0.1,
         "max_new_share": 0.05,
         "min_volume_share": 0.5,
