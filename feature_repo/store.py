@@ -26,6 +26,7 @@ from feature_repo.sources import make_registry_folder
 from perennial import postgresql
 from perennial.errors import DataError, PerennialError, PlatformError
 from perennial.exclusion import alone
+from perennial.outages import translated
 from perennial.settings import Settings
 
 REGISTRY = "feature registry"
@@ -248,7 +249,7 @@ def _registry_errors(settings: Settings) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _foreign_errors(where: str | Path) -> Iterator[None]:
-    """What Feast or DuckDB refuse is a `DataError` with its place."""
+    """What Feast refuses is a `DataError` with its place; what nobody foresaw says so."""
     try:
         yield
     except PerennialError:
@@ -256,4 +257,6 @@ def _foreign_errors(where: str | Path) -> Iterator[None]:
     except Exception as error:
         if any(kind.__module__.startswith(("sqlalchemy", "sqlite3")) for kind in type(error).__mro__):
             raise
-        raise DataError(f"{where}: {type(error).__name__}: {error}") from error
+        if type(error).__module__.startswith("feast."):
+            raise DataError(f"{where}: {type(error).__name__}: {error}") from error
+        raise translated(error, str(where)) from error
