@@ -50,6 +50,8 @@ def show_findings(out: Console, settings: Settings, run: Run, findings: Findings
 def show_candidates(out: Console, candidate: CandidateSummary) -> None:
     """Print the trials of the search, best first."""
     search = candidate.search
+    if search.note:
+        out.print(search.note, soft_wrap=True)
     if search.mode == "refit":
         out.print(f"The champion's recipe was taken: {search.recipe.kind} {settings_of(search.recipe.parameters)}")
         return

@@ -1,10 +1,13 @@
-"""The packed online store, wherever it is: one value for each view and entity key. Imports neither Feast nor pandas.
+"""The packed online store, wherever it is: one value for each layout of a view and entity key. Imports neither Feast nor pandas.
+
+A view has one *current* layout, that of the definitions. Others of it are *kept*: a version that was trained before a definition
+changed goes on reading values of its own layout, until no version needs them and they are purged.
 
 A file is SQLite (`sqlite_store`), a URL a Redis (`redis_store`). Both hold the same keys and values, those of `layout`, and
 replace a value only by one that is not older. The choice is made here and nowhere else; what was not chosen is not imported.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -25,7 +28,23 @@ class OnlineDatabase(Protocol):
     """Path or URL, for people."""
 
     def keep_layouts(self, layouts: Iterable[Layout]) -> None:
-        """These layouts are current; values packed by another layout of their views are gone (they could not be read)."""
+        """These layouts are current; values of other layouts of their views stay."""
+        ...
+
+    def forget(self, views: Iterable[str]) -> None:
+        """These views are in no definition any more; their values stay."""
+        ...
+
+    def held(self) -> list[Layout]:
+        """Every layout, current or kept, by name."""
+        ...
+
+    def purge(self, needed: Container[tuple[str, bytes]]) -> list[Layout]:
+        """Drop the layouts, with their values, that are neither current nor needed; returns them.
+
+        Args:
+            needed: view and digest of each layout that some version reads.
+        """
         ...
 
     def views(self) -> list[str]:
@@ -44,32 +63,32 @@ class OnlineDatabase(Protocol):
         """Each row is stored unless a newer one of its key is.
 
         Raises:
-            DataError: the view's layout was changed by another process since `layout` was read.
+            DataError: the layout was purged by another process since it was read, or never kept.
         """
         ...
 
     def read(self, view: str, keys: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
-        """Event timestamp (microseconds) and value of each key; None where there is none."""
+        """Event timestamp (microseconds) and value of each key, by the current layout; None where there is none."""
         ...
 
     def rows(self, view: str) -> Iterator[Row]:
-        """Everything stored of a view, ordered by key."""
+        """Everything stored by the current layout of a view, or by the layout of that name, ordered by key."""
         ...
 
     def count(self, view: str, after: int, until: int) -> int:
-        """How many of a view's values have an event timestamp in (after, until], in microseconds."""
+        """How many values of a view's current layout have an event timestamp in (after, until], in microseconds."""
         ...
 
     def drop(self, views: Iterable[str]) -> None:
-        """Nothing is stored of these views any more."""
+        """Nothing is stored of these views any more, by whatever layout."""
         ...
 
 
 class Lookup(Protocol):
     """The store as a server reads it. For one thread at a time; a store that was away is reached again by the next question."""
 
-    def layouts(self) -> dict[str, bytes]:
-        """Digest of each view's layout.
+    def layouts(self) -> dict[str, frozenset[bytes]]:
+        """Digests of each view's layouts, current and kept.
 
         Raises:
             PlatformError: the store does not answer.
@@ -85,7 +104,7 @@ class Lookup(Protocol):
         ...
 
     def values(self, wanted: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
-        """What is stored of these pairs of view and key, all of one moment; None where there is nothing.
+        """What is stored of these pairs of a layout's name and a key, all of one moment; None where there is nothing.
 
         Raises:
             PlatformError: the store does not answer.

@@ -71,6 +71,15 @@ class Layout(BaseModel):
         return hashlib.sha256(json.dumps([self.view, keys, fields]).encode()).digest()[:DIGEST_BYTES]
 
     @cached_property
+    def name(self) -> str:
+        """The name under which values of this layout are stored: those of a view's several layouts lie side by side.
+
+        >>> Layout(view="v", join_keys=(), fields=()).name
+        'v@678dbe3569746dc7'
+        """
+        return f"{self.view}@{self.digest.hex()}"
+
+    @cached_property
     def _nulls(self) -> int:
         return (len(self.fields) + 7) // 8
 

@@ -97,16 +97,16 @@ class PlanReader:
             PlatformError: the store does not answer.
             DataError: a view was never applied, or has another layout than the plan.
         """
-        stored = {view: digest.hex() for view, digest in self._lookup.layouts().items()}
+        stored = {view: sorted(digest.hex() for digest in digests) for view, digests in self._lookup.layouts().items()}
         for view in self._views:
             expected = view.layout.digest.hex()
             if view.name not in stored:
                 known = ", ".join(sorted(stored)) or "none"
                 raise DataError(f"{self._where}: no view {view.name!r}; it has {known}: `perennial features apply` adds views")
-            if stored[view.name] != expected:
+            if expected not in stored[view.name]:
                 raise DataError(
-                    f"{self._where}: view {view.name!r} has layout {stored[view.name]}, the version reads {expected}: the "
-                    "definitions were changed after it was trained; apply those that it was trained with, or train again"
+                    f"{self._where}: view {view.name!r} has layout {', '.join(stored[view.name])}, the version reads {expected}: "
+                    "the definitions were changed after it was trained; apply those that it was trained with, or train again"
                 )
 
     def answers(self) -> None:
@@ -128,7 +128,7 @@ class PlanReader:
         """
         places = [[(number, view.key(row)) for number, view in enumerate(self._views)] for row in rows]
         pairs = list(dict.fromkeys(pair for own in places for pair in own))
-        values = self._lookup.values([(self._views[number].name, key) for number, key in pairs]) if pairs else []
+        values = self._lookup.values([(self._views[number].layout.name, key) for number, key in pairs]) if pairs else []
         parts = {pair: self._views[pair[0]].part(data) for pair, data in zip(pairs, values, strict=True)}
         found = []
         for own in places:

@@ -121,9 +121,9 @@ class PackedOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Entity],  # noqa: ARG002
         partial: bool,  # noqa: ARG002
     ) -> None:
-        """The store holds the layouts of the kept views, and nothing of the deleted ones."""
+        """The layouts of the kept views are current; values of others stay, since a version that serves may read them."""
         with open_database(path_of(config)) as database:
-            database.drop(view.name for view in tables_to_delete)
+            database.forget(view.name for view in tables_to_delete)
             database.keep_layouts(layout_of(view) for view in tables_to_keep)
 
     def teardown(

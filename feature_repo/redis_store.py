@@ -1,14 +1,15 @@
 """The packed online store in a Redis: the only home of its client. `database` decides when it is used.
 
-One string for each view and entity key, `<prefix>:<view>:<key>`, holds the event timestamp (8 bytes, little-endian microseconds)
-and the packed value; the hash `<prefix>:layouts` holds each view's layout (digest, JSON). A lookup is one MGET, so that what it
-finds is of one moment. One server, with or without replicas: the keys of a Redis Cluster lie on several, which no MGET reads.
+One string for each layout and entity key, `<prefix>:<view>@<digest>:<key>`, holds the event timestamp (8 bytes, little-endian
+microseconds) and the packed value; the hash `<prefix>:layouts` holds each view's current layout (digest, JSON) by the view, and
+every layout that is current or kept by its name, `<view>@<digest>`. A lookup is one MGET, so that what it finds is of one moment.
+One server, with or without replicas: the keys of a Redis Cluster lie on several, which no MGET reads.
 """
 
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -41,8 +42,8 @@ PAGE = 1000
 """Keys that one step of a search looks at."""
 
 WRITE = """
-local layout = redis.call('HGET', KEYS[1], ARGV[1])
-if layout and string.sub(layout, 1, 8) ~= ARGV[2] then return string.sub(layout, 1, 8) end
+local current = redis.call('HGET', KEYS[1], ARGV[1])
+if current and redis.call('HEXISTS', KEYS[1], ARGV[2]) == 0 then return string.sub(current, 1, 8) end
 for place = 2, #KEYS do
   local value = ARGV[place + 1]
   local stored = redis.call('GETRANGE', KEYS[place], 0, 7)
@@ -51,11 +52,6 @@ for place = 2, #KEYS do
   end
 end
 return false
-"""
-PURGE = """
-for _, key in ipairs(KEYS) do
-  if redis.call('GETRANGE', key, 8, 15) ~= ARGV[1] then redis.call('UNLINK', key) end
-end
 """
 COUNT = """
 local count = 0
@@ -166,18 +162,37 @@ class RedisDatabase:
         self._client = client
 
     def keep_layouts(self, layouts: Iterable[Layout]) -> None:
-        """These layouts are current; values packed by another layout of their views are gone."""
+        """These layouts are current; values of other layouts of their views stay."""
         for layout in layouts:
-            current = self._current(layout.view)
-            if current is None or current[:DIGEST_BYTES] != layout.digest:
-                # First: from now on no writer adds a value of the old layout.
-                self._client.hset(self._place.layouts, layout.view, layout.digest + layout.model_dump_json().encode())
-            for keys in self._pages(layout.view):
-                self._client.eval(PURGE, len(keys), *keys, layout.digest)
+            told = layout.digest + layout.model_dump_json().encode()
+            self._client.hset(self._place.layouts, mapping={layout.name: told, layout.view: told})
+
+    def forget(self, views: Iterable[str]) -> None:
+        """These views are in no definition any more; their values stay."""
+        for view in views:
+            self._client.hdel(self._place.layouts, view)
+
+    def held(self) -> list[Layout]:
+        """Every layout, current or kept, by name."""
+        found = self._client.hgetall(self._place.layouts)
+        named = {name.decode(): told for name, told in found.items() if is_name(name.decode())}
+        return [Layout.model_validate_json(told[DIGEST_BYTES:]) for _, told in sorted(named.items())]
+
+    def purge(self, needed: Container[tuple[str, bytes]]) -> list[Layout]:
+        """Drop the layouts, with their values, that are neither current nor needed; returns them."""
+        current = {(view, (self._current(view) or b"")[:DIGEST_BYTES]) for view in self.views()}
+        gone = [layout for layout in self.held() if (layout.view, layout.digest) not in current]
+        gone = [layout for layout in gone if (layout.view, layout.digest) not in needed]
+        for layout in gone:
+            # First: from now on no writer adds a value of it.
+            self._client.hdel(self._place.layouts, layout.name)
+            for keys in self._pages(layout.name):
+                self._client.unlink(*keys)
+        return gone
 
     def views(self) -> list[str]:
         """Views that were applied here, sorted."""
-        return sorted(name.decode() for name in self._client.hkeys(self._place.layouts))
+        return sorted(name for name in map(bytes.decode, self._client.hkeys(self._place.layouts)) if not is_name(name))
 
     def layout(self, view: str) -> Layout:
         """Current layout of a view.
@@ -194,9 +209,9 @@ class RedisDatabase:
         """Each row is stored unless a newer one of its key is.
 
         Raises:
-            DataError: the view's layout was changed by another process since `layout` was read.
+            DataError: the layout was purged by another process since it was read, or never kept.
         """
-        left, start = iter(rows), self._place.start(layout.view)
+        left, start = iter(rows), self._place.start(layout.name)
         while True:
             pipeline = self._client.pipeline(transaction=False)
             for _ in range(BATCHES):
@@ -205,7 +220,7 @@ class RedisDatabase:
                     break
                 keys = [start + key for key, _, _ in batch]
                 values = [_TIME.pack(time) + value for _, time, value in batch]
-                pipeline.eval(WRITE, 1 + len(keys), self._place.layouts, *keys, layout.view, layout.digest, *values)
+                pipeline.eval(WRITE, 1 + len(keys), self._place.layouts, *keys, layout.view, layout.name, *values)
             if not len(pipeline):
                 return
             for current in pipeline.execute():
@@ -213,35 +228,45 @@ class RedisDatabase:
                     raise other_layout(self.where, layout, current)
 
     def read(self, view: str, keys: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
-        """Event timestamp (microseconds) and value of each key; None where there is none."""
+        """Event timestamp (microseconds) and value of each key, by the current layout; None where there is none."""
         if not keys:
             return []
-        start = self._place.start(view)
+        start = self._place.start(self._name(view))
         found = self._client.mget([start + key for key in keys])
         return [None if data is None else (_TIME.unpack_from(data)[0], data[_TIME.size :]) for data in found]
 
     def rows(self, view: str) -> Iterator[Row]:
-        """Everything stored of a view, ordered by key."""
-        length = len(self._place.start(view))
-        keys = iter(sorted(self._keys(view)))
+        """Everything stored by the current layout of a view, or by the layout of that name, ordered by key."""
+        name = self._name(view)
+        length = len(self._place.start(name))
+        keys = iter(sorted(self._keys(name)))
         while page := [key[length:] for key in islice(keys, PAGE)]:
-            for key, row in zip(page, self.read(view, page), strict=True):
+            for key, row in zip(page, self.read(name, page), strict=True):
                 if row is not None:
                     yield key, *row
 
     def count(self, view: str, after: int, until: int) -> int:
-        """How many of a view's values have an event timestamp in (after, until], in microseconds."""
-        count, keys = 0, iter(self._keys(view))
+        """How many values of a view's current layout have an event timestamp in (after, until], in microseconds."""
+        count, keys = 0, iter(self._keys(self._name(view)))
         while page := list(islice(keys, PAGE)):
             count += self._client.eval(COUNT, len(page), *page, str(after), str(until))
         return count
 
     def drop(self, views: Iterable[str]) -> None:
-        """Nothing is stored of these views any more."""
-        for view in views:
-            for keys in self._pages(view):
-                self._client.unlink(*keys)
+        """Nothing is stored of these views any more, by whatever layout."""
+        gone = set(views)
+        for layout in self.held():
+            if layout.view in gone:
+                for keys in self._pages(layout.name):
+                    self._client.unlink(*keys)
+                self._client.hdel(self._place.layouts, layout.name)
+        for view in gone:
             self._client.hdel(self._place.layouts, view)
+
+    def _name(self, view: str) -> str:
+        """The name of a view's current layout; a name of a layout is itself."""
+        found = None if is_name(view) else self._current(view)
+        return view if found is None else f"{view}@{found[:DIGEST_BYTES].hex()}"
 
     def _current(self, view: str) -> bytes | None:
         """Digest and layout of a view; None when it was never applied."""
@@ -289,10 +314,14 @@ class RedisLookup:
         self._starts: dict[str, bytes] = {}
         self._connection: Any = None
 
-    def layouts(self) -> dict[str, bytes]:
-        """Digest of each view's layout."""
-        found = iter(self._ask("HGETALL", self._place.layouts))
-        return {view.decode(): layout[:DIGEST_BYTES] for view, layout in zip(found, found, strict=True)}
+    def layouts(self) -> dict[str, frozenset[bytes]]:
+        """Digests of each view's layouts, current and kept."""
+        digests: dict[str, frozenset[bytes]] = {}
+        for name in map(bytes.decode, self._ask("HKEYS", self._place.layouts)):
+            if is_name(name):
+                view, _, digest = name.rpartition("@")
+                digests[view] = digests.get(view, frozenset()) | {bytes.fromhex(digest)}
+        return digests
 
     def answers(self) -> None:
         """The server answers, and has not lost what was applied."""
@@ -303,7 +332,7 @@ class RedisLookup:
             )
 
     def values(self, wanted: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
-        """What is stored of these pairs of view and key, all of one moment; None where there is nothing."""
+        """What is stored of these pairs of a layout's name and a key, all of one moment; None where there is nothing."""
         starts = self._starts
         for view, _ in wanted:
             if view not in starts:
@@ -337,6 +366,15 @@ class RedisLookup:
             self._connection = self._place.kind(**self._place.options(READ_SECONDS))
         self._connection.send_command(*command)
         return self._connection.read_response()
+
+
+def is_name(field: str) -> bool:
+    """Whether a field of the hash of layouts is the name of a layout, and not that of a view.
+
+    >>> is_name("account"), is_name("account@0123456789abcdef")
+    (False, True)
+    """
+    return re.fullmatch(r".*@[0-9a-f]{16}", field) is not None
 
 
 def failure(where: str, error: Exception) -> PlatformError:

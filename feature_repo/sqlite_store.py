@@ -4,7 +4,7 @@ Write-ahead logging lets readers go on while one process writes.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,24 @@ create table if not exists layouts (
   digest blob not null,
   layout text not null
 ) without rowid;
-create table if not exists feature_values (
+create table if not exists held_layouts (
+  name text primary key,
   view text not null,
+  digest blob not null,
+  layout text not null
+) without rowid;
+create table if not exists feature_values (
+  view text not null, -- name of the layout: view@digest
   key blob not null,
   event_timestamp integer not null, -- microseconds since 1970
   value blob not null,
   primary key (view, key)
 ) without rowid;
 """
+
+
+FORMAT = 2
+"""`user_version` of a file whose values are stored by layout. Before, they were stored by view, of one layout alone."""
 
 
 class FileDatabase:
@@ -44,16 +54,35 @@ class FileDatabase:
         self._connection = connection
 
     def keep_layouts(self, layouts: Iterable[Layout]) -> None:
-        """These layouts are current; values packed by another layout of their views are gone."""
+        """These layouts are current; values of other layouts of their views stay."""
         for layout in layouts:
+            told = (layout.view, layout.digest, layout.model_dump_json())
             self._connection.execute(
                 "insert into layouts values (?, ?, ?) on conflict (view) do update"
                 " set digest = excluded.digest, layout = excluded.layout where digest <> excluded.digest",
-                (layout.view, layout.digest, layout.model_dump_json()),
+                told,
             )
-            self._connection.execute(
-                "delete from feature_values where view = ? and substr(value, 1, 8) <> ?", (layout.view, layout.digest)
-            )
+            self._connection.execute("insert or ignore into held_layouts values (?, ?, ?, ?)", (layout.name, *told))
+
+    def forget(self, views: Iterable[str]) -> None:
+        """These views are in no definition any more; their values stay."""
+        for view in views:
+            self._connection.execute("delete from layouts where view = ?", (view,))
+
+    def held(self) -> list[Layout]:
+        """Every layout, current or kept, by name."""
+        found = self._connection.execute("select layout from held_layouts order by name").fetchall()
+        return [Layout.model_validate_json(layout) for (layout,) in found]
+
+    def purge(self, needed: Container[tuple[str, bytes]]) -> list[Layout]:
+        """Drop the layouts, with their values, that are neither current nor needed; returns them."""
+        current = set(self._connection.execute("select view, digest from layouts").fetchall())
+        gone = [layout for layout in self.held() if (layout.view, layout.digest) not in current]
+        gone = [layout for layout in gone if (layout.view, layout.digest) not in needed]
+        for layout in gone:
+            self._connection.execute("delete from feature_values where view = ?", (layout.name,))
+            self._connection.execute("delete from held_layouts where name = ?", (layout.name,))
+        return gone
 
     def views(self) -> list[str]:
         """Views that were applied here, sorted."""
@@ -74,47 +103,70 @@ class FileDatabase:
         """Each row is stored unless a newer one of its key is.
 
         Raises:
-            DataError: the view's layout was changed by another process since `layout` was read.
+            DataError: the layout was purged by another process since it was read, or never kept.
         """
         current = self._connection.execute("select digest from layouts where view = ?", (layout.view,)).fetchone()
-        if current is not None and current[0] != layout.digest:
+        held = self._connection.execute("select 1 from held_layouts where name = ?", (layout.name,)).fetchone()
+        if current is not None and held is None:
             raise other_layout(self.where, layout, current[0])
         self._connection.executemany(
             "insert into feature_values values (?, ?, ?, ?) on conflict (view, key) do update"
             " set event_timestamp = excluded.event_timestamp, value = excluded.value"
             " where excluded.event_timestamp >= event_timestamp",
-            ((layout.view, *row) for row in rows),
+            ((layout.name, *row) for row in rows),
         )
 
     def read(self, view: str, keys: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
-        """Event timestamp (microseconds) and value of each key; None where there is none."""
-        found: list[tuple[int, bytes] | None] = []
+        """Event timestamp (microseconds) and value of each key, by the current layout; None where there is none."""
+        name, found = self._name(view), list[tuple[int, bytes] | None]()
         for key in keys:
             row = self._connection.execute(
-                "select event_timestamp, value from feature_values where view = ? and key = ?", (view, key)
+                "select event_timestamp, value from feature_values where view = ? and key = ?", (name, key)
             ).fetchone()
             found.append(None if row is None else (row[0], row[1]))
         return found
 
     def rows(self, view: str) -> Iterator[Row]:
-        """Everything stored of a view, ordered by key."""
+        """Everything stored by the current layout of a view, or by the layout of that name, ordered by key."""
         yield from self._connection.execute(
-            "select key, event_timestamp, value from feature_values where view = ? order by key", (view,)
+            "select key, event_timestamp, value from feature_values where view = ? order by key", (self._name(view),)
         )
 
     def count(self, view: str, after: int, until: int) -> int:
-        """How many of a view's values have an event timestamp in (after, until], in microseconds."""
+        """How many values of a view's current layout have an event timestamp in (after, until], in microseconds."""
         found = self._connection.execute(
             "select count(*) from feature_values where view = ? and event_timestamp > ? and event_timestamp <= ?",
-            (view, after, until),
+            (self._name(view), after, until),
         ).fetchone()
         return int(found[0])
 
     def drop(self, views: Iterable[str]) -> None:
-        """Nothing is stored of these views any more."""
+        """Nothing is stored of these views any more, by whatever layout."""
         for view in views:
-            self._connection.execute("delete from feature_values where view = ?", (view,))
+            self._connection.execute(
+                "delete from feature_values where view in (select name from held_layouts where view = ?)", (view,)
+            )
+            self._connection.execute("delete from held_layouts where view = ?", (view,))
             self._connection.execute("delete from layouts where view = ?", (view,))
+
+    def _name(self, view: str) -> str:
+        """The name of a view's current layout; a name of a layout is itself."""
+        found = self._connection.execute("select layout from layouts where view = ?", (view,)).fetchone()
+        return view if found is None else Layout.model_validate_json(found[0]).name
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Store by layout what a release before stored by view: each value begins with the digest of its layout."""
+    if connection.execute("pragma user_version").fetchone()[0] >= FORMAT:
+        return
+    connection.execute("begin immediate")
+    if connection.execute("pragma user_version").fetchone()[0] < FORMAT:
+        connection.execute("update feature_values set view = view || '@' || lower(hex(substr(value, 1, 8)))")
+        for view, digest, layout in connection.execute("select view, digest, layout from layouts").fetchall():
+            told = (f"{view}@{digest.hex()}", view, digest, layout)
+            connection.execute("insert or ignore into held_layouts values (?, ?, ?, ?)", told)
+        connection.execute(f"pragma user_version = {FORMAT}")
+    connection.execute("commit")
 
 
 @contextmanager
@@ -137,6 +189,7 @@ def open_file(where: str, *, write: bool) -> Iterator[FileDatabase]:
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
         connection.executescript(SCHEMA)
+        upgrade(connection)
         connection.execute("begin immediate" if write else "begin")
         yield FileDatabase(where, connection)
         connection.execute("commit")
@@ -160,16 +213,19 @@ class FileLookup:
         self._connection: sqlite3.Connection | None = None
         self._file = (0, 0)
 
-    def layouts(self) -> dict[str, bytes]:
-        """Digest of each view's layout."""
-        return dict(self._ask("select view, digest from layouts"))
+    def layouts(self) -> dict[str, frozenset[bytes]]:
+        """Digests of each view's layouts, current and kept."""
+        found: dict[str, frozenset[bytes]] = {}
+        for view, digest in self._ask("select view, digest from held_layouts"):
+            found[view] = found.get(view, frozenset()) | {digest}
+        return found
 
     def answers(self) -> None:
         """The file can be read."""
         self._ask("select 1 from layouts limit 1")
 
     def values(self, wanted: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
-        """What is stored of these pairs of view and key, all of one moment; None where there is nothing."""
+        """What is stored of these pairs of a layout's name and a key, all of one moment; None where there is nothing."""
         if len(wanted) <= MOST_WANTED:
             return self._chunk(wanted)
         found: list[bytes | None] = []
@@ -213,6 +269,9 @@ class FileLookup:
                 check_same_thread=False,
                 cached_statements=MOST_WANTED,
             )
+            if self._connection.execute("pragma user_version").fetchone()[0] < FORMAT:
+                self._connection.executescript(SCHEMA)
+                upgrade(self._connection)  # a file of the release before
             self._connection.execute("pragma query_only = 1")
             self._file = file
         return self._connection

@@ -17,6 +17,7 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView
 from feast.infra.registry.sql import SqlRegistry
 from feast.repo_config import RepoConfig
 
+from feature_repo import kept
 from feature_repo.database import check_prefix, is_redis, open_database
 from feature_repo.packed import to_microseconds
 from feature_repo.packing import pack
@@ -126,7 +127,8 @@ def open_private(settings: Settings, project: Project) -> Iterator[FeatureStore]
 def apply(settings: Settings) -> Applied:
     """The registry holds the project's definitions and nothing else, the online store their layouts.
 
-    Online values of a view whose fields or types were changed are gone: materialise again.
+    A view whose fields or types were changed has no values by its new layout: materialise again. Those by its old one stay as
+    long as a version needs them that serves or can be rolled back to.
 
     Raises:
         NotFoundError: there are no definitions.
@@ -143,6 +145,7 @@ def apply(settings: Settings) -> Applied:
         store = _open(settings)
         with _closing(store):
             _replace(store, project)
+    kept.purge(settings)
     return Applied(*(tuple(sorted(found)) for found in (project.entities, project.views, project.services)))
 
 
@@ -208,6 +211,8 @@ def materialize(settings: Settings, start: datetime, end: datetime, progress: Ca
                 store.materialize(start + timedelta(microseconds=1), end, feature_views=[view])
             with open_database(settings.online_store, write=False) as database:
                 written[view] = database.count(view, to_microseconds(start), to_microseconds(end))
+        with _registry_errors(settings), _foreign_errors("materialising kept layouts"):
+            kept.materialize(settings, store, start + timedelta(microseconds=1), end, progress)
     return written
 
 
@@ -228,6 +233,10 @@ def write_online(settings: Settings, view: str, frame: pd.DataFrame) -> int:
     with open_database(settings.online_store) as database:
         layout = database.layout(view)
         database.write(layout, pack(layout, frame))
+        for other in database.held():
+            # A kept layout of the same view, as far as the frame still has its columns in its types.
+            if other.view == view and other.name != layout.name and set(other.fields) <= set(layout.fields):
+                database.write(other, pack(other, frame))
     return len(frame)
 
 

@@ -100,10 +100,15 @@ def _trained(
 ) -> TrainedCandidate:
     training = model.spec.training
     rows, until = matured_before(from_frame(frame, info), info.evaluation_start, model.spec.label.maturity_hours)
-    if recipe:
-        result = refit_result(Recipe.model_validate_json(recipe))
+    wanted = Recipe.model_validate_json(recipe) if recipe else None
+    gone = [] if wanted is None else [name for name in wanted.columns if name not in {column.name for column in info.columns}]
+    if wanted is not None and not gone:
+        result = refit_result(wanted)
     else:
-        result = search(rows, info.columns, training, until, threads, progress)
+        note = f"The champion's recipe names {', '.join(gone)}, which the dataset no longer has: searched again." if gone else ""
+        if note:
+            progress(note)
+        result = search(rows, info.columns, training, until, threads, progress).model_copy(update={"note": note})
     folds = time_folds(rows, training.folds, until)
     tested = out_of_fold(rows, folds, result.recipe, info.columns, training.seed, threads)
     label = rows.label[tested.index]

@@ -1,5 +1,6 @@
 """The judgement of a candidate on the evaluation block: metrics, comparison with the champion, error analysis."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,23 @@ from perennial.splits import time_folds
 from perennial.training import out_of_fold, predict
 from perennial.version import open_version
 
+Answers = Callable[[DatasetInfo], Mapping[int | str, float]]
+"""What the champion answered before, by the ids of requests of the evaluation block."""
+
+
+def no_answers(_: DatasetInfo) -> Mapping[int | str, float]:
+    """Nothing was ever logged."""
+    return {}
+
 
 def judge_candidate(
-    frame: pd.DataFrame, info: DatasetInfo, model: Model, trained: TrainedCandidate, settings: Settings, champion: str
+    frame: pd.DataFrame,
+    info: DatasetInfo,
+    model: Model,
+    trained: TrainedCandidate,
+    settings: Settings,
+    champion: str,
+    answers: Answers = no_answers,
 ) -> Judgement:
     """Judge a candidate on the labelled requests of the evaluation block.
 
@@ -36,6 +51,7 @@ def judge_candidate(
         trained: the candidate.
         settings: where the model versions are; threads of a fit.
         champion: digest of the champion's version folder; empty when there is none.
+        answers: what the champion answered before; asked only where it cannot be scored on the rows.
     """
     spec, everything = model.spec, from_frame(frame, info)
     block = evaluation_rows(everything, info)
@@ -61,7 +77,8 @@ def judge_candidate(
         changed = version.contract.recipe != trained.recipe
         missing = version.missing(info)
         if missing:
-            reason = f"the champion cannot be scored: the dataset has no column {', '.join(missing)} (or another type of it)"
+            comparison, days = compare_with_answers(version, block, probability, answers(info), model, trained)
+            reason = "" if comparison else unscored(model, missing, days)
         else:
             reason = ""
             comparison = compare_with(version, everything, block, probability, info, model, trained, settings.threads)
@@ -166,6 +183,54 @@ def compare_with(
         tested.label,
         tested.time,
         basis=basis,
+    )
+
+
+def compare_with_answers(
+    champion: Champion,
+    block: Rows,
+    probability: NDArray[np.float64],
+    answers: Mapping[int | str, float],
+    model: Model,
+    trained: TrainedCandidate,
+) -> tuple[Comparison | None, int]:
+    """Compare a candidate with what the champion answered to the same requests before; and the days of those requests.
+
+    None where they cover fewer days than the gates ask for.
+    """
+    spec = model.spec
+    answered = np.array([answers.get(one, np.nan) for one in block.ids.tolist()], dtype=np.float64)
+    chosen = champion.has_not_seen(block) & ~np.isnan(answered)
+    rows = block.take(chosen)
+    days = len(np.unique(rows.day))
+    if days < spec.gates.non_inferiority.min_days:
+        return None, days
+    basis = (
+        f"the candidate and what the champion answered when it served the same {len(rows):,} labelled requests of {days} days: it "
+        "cannot be scored on them again"
+    )
+    return (
+        compare(
+            probability[chosen],
+            answered[chosen],
+            rows.label,
+            rows.time,
+            thresholds=(trained.summary.threshold, champion.contract.threshold),
+            utility=spec.objective.utility,
+            evaluation=spec.evaluation,
+            seed=spec.training.seed,
+            basis=basis,
+        ),
+        days,
+    )
+
+
+def unscored(model: Model, missing: list[str], days: int) -> str:
+    """Why a champion cannot be compared with, and the way forward."""
+    return (
+        f"the champion cannot be scored, because the dataset has no column {', '.join(missing)} (or another type of it), and its "
+        f"logged answers cover {days} days of the evaluation block, of {model.spec.gates.non_inferiority.min_days} that are needed; "
+        f"wait for more, or a person replaces it: `perennial train {model.name} --replace --reason '…'`"
     )
 
 

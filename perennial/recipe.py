@@ -59,3 +59,5 @@ class SearchResult(Record):
     """One sentence: what the selection did, or why nothing was selected."""
     recipe: Recipe
     """The recipe that was taken."""
+    note: str = ""
+    """What people should know besides: that the champion's recipe could not be refitted, and why."""

@@ -60,7 +60,13 @@ def outcome_of(findings: Findings) -> tuple[str, str]:
         return REGISTERED, "every gate passed or was not applicable"
     stopping = [result for result in findings.results if result.verdict not in ("pass", "not applicable")]
     named = "; ".join(f"{result.name} {result.verdict}" for result in stopping)
-    return (INVALID if findings.gates is None else STOPPED), f"nothing registered: {named}"
+    return (INVALID if findings.gates is None else STOPPED), f"nothing registered: {named}{_noted(findings)}"
+
+
+def _noted(findings: Findings) -> str:
+    """What people should know of the search, behind a sentence."""
+    note = "" if findings.candidate is None else findings.candidate.search.note
+    return f". {note.removesuffix('.')}" if note else ""
 
 
 def register(
@@ -183,7 +189,7 @@ def _add_version(
         tags=_tags(kept, findings),
     )
     again = "" if is_new else ", which the same run key had made before"
-    return f"version {number}{again}: every gate passed or was not applicable"
+    return f"version {number}{again}: every gate passed or was not applicable{_noted(findings)}"
 
 
 def _tags(version: Version, findings: Findings) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """What writers and servers may rely on, whatever holds the store: the same tests for the file and for Redis."""
 
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -65,7 +67,7 @@ def test_what_is_read_is_in_the_order_of_the_keys(where: str) -> None:
         assert database.read("two", keys) == [None] * 4
         assert database.read("one", []) == []
     lookup = open_lookup(where)
-    wanted = [("one", key) for key in keys] + [("two", keys[0])]
+    wanted = [(ONE.name, key) for key in keys] + [(TWO.name, keys[0])]
     assert lookup.values(wanted) == [row(3, 0, 0.3)[2], None, row(1, 0, 0.1)[2], row(3, 0, 0.3)[2], None]
     lookup.close()
     assert lookup.values(wanted[:1]) == [row(3, 0, 0.3)[2]], "opened again"
@@ -119,7 +121,7 @@ def test_stores_are_told_apart(new_store: Callable[[], str]) -> None:
     assert stored(second) == [row(1, 1, 1.5)]
 
 
-def test_values_of_another_layout_are_gone_and_no_more_are_taken(where: str) -> None:
+def test_values_of_an_older_layout_stay_beside_the_current_ones_until_nobody_needs_them(where: str) -> None:
     write(where, row(1, 1, 0.5))
     write(where, row(1, 1, 0.5, TWO), layout=TWO)
     changed = layout_named("one", "float32")
@@ -127,14 +129,59 @@ def test_values_of_another_layout_are_gone_and_no_more_are_taken(where: str) -> 
         database.keep_layouts([ONE])
         assert database.count("one", 0, 1) == 1, "the same layout takes nothing away"
         database.keep_layouts([changed])
-        assert database.layout("one") == changed
-    assert (stored(where), stored(where, "two")) == ([], [row(1, 1, 0.5, TWO)])
+        assert database.layout("one") == changed and database.count("one", 0, 1) == 0
+        assert {layout.name for layout in database.held()} == {ONE.name, TWO.name, changed.name}
+        assert database.views() == ["one", "two"]
+    assert (stored(where), stored(where, ONE.name), stored(where, "two")) == ([], [row(1, 1, 0.5)], [row(1, 1, 0.5, TWO)])
+    write(where, row(2, 2, 0.75))
+    assert [found[1] for found in stored(where, ONE.name)] == [1, 2], "the kept layout is still written"
+    lookup = open_lookup(where)
+    assert lookup.layouts() == {"one": {ONE.digest, changed.digest}, "two": {TWO.digest}}
+    assert lookup.values([(ONE.name, row(1, 1, 0.5)[0]), (changed.name, row(1, 1, 0.5)[0])]) == [row(1, 1, 0.5)[2], None]
+    with open_database(where) as database:
+        assert database.purge({("one", ONE.digest)}) == []
+        assert database.purge(set()) == [ONE]
+    assert (stored(where, ONE.name), stored(where, "two")) == ([], [row(1, 1, 0.5, TWO)])
+    assert lookup.layouts() == {"one": {changed.digest}, "two": {TWO.digest}}
+    lookup.close()
     with pytest.raises(DataError, match=f"view 'one' has layout {changed.digest.hex()}, these values {ONE.digest.hex()}"):
         write(where, row(1, 1, 0.5))
-    assert stored(where) == []
-    lookup = open_lookup(where)
-    assert lookup.layouts() == {"one": changed.digest, "two": TWO.digest}
+    assert stored(where, ONE.name) == []
+
+
+def test_a_view_that_left_the_definitions_keeps_its_values_until_nobody_needs_them(where: str) -> None:
+    write(where, row(1, 1, 0.5))
+    with open_database(where) as database:
+        database.forget(["one"])
+        assert database.views() == ["two"] and database.purge({("one", ONE.digest)}) == []
+    assert stored(where, ONE.name) == [row(1, 1, 0.5)]
+    with open_database(where) as database:
+        assert database.purge({("two", TWO.digest)}) == [ONE]
+        assert [layout.name for layout in database.held()] == [TWO.name]
+    assert stored(where, ONE.name) == []
+
+
+def test_a_file_of_the_release_before_is_read_and_written(tmp_path: Path) -> None:
+    def made_before(name: str) -> str:
+        path = str(tmp_path / name)
+        with sqlite3.connect(path) as database:
+            database.executescript(
+                "create table layouts (view text primary key, digest blob not null, layout text not null) without rowid;"
+                "create table feature_values (view text not null, key blob not null, event_timestamp integer not null,"
+                " value blob not null, primary key (view, key)) without rowid;"
+            )
+            database.execute("insert into layouts values (?, ?, ?)", ("one", ONE.digest, ONE.model_dump_json()))
+            database.execute("insert into feature_values values (?, ?, ?, ?)", ("one", *row(1, 1, 0.5)))
+        database.close()
+        return path
+
+    lookup = open_lookup(made_before("served.db"))
+    assert lookup.layouts() == {"one": {ONE.digest}}
+    assert lookup.values([(ONE.name, row(1, 1, 0.5)[0])]) == [row(1, 1, 0.5)[2]]
     lookup.close()
+    written = made_before("written.db")
+    write(written, row(2, 2, 1.5))
+    assert stored(written) == [row(1, 1, 0.5), row(2, 2, 1.5)]
 
 
 def test_a_view_that_was_never_applied_is_named(where: str) -> None:
@@ -152,7 +199,7 @@ def test_a_server_says_that_nothing_was_ever_applied(new_store: Callable[[], str
 def test_a_server_sees_what_was_written_since_it_opened_the_store(where: str) -> None:
     lookup, (key, _, value) = open_lookup(where), row(1, 1, 0.5)
     lookup.answers()
-    assert lookup.values([("one", key)]) == [None]
+    assert lookup.values([(ONE.name, key)]) == [None]
     write(where, row(1, 1, 0.5))
-    assert lookup.values([("one", key)]) == [value]
+    assert lookup.values([(ONE.name, key)]) == [value]
     lookup.close()

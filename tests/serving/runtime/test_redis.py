@@ -87,9 +87,18 @@ def test_values_written_and_layouts_applied_while_it_serves_are_seen(server: Ser
         database.keep_layouts([changed])
         database.write(changed, [(key, int(NOW * 1e6), changed.encode([0.5, int(NOW)])) for key in keys])
     (found,) = connection.v1(instance()).json["predictions"]
-    assert found["not_fresh"] == {"sky": "stale layout"}
+    assert found["not_fresh"] == {}, "its own layout is kept"
+    assert found["probability"] == pytest.approx(made.probability({**world.features(1, "S1"), **instance()}), abs=1e-12)
+    with open_database(world.online) as database:
+        own = [one for one in database.held() if one.view == "sky" and one.name != changed.name]
+        assert database.purge({(one.view, one.digest) for one in database.held() if one not in own}) == own
+    (found,) = connection.v1(instance()).json["predictions"]
+    assert found["not_fresh"] == {"sky": "missing"}
     without = world.features(1, "S1", without=["sky"])
     assert found["probability"] == pytest.approx(made.probability({**without, **instance()}), abs=1e-12)
+    with open_database(world.online) as database:
+        database.keep_layouts(LAYOUTS.values())
+    fill(world)
 
 
 def test_readiness_follows_redis_and_comes_back_by_itself(server: Served, redis: Redis) -> None:

@@ -1,0 +1,38 @@
+"""What a version answered before, by request: how a champion is judged that cannot be scored on new rows any more."""
+
+from datetime import datetime
+
+from monitoring.labels import identifiers
+from monitoring.log import collect_model, has_log, load
+from perennial.dataset import DatasetInfo
+from perennial.prediction_log.rows import FIELDS
+from perennial.settings import Settings
+from perennial.spec.model import Model
+
+
+def answers_of(settings: Settings, model: Model, digest: str, info: DatasetInfo) -> dict[int | str, float]:
+    """Probabilities that a version gave to requests of a dataset's evaluation block, by the request's id; its first answers count.
+
+    Args:
+        settings: where the log is.
+        model: the spec.
+        digest: of the version.
+        info: what the dataset is.
+
+    Raises:
+        PlatformError: the log cannot be read.
+    """
+    if not has_log(settings, model.name):
+        return {}
+    start, end, now = (datetime.fromisoformat(time) for time in (info.evaluation_start, info.end, info.now))
+    collect_model(settings, model.name, now)
+    frame = load(settings.prediction_tables(model.name), start, end)
+    name = FIELDS + model.spec.requests.id
+    if name not in frame:
+        return {}
+    own = frame[(frame["version"] == digest) & frame["probability"].notna() & frame[name].notna()]
+    found: dict[int | str, float] = {}
+    for identifier, probability in zip(identifiers(own[name]), own["probability"].tolist(), strict=True):
+        if identifier is not None:
+            found.setdefault(identifier, float(probability))
+    return found
