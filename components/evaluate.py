@@ -26,20 +26,16 @@ def evaluate(
         plots: page with the plots.
         metrics: point estimates.
     """
-    from functools import partial
     from pathlib import Path
 
-    from monitoring.answers import answers_of
+    from monitoring.answers import judge
     from perennial.candidate import TrainedCandidate
-    from perennial.dataset import load
-    from perennial.judgement import judge_candidate
     from perennial.report import plots_page
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 
-    model, trained, settings = read_text(spec), TrainedCandidate.read(Path(candidate.path)), Settings.from_environment()
-    answers = partial(answers_of, settings, model, champion)
-    judged = judge_candidate(*load(Path(dataset.path)), model, trained, settings, champion, answers)
+    model, trained = read_text(spec), TrainedCandidate.read(Path(candidate.path))
+    judged = judge(Path(dataset.path), model, trained, Settings.from_environment(), champion)
     judged.write(Path(judgement.path))
     Path(plots.path).write_text(plots_page(model, judged, trained.summary), encoding="utf-8")
     metrics.metadata.update({name: estimate.value for name, estimate in judged.evaluation.metrics.items()})

@@ -1,17 +1,37 @@
 """What a version answered before, by request: how a champion is judged that cannot be scored on new rows any more."""
 
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 
 from monitoring.labels import identifiers
 from monitoring.log import collect_model, has_log, load
+from perennial import dataset
+from perennial.candidate import TrainedCandidate
 from perennial.dataset import DatasetInfo
+from perennial.findings import Judgement
+from perennial.judgement import judge_candidate
 from perennial.prediction_log.rows import FIELDS
 from perennial.settings import Settings
 from perennial.spec.model import Model
 
 
+def judge(folder: Path, model: Model, trained: TrainedCandidate, settings: Settings, champion: str) -> Judgement:
+    """Judge a candidate on the evaluation block; a champion that cannot be scored there by what it answered before.
+
+    Args:
+        folder: of the dataset.
+        model: the spec.
+        trained: the candidate.
+        settings: where versions and the log are.
+        champion: digest of the champion's version folder; empty when there is none.
+    """
+    frame, info = dataset.load(folder)
+    return judge_candidate(frame, info, model, trained, settings, champion, partial(answers_of, settings, model, champion))
+
+
 def answers_of(settings: Settings, model: Model, digest: str, info: DatasetInfo) -> dict[int | str, float]:
-    """Probabilities that a version gave to requests of a dataset's evaluation block, by the request's id; its first answers count.
+    """Probabilities that a version gave to requests of a dataset's evaluation block, by id; its first answers count.
 
     Args:
         settings: where the log is.

@@ -206,8 +206,8 @@ def compare_with_answers(
     if days < spec.gates.non_inferiority.min_days:
         return None, days
     basis = (
-        f"the candidate and what the champion answered when it served the same {len(rows):,} labelled requests of {days} days: it "
-        "cannot be scored on them again"
+        f"the candidate and what the champion answered to the same {len(rows):,} labelled requests of {days} days when it served "
+        "them: it cannot be scored on them again"
     )
     return (
         compare(
@@ -228,9 +228,9 @@ def compare_with_answers(
 def unscored(model: Model, missing: list[str], days: int) -> str:
     """Why a champion cannot be compared with, and the way forward."""
     return (
-        f"the champion cannot be scored, because the dataset has no column {', '.join(missing)} (or another type of it), and its "
-        f"logged answers cover {days} days of the evaluation block, of {model.spec.gates.non_inferiority.min_days} that are needed; "
-        f"wait for more, or a person replaces it: `perennial train {model.name} --replace --reason '…'`"
+        f"the champion cannot be scored, because the dataset has no column {', '.join(missing)} (or another type of it), and "
+        f"its logged answers cover {days} of the {model.spec.gates.non_inferiority.min_days} days that are needed; wait for more, "
+        f"or a person replaces it: `perennial train {model.name} --replace --reason '…'`"
     )
 
 

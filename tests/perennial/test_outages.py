@@ -8,7 +8,6 @@ from email.message import Message
 
 import duckdb
 import kubernetes.client
-import mlflow.exceptions
 import obstore.exceptions
 import psycopg
 import pyarrow as pa
@@ -16,13 +15,16 @@ import pytest
 import redis.exceptions
 import sqlalchemy.exc
 import urllib3.exceptions
-from mlflow.protos import databricks_pb2
 
 from perennial.errors import FINAL, DataError, PerennialError, PlatformError, SpecError, UnexpectedError
 from perennial.outages import in_words, translated
 from pipelines.log import find_error
 
 requests = pytest.importorskip("requests")
+with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")  # read at the first import
+    mlflow = pytest.importorskip("mlflow.exceptions")
+    databricks_pb2 = pytest.importorskip("mlflow.protos.databricks_pb2")
 
 FAILED: list[BaseException] = [
     TimeoutError("slow"),
@@ -51,7 +53,7 @@ FAILED: list[BaseException] = [
     kubernetes.client.ApiException(status=500, reason="Internal Server Error"),
     kubernetes.client.ApiException(status=429, reason="Too Many Requests"),
     kubernetes.client.ApiException(status=0, reason="no answer"),
-    mlflow.exceptions.MlflowException("away", databricks_pb2.TEMPORARILY_UNAVAILABLE),
+    mlflow.MlflowException("away", databricks_pb2.TEMPORARILY_UNAVAILABLE),
     obstore.exceptions.GenericError("away"),
     duckdb.IOException("IO Error: Could not write: No space left on device"),
 ]
@@ -73,7 +75,7 @@ UNFORESEEN: list[BaseException] = [
     urllib.error.HTTPError("/", 404, "Not Found", Message(), None),
     kubernetes.client.ApiException(status=404, reason="Not Found"),
     kubernetes.client.ApiException(status=422, reason="Unprocessable"),
-    mlflow.exceptions.MlflowException("no such thing", databricks_pb2.INVALID_PARAMETER_VALUE),
+    mlflow.MlflowException("no such thing", databricks_pb2.INVALID_PARAMETER_VALUE),
     obstore.exceptions.InvalidPathError(".."),
     duckdb.ConversionException("Conversion Error: Could not convert string 'x' to INT64"),
     duckdb.CatalogException("Catalog Error: View with name x already exists"),
