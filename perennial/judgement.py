@@ -228,9 +228,9 @@ def compare_with_answers(
 def unscored(model: Model, missing: list[str], days: int) -> str:
     """Why a champion cannot be compared with, and the way forward."""
     return (
-        f"the champion cannot be scored, because the dataset has no column {', '.join(missing)} (or another type of it), and "
-        f"its logged answers cover {days} of the {model.spec.gates.non_inferiority.min_days} days that are needed; wait for more, "
-        f"or a person replaces it: `perennial train {model.name} --replace --reason '…'`"
+        f"the champion cannot be scored: the dataset has no column {', '.join(missing)} (or another type of it), and "
+        f"its logged answers cover {days} of the {model.spec.gates.non_inferiority.min_days} days that are needed; wait for "
+        f"more, or a person replaces it: `perennial train {model.name} --replace --reason '…'`"
     )
 
 
