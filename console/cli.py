@@ -1,7 +1,6 @@
 """The command line, `perennial`. Commands are thin; heavy imports happen inside the command that needs them."""
 
 import sys
-import traceback
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -9,29 +8,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from perennial.errors import GATES_NOT_PASSED, PlatformError, SpecError
+from perennial.errors import GATES_NOT_PASSED, PerennialError, PlatformError, SpecError
 
 app = typer.Typer(
     name="perennial",
     help="The whole life of a tabular model: features, training, gates, versions. "
     "State lives in .perennial/ or where PERENNIAL_STATE says.",
-    epilog="Exit codes: 0 done, 2 spec or data wrong, 3 stopped by a gate, 4 not found, 70 a fault that nobody foresaw, "
-    "75 a store failed: try again. `perennial --debug COMMAND` shows where a fault came up.",
+    epilog="Exit codes: 0 done, 2 spec or data wrong, 3 stopped by a gate, 4 not found, 75 a store failed: try again.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-DEBUG = "--debug"
-
-
-@app.callback()
-def options(
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")] = False,
-) -> None:
-    """The whole life of a tabular model: features, training, gates, versions, monitoring, retraining."""
-
-
 features = typer.Typer(
     help="Feast features: sources to the bucket, definitions to the registry, values to the online store.", no_args_is_help=True
 )
@@ -443,17 +431,12 @@ def watch(
 
 
 def main() -> NoReturn:
-    """Run the command line; an error becomes a sentence and an exit code, and a traceback only where it is asked for."""
+    """Run the command line; our own errors become a sentence and an exit code."""
     try:
         app()
-    except Exception as error:
-        from perennial.outages import translated
-
-        if DEBUG in sys.argv[1:2]:
-            traceback.print_exc()
-        ours = translated(error, " ".join(["perennial", *sys.argv[1:3]]))
-        typer.echo(f"perennial: {ours}", err=True)
-        sys.exit(ours.exit_code)
+    except PerennialError as error:
+        typer.echo(f"perennial: {error}", err=True)
+        sys.exit(error.exit_code)
     sys.exit(0)
 
 

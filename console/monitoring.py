@@ -8,7 +8,7 @@ from rich.console import Console
 from console.decisions import show_decision
 from console.following import run_and_show
 from console.output import console, minute, print_json, table
-from perennial.claim import SUPERSEDED, attempt
+from perennial.claim import SUPERSEDED
 from perennial.decision import Claim
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger
@@ -75,9 +75,13 @@ def claimed(settings: Settings, ledger: Ledger, model: Model, run_id: str, now: 
     """
     name = model.name
     runs.give_up_left(settings, ledger, name, lambda other: other.decision is None, clock, clock)
-    claim = attempt(ledger, f"{name}/monitor/{now.isoformat()}", model=name, owner=run_id, decision=None, now=clock)
-    if claim is None:
-        raise PlatformError(f"{name}: another run was started at the same moment; `perennial runs {name}` shows it")
+    claim, attempt = None, 1
+    while claim is None or (claim.owner != run_id and claim.state == "failed"):
+        key = f"{name}/monitor/{now.isoformat()}" + (f"/{attempt}" if attempt > 1 else "")
+        claim = ledger.intend(key, model=name, owner=run_id, decision=None, now=clock)
+        if claim is None:
+            raise PlatformError(f"{name}: another run was started at the same moment; `perennial runs {name}` shows it")
+        attempt += 1
     if claim.owner != run_id:
         raise PlatformError(
             f"{name}: the windows of {minute(now)} were looked at by run {claim.owner}; claim {claim.key} is {claim.state}"

@@ -6,7 +6,6 @@ from datetime import timedelta
 from controller.flight import World, carry_on
 from controller.ticked import Act, Found, Problem
 from monitoring.windows import due
-from perennial.claim import attempt
 from perennial.decision import Decision
 from perennial.spec.model import Model
 
@@ -80,6 +79,5 @@ def _broke_lately(world: World, model: Model) -> Problem | None:
 
 
 def _intend(world: World, model: Model, key: str, decision: int | None) -> bool:
-    """Whether there is an open claim; one that was given up is followed by another attempt."""
     owner = world.runner.new_id(model.name, world.wall_clock)
-    return attempt(world.ledger, key, model=model.name, owner=owner, decision=decision, now=world.now) is not None
+    return world.ledger.intend(key, model=model.name, owner=owner, decision=decision, now=world.now) is not None

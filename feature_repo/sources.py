@@ -18,7 +18,6 @@ import pyarrow.fs
 from feature_repo.files import Files, listed
 from perennial import sqlite
 from perennial.errors import DataError, PlatformError
-from perennial.outages import DISKS
 from perennial.settings import Settings
 
 REMOTE = "s3://"
@@ -99,8 +98,6 @@ def files(source: str) -> Iterator[Files]:
             yield listed(source, source.rstrip("/"), pyarrow.fs.LocalFileSystem())
     except (pa.ArrowException, OSError) as error:
         refuse_outage(error, source)
-        if isinstance(error, OSError) and error.errno in DISKS:
-            raise PlatformError(f"{source}: {error.strerror or error}; it must be readable, and its disk at work") from error
         raise DataError(f"{source}: not a Parquet file that can be read: {error}; write the source again") from error
 
 

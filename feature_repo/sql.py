@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from feature_repo.files import same
 from feature_repo.sources import REMOTE, files, refuse_outage
-from perennial.outages import translated
 
 MICROSECOND = timedelta(microseconds=1)
 NUMBERS = {pa.int64(): "bigint", pa.float32(): "float", pa.float64(): "double"}
@@ -21,8 +20,7 @@ def connect(threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A fresh in-memory database in UTC, for sources that `attach` makes its tables.
 
     Raises:
-        PlatformError: an object store does not answer while a source is read, or a disk is full.
-        UnexpectedError: DuckDB refuses what nobody foresaw.
+        PlatformError: an object store does not answer while a source is read.
     """
     settings: dict[str, str | bool | int | float | list[str]] = {"threads": threads, "preserve_insertion_order": False}
     with duckdb.connect(config=settings) as database:
@@ -31,7 +29,7 @@ def connect(threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
             yield database
         except duckdb.Error as error:
             refuse_outage(error, "sources")
-            raise translated(error, "sources") from error
+            raise
 
 
 def attach(database: duckdb.DuckDBPyConnection, source: str) -> None:

@@ -27,7 +27,6 @@ from feature_repo.sources import make_registry_folder
 from perennial import postgresql
 from perennial.errors import DataError, PerennialError, PlatformError
 from perennial.exclusion import alone
-from perennial.outages import translated
 from perennial.settings import Settings
 
 REGISTRY = "feature registry"
@@ -258,7 +257,7 @@ def _registry_errors(settings: Settings) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _foreign_errors(where: str | Path) -> Iterator[None]:
-    """What Feast refuses is a `DataError` with its place; what nobody foresaw says so."""
+    """What Feast or DuckDB refuse is a `DataError` with its place."""
     try:
         yield
     except PerennialError:
@@ -266,6 +265,4 @@ def _foreign_errors(where: str | Path) -> Iterator[None]:
     except Exception as error:
         if any(kind.__module__.startswith(("sqlalchemy", "sqlite3")) for kind in type(error).__mro__):
             raise
-        if type(error).__module__.startswith("feast."):
-            raise DataError(f"{where}: {type(error).__name__}: {error}") from error
-        raise translated(error, str(where)) from error
+        raise DataError(f"{where}: {type(error).__name__}: {error}") from error

@@ -48,35 +48,6 @@ def end(ledger: Ledger, run: Run, now: datetime) -> None:
     ledger.end_claim(run.claim, state="done", now=now)
 
 
-def attempt(ledger: Ledger, key: str, *, model: str, owner: str, decision: int | None, now: datetime) -> Claim | None:
-    """The claim that is intended under a key, or, where that has failed, under its next number; none while another is open.
-
-    Args:
-        ledger: the ledger, fenced or not.
-        key: what is claimed.
-        model: name of the model.
-        owner: id of the run that may take it.
-        decision: number of the decision that it carries out; none for a monitoring run.
-        now: aware.
-    """
-    number = 1
-    while True:
-        tried = key if number == 1 else f"{key}/{number}"
-        found = ledger.intend(tried, model=model, owner=owner, decision=decision, now=now)
-        if found is None or found.owner == owner or found.state != "failed":
-            return found
-        number += 1
-
-
-def set_back(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
-    """Nobody carries the claim out now, and its decision waits to be carried out by another run. Arguments as of `give_up`."""
-    with suppress(NotFoundError):  # a run that was never prepared
-        ledger.fail_run(claim.owner, finished=wall_clock, reason=f"PlatformError: {why}")
-    ledger.end_claim(claim.key, state="failed", now=now)
-    if claim.decision is not None:
-        ledger.move_decision(claim.model, claim.decision, before="acting", after="open")
-
-
 def give_up(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
     """Nobody carries the claim out any more: it has failed, with its decision, and with its run if that had no end.
 

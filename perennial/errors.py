@@ -5,14 +5,12 @@ PerennialError
 ├── SpecError        a model spec is wrong; fix the file                          exit 2
 ├── DataError        a source, definition or dataset is wrong; fix the data       exit 2
 ├── NotFoundError    no such model, version, run or file                          exit 4
-├── UnexpectedError  a bug, or a fault of the data that nobody foresaw            exit 70
 └── PlatformError    a registry, store or cluster failed; may be tried again      exit 75
     └── FencedError  another process took over the work: this one must stop       exit 75
 ```
 
 A message says where, what was found and what is allowed. Foreign exceptions are translated in the one module that
-imports the library, with `raise … from error`; what none of these foresaw is told apart in `outages`. A failed gate or a drifted
-window is a result, never one of these.
+imports the library, with `raise … from error`. A failed gate or a drifted window is a result, never one of these.
 """
 
 
@@ -40,12 +38,6 @@ class NotFoundError(PerennialError):
     exit_code = 4
 
 
-class UnexpectedError(PerennialError):
-    """An exception that nobody foresaw: a bug, or a fault of the data; trying again is useless."""
-
-    exit_code = 70
-
-
 class PlatformError(PerennialError):
     """A registry, store, ledger or cluster failed or is locked: the same call may work later."""
 
@@ -55,9 +47,6 @@ class PlatformError(PerennialError):
 class FencedError(PlatformError):
     """The claim or lease under which this process acts was taken by another one since: nothing of it may be written any more."""
 
-
-FINAL = (SpecError, DataError, NotFoundError, UnexpectedError)
-"""Errors that trying again does not mend."""
 
 GATES_NOT_PASSED = 3
 """Exit code of a run that ended with a result other than a registered version: not an error."""

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from perennial import errors
-from perennial.outages import in_words
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 MARK = re.compile(r"^(?P<time>\d\d:\d\d:\d\d\.\d{3}) - (INFO|ERROR) - (?P<what>.*)$")
 EXECUTING = re.compile(r"^Executing task '(?P<step>[^']+)'")
 FINISHED = re.compile(r"^Task '(?P<step>[^']+)' finished with status (?P<status>\w+)")
 RAISED = re.compile(r"^\s*perennial\.errors\.(?P<kind>\w+): (?P<message>.*)$")
-ANY_RAISED = re.compile(r"^\s{0,8}(?P<kind>[A-Za-z_][\w.]*(Error|Exception|Interrupt|Killed|Timeout))(: (?P<message>.*))?$")
+ANY_RAISED = re.compile(r"^\s{0,8}(?P<kind>[A-Za-z_][\w.]*(Error|Exception|Interrupt|Killed)): (?P<message>.*)$")
 
 
 @dataclass(frozen=True)
@@ -61,37 +60,26 @@ def _seconds(clock: str) -> float:
 
 
 def find_error(lines: Iterable[str]) -> errors.PerennialError | None:
-    r"""The error that a run printed last; ours with its own type, whatever else was printed after it.
-
-    An exception that is not ours is a `PlatformError` when its type says that a platform failed, else an `UnexpectedError`.
+    r"""The last error that a step raised; ours with its own type, any other as a `PlatformError`, or none.
 
     >>> str(find_error(["Traceback", "    perennial.errors.DataError: orders.parquet: empty", "      add rows", "", "bye"]))
     'orders.parquet: empty\n  add rows'
-    >>> later = "urllib3.exceptions.MaxRetryError: gone"
-    >>> type(find_error(["  perennial.errors.DataError: empty", "", later])).__name__, type(find_error([later])).__name__
-    ('DataError', 'PlatformError')
     >>> type(find_error(["  ValueError: no"])).__name__
-    'UnexpectedError'
+    'PlatformError'
     >>> find_error(["all is well"]) is None
     True
     """
-    kind: type[errors.PerennialError] | None = None
-    name, step = "", "run"
-    message, trace, place = list[str](), list[str](), list[str]()
+    kind: type[errors.PerennialError] = errors.PlatformError
+    message: list[str] = []
     inside = False
     for line in lines:
         text = ANSI.sub("", line.rstrip("\n"))
-        if started := EXECUTING.match(MARK.sub(r"\g<what>", text)):
-            step = re.sub(r"-\d+$", "", started["step"])
-        elif ours := RAISED.match(text):
+        if ours := RAISED.match(text):
             kind, message, inside = getattr(errors, ours["kind"], errors.PerennialError), [ours["message"]], True
-        elif kind is None and (other := ANY_RAISED.match(text)):
-            name, message, place, trace, inside = other["kind"], [other["message"] or ""], trace, [], True
+        elif other := ANY_RAISED.match(text):
+            kind, message, inside = errors.PlatformError, [f"{other['kind']}: {other['message']}"], True
         elif inside and text.strip() and not MARK.match(text):
             message.append(text.removeprefix("    "))
         else:
             inside = False
-            trace.append(text)
-    if kind is not None:
-        return kind("\n".join(message))
-    return in_words(step, name, "\n".join(message), place) if message else None
+    return kind("\n".join(message)) if message else None

@@ -15,12 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal
 
-from perennial import errors
-from perennial.claim import end, give_up, set_back
+from perennial.claim import give_up
 from perennial.decision import Claim, Decision, DecisionDraft, Fact
 from perennial.errors import NotFoundError, PerennialError, PlatformError
 from perennial.ledger import Ledger, Mode, Version
-from perennial.outages import translated
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import digest, to_json
@@ -173,10 +171,7 @@ def new_id(model: str, wall_clock: datetime) -> str:
 def give_up_left(
     settings: Settings, ledger: Ledger, model: str, is_own: Callable[[Claim], bool], now: datetime, wall_clock: datetime
 ) -> None:
-    """No claim of the model is open: what no process executes is in nobody's way.
-
-    A run that has ended ends its claim. One that failed, was killed or was never begun is given up where the person asks for the
-    same again; else its decision waits to be carried out again.
+    """No claim of the model is open: that of a person's earlier run which no process executes is given up by asking again.
 
     Args:
         settings: where the runs' locks are.
@@ -187,26 +182,15 @@ def give_up_left(
         wall_clock: the real time.
 
     Raises:
-        PlatformError: another run of the model executes.
+        PlatformError: another run of the model is in flight.
     """
     for claim in ledger.open_claims(model):
-        standing = state(settings, ledger, claim.owner)
-        if standing == "executing":
+        if not is_own(claim) or is_executing(settings, claim.owner):
             raise PlatformError(
                 f"{model}: run {claim.owner} is in flight for {claim.key}; wait for its end (`perennial logs {claim.owner}`)"
             )
-        run = ledger.run(claim.owner) if standing != "unknown" else None
-        if run is not None and run.state == "succeeded":
-            end(ledger, run, now)
-            continue
         why = "given up: it had not come to its end, and a person asked again"
-        if run is not None and run.state == "failed":
-            why = f"run {run.run_id} failed: {run.reason}"
-        is_final = run is not None and run.reason.partition(":")[0] in {kind.__name__ for kind in errors.FINAL}
-        if is_own(claim) or is_final or claim.decision is None:
-            give_up(ledger, claim, why, now=now, wall_clock=wall_clock)
-        else:
-            set_back(ledger, claim, why, now=now, wall_clock=wall_clock)
+        give_up(ledger, claim, why, now=now, wall_clock=wall_clock)
 
 
 def _ask(settings: Settings, ledger: Ledger, model: str, key: str, wish: Asked, now: datetime, wall_clock: datetime) -> Decision:
@@ -350,11 +334,6 @@ def log_lines(settings: Settings, run_id: str) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def _of_the_run(raised: Exception) -> PerennialError:
-    """The error of a run none of whose steps printed one: KFP says which was ended from outside."""
-    return PerennialError(str(raised)) if type(raised) is RuntimeError else translated(raised, "run")
-
-
 def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None], lock: IO[str]) -> int:
     """Execute a prepared run while holding its lock; returns the exit code.
 
@@ -372,7 +351,7 @@ def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dic
         try:
             execute(folder, json.loads((folder / "parameters.json").read_text(encoding="utf-8")))
         except Exception as raised:  # whatever ended the run is its result, and the ledger must say so
-            error = find_error(log_lines(settings, run_id)[printed:]) or _of_the_run(raised)
+            error = find_error(log_lines(settings, run_id)[printed:]) or PerennialError(str(raised))
             ledger.fail_run(run_id, finished=datetime.now(UTC), reason=f"{type(error).__name__}: {error}")
             return error.exit_code
     return 0

@@ -9,15 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import (
-    ArgumentError,
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    NoSuchModuleError,
-    NotSupportedError,
-    ProgrammingError,
-)
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from perennial import postgresql
@@ -34,9 +26,6 @@ PAUSE_SECONDS = 0.02
 
 WRITERS = 7033646
 """Key of the advisory lock that PostgreSQL's writers queue for, one for each database."""
-
-OTHERS_TABLES = ("42501", "42P01", "42P07", "42703", "3F000")
-"""What PostgreSQL says of tables that are another program's, or that this user may not use."""
 
 WRITABLE = "make it writable, or set PERENNIAL_STATE to a folder that is"
 
@@ -136,19 +125,11 @@ def translated(where: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]
         yield
     except IntegrityError:
         raise
-    except (ProgrammingError, DataError, NotSupportedError) as error:
-        if getattr(error.orig, "sqlstate", None) not in OTHERS_TABLES:
-            raise  # a statement of ours is wrong: that is no failure of the database
-        raise _platform(error, where, wait_seconds) from error
     except DBAPIError as error:
-        raise _platform(error, where, wait_seconds) from error
-
-
-def _platform(error: DBAPIError, where: str, wait_seconds: float) -> PlatformError:
-    # SQLAlchemy's own text shows statements and values; the driver's says what is wrong.
-    cause = error.orig if isinstance(error.orig, Exception) else error
-    told = _remedy(cause, where, wait_seconds) if isinstance(cause, sqlite3.Error) else postgresql.remedy(cause, wait_seconds)
-    return PlatformError(f"ledger {where}: {postgresql.said(cause)}; {told}")
+        # SQLAlchemy's own text shows statements and values; the driver's says what is wrong.
+        cause = error.orig if isinstance(error.orig, Exception) else error
+        told = _remedy(cause, where, wait_seconds) if isinstance(cause, sqlite3.Error) else postgresql.remedy(cause, wait_seconds)
+        raise PlatformError(f"ledger {where}: {postgresql.said(cause)}; {told}") from error
 
 
 def _remedy(error: sqlite3.Error, where: str, wait_seconds: float) -> str:

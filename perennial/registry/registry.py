@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from perennial import postgresql, sqlite
 from perennial.errors import PlatformError
 from perennial.exclusion import alone
-from perennial.outages import translated
 from perennial.registry.server import server_version
 from perennial.settings import Settings
 from perennial.version_store import name_of
@@ -206,7 +205,8 @@ def _client(settings: Settings, wait_seconds: float) -> "Iterator[MlflowClient]"
             client = MlflowClient(tracking_uri=settings.tracking, registry_uri=settings.tracking)
         yield client
     except MlflowException as error:
-        raise translated(error, f"MLflow {settings.tracking}") from error
+        first = str(error).splitlines()[0]
+        raise PlatformError(f"MLflow {settings.tracking}: {first}; the same call may work later") from error
     except OSError as error:
         raise PlatformError(
             f"MLflow {error.filename or settings.tracking_artifacts}: {error.strerror or error}; {WRITABLE}"

@@ -13,7 +13,7 @@ from serving.runtime.json_text import shown
 
 INT32, INT64 = 2**31, 2**63
 EXACT = 2**53
-"""Below it a float stands for one whole number; at it also for the next, which is another customer's key."""
+"""Up to here a float holds every whole number."""
 DATATYPES = {"string": "BYTES", "int": "INT64", "int32": "INT64", "int64": "INT64", "float": "FP64", "bool": "BOOL"}
 """Type of the V2 tensor that carries a value of ours."""
 ACCEPTED = {
@@ -152,7 +152,7 @@ def _whole(bound: int) -> Callable[[object], Value]:
     def check(value: object) -> Value:
         if type(value) is int and -bound <= value < bound:
             return value
-        if type(value) is float and value.is_integer() and abs(value) < min(bound, EXACT):
+        if type(value) is float and value.is_integer() and abs(value) <= min(bound - 1, EXACT):
             return int(value)
         raise ValueError(f"a whole number from {-bound} to {bound - 1}")
 

@@ -121,23 +121,6 @@ def test_errors_are_a_sentence_and_an_exit_code(arguments: tuple[str, ...], code
     assert "Traceback" not in run.stderr
 
 
-def test_a_fault_that_nobody_foresaw_is_a_sentence_and_a_traceback_only_where_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import console.validation as v\nv.check_specs = lambda *_: int('seven')\n")
-    environment = {**os.environ, "PERENNIAL_PROJECT": str(tmp_path), "PYTHONPATH": str(tmp_path)}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "console.cli", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
-    quiet = run("validate", "odd")
-    assert quiet.returncode == 70, quiet.stderr
-    assert "perennial validate odd: ValueError: invalid literal for int() with base 10: 'seven' (" in quiet.stderr
-    assert "console/cli.py:" in quiet.stderr and "Report it with this line" in quiet.stderr and "Traceback" not in quiet.stderr
-    loud = run("--debug", "validate", "odd")
-    assert loud.returncode == 70 and "Traceback (most recent call last)" in loud.stderr
-    assert "Traceback" not in run("--debug", "status").stderr
-
-
 def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
     environment = {**os.environ, "PERENNIAL_PROJECT": str(tmp_path), "PERENNIAL_STAET": "x"}
     run = subprocess.run(

@@ -8,7 +8,6 @@ import pytest
 
 from controller.tick import tick
 from perennial import registry
-from perennial.claim import set_back
 from perennial.decision import DecisionDraft, Reason
 from perennial.gates import GateResult
 from perennial.ledger import Ledger
@@ -111,27 +110,6 @@ def test_what_a_person_asked_for_is_claimed_under_the_persons_key(settings: Sett
     tick(settings, FIRST, lambda: REAL, runner=QuickRunner(settings))
     assert ledger.claim(cause).owner != "x"
     assert ledger.take(cause, "x", NOW) is None, "the person's own run, should it begin now, stands aside"
-
-
-def test_a_decision_that_a_person_set_back_is_carried_out_by_a_new_run(settings: Settings, ledger: Ledger) -> None:
-    number = retrain(ledger, "x")
-    tick(settings, FIRST, lambda: REAL, runner=QuickRunner(settings, first_breaks=True))
-    (claim,) = ledger.open_claims(NAME)
-    assert (claim.key, ledger.decision(NAME, number).state) == (f"{NAME}/train/{number}", "acting")
-    set_back(ledger, claim, "a person asked for a monitoring run", now=NOW, wall_clock=REAL)
-    assert (ledger.open_claims(NAME), ledger.decision(NAME, number).state) == ((), "open")
-    assert ledger.run(claim.owner).state == "failed"
-    tick_until_idle(settings, now=NOW)
-    assert ledger.decision(NAME, number).state == "done"
-    assert ledger.claim(f"{NAME}/train/{number}/2").state == "done", "the first claim stays given up"
-    assert ledger.take(claim.key, claim.owner, NOW) is None, "what was killed, should it go on now, stands aside"
-
-
-def test_an_error_that_nobody_foresaw_is_never_tried_again(settings: Settings, ledger: Ledger) -> None:
-    retrain(ledger, "x")
-    runner = QuickRunner(settings, breaks="UnexpectedError: train: ValueError: 2 (perennial/training.py:3 in fit)")
-    tick_until_idle(settings, runner=runner, now=FIRST)
-    assert len(runner.started) == 1 and ledger.decisions(NAME)[-1].state == "failed"
 
 
 def test_a_run_that_was_prepared_just_now_is_left_to_who_prepared_it(settings: Settings, ledger: Ledger) -> None:

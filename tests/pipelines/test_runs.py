@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from console.monitoring import claimed
 from feature_repo.dataset import spans
 from perennial.decision import DecisionDraft
 from perennial.errors import NotFoundError, PlatformError
@@ -132,50 +131,12 @@ def test_a_person_s_request_is_a_decision_with_a_claim_of_its_own(settings: Sett
     assert (run.claim, run.decision) == (claim.key, decision.number)
 
 
-def test_nothing_is_asked_while_a_monitoring_run_executes(settings: Settings) -> None:
-    model, key = read(settings.models / f"{NAME}.yaml"), f"{NAME}/monitor/x"
+def test_nothing_is_asked_while_a_monitoring_run_is_in_flight(settings: Settings) -> None:
     with Ledger.open(settings.ledger) as ledger:
-        ledger.intend(key, model=NAME, owner="m1", decision=None, now=MOMENT)
-        runs.prepare_monitoring(settings, model, MOMENT, MOMENT, key=key, run_id="m1")
-        with lock.held(lock.open_lock(settings, "m1"), "m1"):
-            with pytest.raises(PlatformError, match=rf"run m1 is in flight for {key}; wait for its end"):
-                runs.prepare(settings, model, MOMENT, MOMENT)
-            assert (ledger.decisions(NAME), len(ledger.runs(NAME))) == ((), 1)
-        runs.prepare(settings, model, MOMENT, MOMENT)
-        assert (ledger.claim(key).state, ledger.run("m1").state) == ("failed", "failed"), "killed, it is in nobody's way"
-
-
-@pytest.mark.parametrize("kind", ["DataError", "UnexpectedError", "PlatformError", ""])
-@pytest.mark.parametrize("asks", ["train", "monitor"])
-def test_a_run_that_failed_or_was_killed_is_in_nobody_s_way(settings: Settings, kind: str, asks: str) -> None:
-    model = read(settings.models / f"{NAME}.yaml")
-    with Ledger.open(settings.ledger) as ledger:
-        draft = DecisionDraft(kind="retrain", reason="scheduled", sentence="It is due.", otherwise="", facts=())
-        decision, _ = ledger.add_decision(NAME, cause="x", now=MOMENT, draft=draft)
-        key = f"{NAME}/train/{decision.number}"
-        ledger.intend(key, model=NAME, owner="t1", decision=decision.number, now=MOMENT)
-        ledger.move_decision(NAME, decision.number, before="open", after="acting")
-        runs.prepare(settings, model, MOMENT, MOMENT, key=key, decision=decision.number, run_id="t1")
-        if kind:
-            ledger.fail_run("t1", finished=MOMENT, reason=f"{kind}: it broke")
-        if asks == "train":
-            runs.prepare(settings, model, MOMENT, MOMENT)
-        else:
-            assert claimed(settings, ledger, model, "m1", MOMENT, MOMENT).owner == "m1"
-        assert (ledger.claim(key).state, ledger.run("t1").state) == ("failed", "failed")
-        # What the loop decided is not lost with a run that a controller would have started again.
-        is_final = kind in ("DataError", "UnexpectedError")
-        assert ledger.decision(NAME, decision.number).state == ("failed" if is_final else "open")
-
-
-def test_a_run_that_came_to_its_end_ends_its_claim(settings: Settings) -> None:
-    model, key = read(settings.models / f"{NAME}.yaml"), f"{NAME}/monitor/x"
-    with Ledger.open(settings.ledger) as ledger:
-        ledger.intend(key, model=NAME, owner="m1", decision=None, now=MOMENT)
-        runs.prepare_monitoring(settings, model, MOMENT, MOMENT, key=key, run_id="m1")
-        ledger.finish_run("m1", finished=MOMENT, outcome="leave", reason="All is quiet.")
-        runs.prepare(settings, model, MOMENT, MOMENT)
-        assert (ledger.claim(key).state, ledger.run("m1").state) == ("done", "succeeded")
+        ledger.intend(f"{NAME}/monitor/x", model=NAME, owner="m1", decision=None, now=MOMENT)
+        with pytest.raises(PlatformError, match=rf"run m1 is in flight for {NAME}/monitor/x; wait for its end"):
+            runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), MOMENT, MOMENT)
+        assert (ledger.decisions(NAME), ledger.runs(NAME)) == ((), ())
 
 
 def test_a_run_that_was_half_prepared_is_prepared_again(settings: Settings) -> None:

@@ -20,7 +20,7 @@ from perennial.thresholds import Thresholds
 from perennial.version import open_version
 from pipelines.training import training
 from tests.pipelines.conftest import Project
-from tests.second_project import NAME, NOW
+from tests.second_project import NAME
 
 pytestmark = [pytest.mark.local, pytest.mark.xdist_group("second project")]
 
@@ -199,31 +199,3 @@ def test_a_locked_ledger_is_said_and_may_be_tried_again(copied: Project) -> None
     assert code == 75
     assert "locked" in error
     assert "ledger.db" in error
-
-
-BREAKS = """
-import sys
-
-if "--function_to_execute" in sys.argv and sys.argv[sys.argv.index("--function_to_execute") + 1] == "build_dataset":
-    import feature_repo.dataset
-
-    feature_repo.dataset.span_of = lambda *_: int("seven")
-"""
-"""Written as `sitecustomize`: a step meets what nobody foresaw."""
-
-
-def test_what_nobody_foresaw_ends_a_run_with_its_step_and_place(copied: Project, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(BREAKS)
-    run = copied.perennial("train", NAME, "--now", NOW.isoformat(), PYTHONPATH=str(tmp_path))
-    assert run.returncode == 70, run.stderr
-    assert "build-dataset: ValueError: invalid literal for int() with base 10: 'seven' (feature_repo/dataset.py:" in run.stderr
-    assert "Report it with this line" in run.stderr and "the run's log: perennial logs " in run.stderr
-    assert "Traceback" not in run.stdout + run.stderr
-    with Ledger.open(copied.settings.ledger) as ledger:
-        newest = ledger.runs(NAME)[0]
-        assert newest.reason.startswith("UnexpectedError: build-dataset: ValueError") and newest.state == "failed"
-        assert [claim.owner for claim in ledger.open_claims(NAME)] == [newest.run_id]
-    ticked = copied.perennial("tick", "--now", NOW.isoformat(), "--json")
-    with Ledger.open(copied.settings.ledger) as ledger:
-        assert ledger.runs(NAME)[0].run_id == newest.run_id, f"it was tried again: {ticked.stdout}"
-        assert ledger.open_claims(NAME) == ()
