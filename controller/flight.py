@@ -7,19 +7,13 @@ from datetime import datetime, timedelta
 from controller.runner import Runner
 from controller.ticked import Act, Found
 from perennial import claim as claims
+from perennial.claim import BEING_BEGUN, FOR_GOOD, MOST_STARTS
 from perennial.decision import Claim
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger, Run
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from pipelines.runs import RunState
-
-MOST_STARTS = 3
-"""How often a run is started for one claim before a person must look: what kills three runs will kill the fourth."""
-FOR_GOOD = ("SpecError", "DataError", "NotFoundError")
-"""Errors that trying again at once does not mend."""
-BEING_BEGUN = timedelta(seconds=10)
-"""How long whoever prepared a run has to start it, before it counts as left: a person's command does both."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Claims at work: how a run takes what it may do, and how its end is noted. The record itself is `perennial.decision.Claim`."""
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from perennial.decision import Claim
 from perennial.errors import NotFoundError
@@ -12,6 +12,14 @@ MINE, THEIRS = "mine", "theirs"
 """What the first step of every graph finds."""
 SUPERSEDED = "superseded"
 """Outcome of a run that came second."""
+MOST_STARTS = 3
+"""How often a run is started for one claim before a person must look: what kills three runs will kill the fourth."""
+FOR_GOOD = ("SpecError", "DataError", "NotFoundError", "UnexpectedError")
+"""Errors that trying again at once does not mend."""
+BEING_BEGUN = timedelta(seconds=10)
+"""How long whoever prepared a run has to start it, before it counts as left: a person's command does both."""
+GIVEN_UP = "given up: "
+"""How the reason begins of a run that was left, and that a person's command put aside: it says nothing about what it would do."""
 
 
 def take(settings: Settings, key: str, owner: str, now: datetime) -> tuple[str, int]:

@@ -18,11 +18,12 @@ from perennial.claim import give_up
 from perennial.decision import Claim, Decision, DecisionDraft, Fact
 from perennial.errors import NotFoundError, PerennialError, PlatformError
 from perennial.ledger import Ledger, Mode, Version
+from perennial.outages import translated
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import digest, to_json
 from pipelines.lock import MARK, held, is_executing, open_lock
-from pipelines.log import Step, find_error, read_steps
+from pipelines.log import Step, find_error, last_step, read_steps, report_of
 
 ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",  # a project has folders with the names of ours; a step must not import those
@@ -313,7 +314,7 @@ def log_lines(settings: Settings, run_id: str) -> list[str]:
 def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None], lock: IO[str]) -> int:
     """Execute a prepared run while holding its lock; returns the exit code.
 
-    An error of a step ends in the ledger with its message, never in a trace for the user to read.
+    An error of a step ends in the ledger with its message, never in a trace for the user to read; the trace stays in the log.
 
     Args:
         settings: where things are.
@@ -327,7 +328,15 @@ def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dic
         try:
             execute(folder, json.loads((folder / "parameters.json").read_text(encoding="utf-8")))
         except Exception as raised:  # whatever ended the run is its result, and the ledger must say so
-            error = find_error(log_lines(settings, run_id)[printed:]) or PerennialError(str(raised))
+            lines = log_lines(settings, run_id)[printed:]
+            error = find_error(lines, run_id) or _unsaid(raised, last_step(lines)[0], run_id)
             ledger.fail_run(run_id, finished=datetime.now(UTC), reason=f"{type(error).__name__}: {error}")
             return error.exit_code
     return 0
+
+
+def _unsaid(raised: Exception, step: str, run_id: str) -> PerennialError:
+    """The error of a run whose log says none: a step's process that is gone without a word, or what the run itself raised."""
+    if step and isinstance(raised, RuntimeError):  # KFP's, which says no more than that the step failed
+        return PlatformError(f"{step}: its process ended without an error of its own: it was killed, or memory ran out")
+    return translated(raised, step or "run", report_of(run_id, step))
