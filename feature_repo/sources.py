@@ -14,6 +14,7 @@ import pyarrow.dataset
 import pyarrow.fs
 
 from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.outages import is_outage, translated
 from perennial.settings import Settings
 
 REMOTE = "s3://"
@@ -78,7 +79,7 @@ def opened(source: str) -> Iterator[pyarrow.dataset.Dataset]:
     Raises:
         NotFoundError: there is no such source.
         DataError: it is not Parquet, or what is read of it is not in it.
-        PlatformError: the object store does not answer or refuses.
+        PlatformError: the object store or the disk does not answer or refuses.
     """
     try:
         path, filesystem = (source.removeprefix(REMOTE), _object_store()) if source.startswith(REMOTE) else (source, None)
@@ -91,8 +92,10 @@ def opened(source: str) -> Iterator[pyarrow.dataset.Dataset]:
 
 
 def refuse_outage(error: Exception, where: str) -> None:
-    """An error of Arrow or of DuckDB that the object store caused is a `PlatformError`: the same call may work later."""
+    """An error of Arrow or of DuckDB that the object store or the disk caused is a `PlatformError`: the same may work later."""
     _, found, reason = str(error).partition("AWS Error ")
+    if is_outage(error) and not found:
+        raise translated(error, where) from error
     if found:
         raise PlatformError(f"{where}: the object store does not answer or refuses: {reason.splitlines()[0][:300]}") from error
 

@@ -205,6 +205,13 @@ def translated(error: BaseException, where: str, report: str = "the whole output
     return unexpected(where, _name(type(error)), str(error), place_of(extract_tb(error.__traceback__)), report)
 
 
+def exit_code_after(error: Exception, where: str) -> int:
+    """Exit code of a program that an exception ended; what it means is said on standard error, without a traceback."""
+    ours = translated(error, where, "what it printed")
+    sys.stderr.write(f"{ours}\n")
+    return ours.exit_code
+
+
 def outage(where: str, kind: str, text: str) -> PlatformError:
     """A platform's failure in words; arguments as of `unexpected`."""
     return PlatformError(f"{where}: {_plain(kind)}: {_first(text)}; the same call may work later")
