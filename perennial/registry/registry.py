@@ -214,7 +214,8 @@ def _client(settings: Settings, wait_seconds: float) -> "Iterator[MlflowClient]"
         first = str(error).splitlines()[0]
         raise PlatformError(f"MLflow {settings.tracking}: {first}; the same call may work later") from error
     except OSError as error:
-        if not is_outage(error):
+        in_the_way = isinstance(error.filename, str) and Path(error.filename).is_relative_to(settings.tracking_artifacts)
+        if not (in_the_way or is_outage(error)):
             raise translated(error, f"MLflow {settings.tracking}") from error
         raise PlatformError(
             f"MLflow {error.filename or settings.tracking_artifacts}: {error.strerror or error}; {WRITABLE}"
