@@ -38,10 +38,7 @@ def logged(folder: Path) -> dict[str, LogRow]:
 def ask(connection: Connection, protocol: str, **given: object) -> tuple[int, str]:
     """Status, and the answer's id or what was said."""
     one = instance(**given)  # type: ignore[arg-type]
-    if protocol == V1:
-        answer = connection.ask("POST", V1, {"instances": [one]})
-    else:
-        answer = connection.ask("POST", V2, tensors(one))
+    answer = connection.ask("POST", V1, {"instances": [one]}) if protocol == V1 else connection.ask("POST", V2, tensors(one))
     if answer.status != 200:
         return answer.status, answer.json["error"]
     if protocol == V1:
