@@ -1,5 +1,6 @@
 """The program around the commands: options of all of them, groups, and what an error becomes. Nothing heavy is imported."""
 
+import select
 import sys
 import traceback
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Listing(TyperGroup):
 
 
 class Program(TyperGroup):
-    """The program: an interruption ends it with one line."""
+    """The program: an interruption ends it with one line, and only a reader that is gone ends it without a word."""
 
     def invoke(self, ctx: Any) -> Any:  # the class that typer passes here has no public name
         """Whatever the command returns."""
@@ -40,6 +41,12 @@ class Program(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("perennial: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError as error:
+            if _is_read():  # typer takes any broken pipe, a store's too, for a reader of what is printed that has gone
+                from perennial.outages import translated
+
+                raise translated(error, "perennial") from error
+            raise
 
 
 def run(app: typer.Typer) -> NoReturn:
@@ -57,6 +64,13 @@ def run(app: typer.Typer) -> NoReturn:
         typer.echo(f"perennial: {error}", err=True)
         sys.exit(error.exit_code)
     sys.exit(0)
+
+
+def _is_read() -> bool:
+    """Whether whoever reads what is printed is still there."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return not poll.poll(0)
 
 
 def called(app: typer.Typer, arguments: list[str]) -> str:
