@@ -1,20 +1,21 @@
 """The command line, `perennial`. Commands are thin; heavy imports happen inside the command that needs them."""
 
-import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
-from perennial.errors import GATES_NOT_PASSED, PerennialError, PlatformError, SpecError
+from console.program import Invocation, Listing, Program, run
+from perennial.errors import GATES_NOT_PASSED, PlatformError, SpecError
 
 app = typer.Typer(
     name="perennial",
+    cls=Program,
     help="The whole life of a tabular model: features, training, gates, versions. "
     "State lives in .perennial/ or where PERENNIAL_STATE says.",
-    epilog="Exit codes: 0 done, 2 spec or data wrong, 3 stopped by a gate, 4 not found, 75 a store failed: try again.",
+    epilog="Exit codes: 0 done, 2 spec or data wrong, 3 stopped by a gate, 4 not found, "
+    "70 a bug or a fault of the data that nobody foresaw: report it, 75 a store failed: try again.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -26,13 +27,13 @@ features = typer.Typer(
 app.add_typer(features, name="features")
 
 
-class Listing(TyperGroup):
-    """A group that lists when no command of it is named: `perennial decisions churn` is `perennial decisions list churn`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # the class that typer passes here has no public name
-        """The arguments, with the command `list` where none is named."""
-        named = bool(args) and (args[0] in self.commands or args[0] == "--help")
-        return super().parse_args(ctx, args if named else ["list", *args])
+@app.callback()
+def options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """The options before the command."""
+    context.ensure_object(Invocation).debug = debug
 
 
 decisions = typer.Typer(
@@ -431,13 +432,8 @@ def watch(
 
 
 def main() -> NoReturn:
-    """Run the command line; our own errors become a sentence and an exit code."""
-    try:
-        app()
-    except PerennialError as error:
-        typer.echo(f"perennial: {error}", err=True)
-        sys.exit(error.exit_code)
-    sys.exit(0)
+    """Run the command line; an error becomes a sentence and an exit code, whoever raised it."""
+    run(app)
 
 
 if __name__ == "__main__":

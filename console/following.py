@@ -65,6 +65,5 @@ def error_of(run: Run, code: int | None) -> errors.PerennialError:
     hint = f"perennial logs {run.run_id}"
     if isinstance(known, type) and issubclass(known, errors.PerennialError):
         return known(f"{message}\n  the run's log: {hint}")
-    return errors.PlatformError(
-        f"run {run.run_id} ended without a result (exit code {code}): {run.reason or 'it was killed'}; see {hint}"
-    )
+    unknown = errors.UnexpectedError if code == errors.UnexpectedError.exit_code else errors.PlatformError
+    return unknown(f"run {run.run_id} ended without a result (exit code {code}): {run.reason or 'it was killed'}; see {hint}")

@@ -68,13 +68,13 @@ def monitor_and_show(settings: Settings, name: str, now: datetime, clock: dateti
 def claimed(settings: Settings, ledger: Ledger, model: Model, run_id: str, now: datetime, clock: datetime) -> Claim:
     """The claim of a monitoring run that a person asks for; the run is prepared.
 
-    An earlier monitoring run that was killed is given up: this one looks at its windows too.
+    A run that failed or was killed before is in nobody's way; this one looks at the windows of an earlier monitoring run too.
 
     Raises:
         PlatformError: another run of the model is in flight.
     """
     name = model.name
-    runs.give_up_left(settings, ledger, name, lambda other: other.decision is None, clock, clock)
+    runs.settle_left(settings, ledger, name, clock, clock)
     claim, attempt = None, 1
     while claim is None or (claim.owner != run_id and claim.state == "failed"):
         key = f"{name}/monitor/{now.isoformat()}" + (f"/{attempt}" if attempt > 1 else "")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from feature_repo.database import is_redis, open_database
 from perennial import postgresql, sqlite
-from perennial.errors import PerennialError, PlatformError
+from perennial.errors import PerennialError
 from perennial.registry.server import server_version
 from perennial.settings import Settings
 
@@ -53,7 +53,7 @@ def _fault_of(url: str) -> str:
                 return ""
         if url.startswith("http"):
             server_version(url, os.environ, SERVER_SECONDS)
-    except PlatformError as error:
+    except PerennialError as error:
         return str(error)
     return ""
 

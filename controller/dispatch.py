@@ -6,6 +6,7 @@ from datetime import timedelta
 from controller.flight import World, carry_on
 from controller.ticked import Act, Found, Problem
 from monitoring.windows import due
+from perennial.claim import was_given_up
 from perennial.decision import Decision
 from perennial.spec.model import Model
 
@@ -67,7 +68,8 @@ def _held(world: World, model: Model) -> Iterator[Act]:
 
 def _broke_lately(world: World, model: Model) -> Problem | None:
     """That the newest monitoring run failed for good, not long ago."""
-    newest = next((run for run in world.ledger.runs(model.name, limit=100) if run.mode == "monitor"), None)
+    ran = (run for run in world.ledger.runs(model.name, limit=100) if run.mode == "monitor" and not was_given_up(run))
+    newest = next(ran, None)
     if newest is None or newest.state != "failed" or not timedelta(0) <= world.now - newest.now < MONITORS_AGAIN:
         return None
     again = newest.now + MONITORS_AGAIN

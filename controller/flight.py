@@ -14,13 +14,6 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from pipelines.runs import RunState
 
-MOST_STARTS = 3
-"""How often a run is started for one claim before a person must look: what kills three runs will kill the fourth."""
-FOR_GOOD = ("SpecError", "DataError", "NotFoundError")
-"""Errors that trying again at once does not mend."""
-BEING_BEGUN = timedelta(seconds=10)
-"""How long whoever prepared a run has to start it, before it counts as left: a person's command does both."""
-
 
 @dataclass(frozen=True)
 class World:
@@ -51,23 +44,22 @@ def carry_on(world: World, model: Model) -> Iterator[Found]:
             yield from _ended(world, model, claim, world.ledger.run(claim.owner))
         elif state == "dead" and claim.starts == 0 and _is_being_begun(world, claim):
             yield f"run {claim.owner} was prepared just now, and is about to be started"
-        elif claim.starts >= MOST_STARTS:
+        elif not claims.is_tried_again(claim, None):
             yield _give_up(world, claim, f"its run was started {claim.starts} times and killed each time")
         else:
             yield _start(world, model, claim, state)
 
 
 def _is_being_begun(world: World, claim: Claim) -> bool:
-    return timedelta(0) <= world.wall_clock - world.ledger.run(claim.owner).started < BEING_BEGUN
+    return timedelta(0) <= world.wall_clock - world.ledger.run(claim.owner).started < claims.BEING_BEGUN
 
 
 def _ended(world: World, model: Model, claim: Claim, run: Run) -> Iterator[Act]:
     """Its result is the claim's; a run that broke is followed by a fresh one, unless that is useless."""
-    kind = run.reason.partition(":")[0]
     if run.state == "succeeded":
         claims.end(world.ledger, run, world.now)
         yield Act(model=model.name, what="ended", sentence=f"run {run.run_id} ended {run.outcome}: {run.reason}")
-    elif kind in FOR_GOOD or claim.starts >= MOST_STARTS:
+    elif not claims.is_tried_again(claim, run):
         yield _give_up(world, claim, f"run {run.run_id} failed: {run.reason}")
     else:
         following = world.ledger.reown(claim, world.runner.new_id(model.name, world.wall_clock), world.now)

@@ -9,8 +9,9 @@ from controller.dispatch import submit_due
 from controller.flight import World, carry_on
 from controller.runner import LocalRunner, Runner
 from controller.ticked import LEASE, Act, Found, Problem, Ticked
-from perennial.errors import FencedError, PerennialError
+from perennial.errors import FencedError
 from perennial.ledger import Fence, Lease, Ledger
+from perennial.outages import translated
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
@@ -100,8 +101,8 @@ def _of_model(world: World, model: Model) -> Iterator[Found]:
 
 
 def _said(error: Exception) -> str:
-    """An error in words; one that is not ours with its kind."""
-    return str(error) if isinstance(error, PerennialError) else f"{type(error).__name__}: {error}"
+    """An error in words; one that is not ours with its kind and place."""
+    return str(translated(error, "tick", "this sentence"))
 
 
 def _roll_out(world: World, model: Model) -> Iterator[Found]:

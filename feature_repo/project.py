@@ -23,7 +23,8 @@ from feature_repo.packed import kind_of
 from feature_repo.service import ServiceInfo, ViewInfo
 from feature_repo.sources import sources_of
 from perennial import digests
-from perennial.errors import DataError, NotFoundError
+from perennial.errors import DataError, NotFoundError, PerennialError
+from perennial.outages import is_outage, translated
 from perennial.settings import Settings
 
 ROLE = "observed_at"
@@ -111,9 +112,11 @@ def _import(settings: Settings, file: Path) -> ModuleType:
     try:
         with sources_of(settings):
             spec.loader.exec_module(module)
-    except (DataError, NotFoundError):
+    except PerennialError:
         raise
     except Exception as error:
+        if is_outage(error):
+            raise translated(error, str(file)) from error
         lines = [frame.tb_lineno for frame in _frames(error) if frame.tb_frame.f_code.co_filename == str(file)]
         place = f"{file}:{lines[-1]}" if lines else str(file)
         raise DataError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error

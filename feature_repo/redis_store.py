@@ -24,7 +24,8 @@ from redis.retry import Retry
 
 from feature_repo.database import Row, no_view, other_layout
 from feature_repo.layout import DIGEST_BYTES, Layout
-from perennial.errors import PlatformError, SpecError
+from perennial.errors import PerennialError, PlatformError, SpecError
+from perennial.outages import is_outage, translated
 
 PASSWORD = "REDISCLI_AUTH"
 """Variable that holds the password, as for Redis's own command line."""
@@ -377,8 +378,10 @@ def is_name(field: str) -> bool:
     return re.fullmatch(r".*@[0-9a-f]{16}", field) is not None
 
 
-def failure(where: str, error: Exception) -> PlatformError:
-    """What an error of the client says, and what helps."""
+def failure(where: str, error: Exception) -> PerennialError:
+    """What an error of the client says, and what helps; an `UnexpectedError` where no server failed."""
+    if not is_outage(error):
+        return translated(error, where)
     remedy = "Redis must run there and let this machine in: try again"
     if isinstance(error, AuthenticationError):
         remedy = f"{PASSWORD} must hold the password"

@@ -18,6 +18,7 @@ import pyarrow.fs
 from feature_repo.files import Files, listed
 from perennial import sqlite
 from perennial.errors import DataError, PlatformError
+from perennial.outages import is_outage, translated
 from perennial.settings import Settings
 
 REMOTE = "s3://"
@@ -82,7 +83,7 @@ def opened(source: str) -> Iterator[pyarrow.dataset.Dataset]:
     Raises:
         NotFoundError: there is no such source.
         DataError: it is not Parquet, its files disagree, or what is read of it is not in it.
-        PlatformError: the object store does not answer or refuses.
+        PlatformError: the object store or the disk does not answer or refuses.
     """
     with files(source) as found:
         yield found.dataset
@@ -109,8 +110,10 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
 
 
 def refuse_outage(error: Exception, where: str) -> None:
-    """An error of Arrow or of DuckDB that the object store caused is a `PlatformError`: the same call may work later."""
+    """An error of Arrow or of DuckDB that the object store or the disk caused is a `PlatformError`: the same may work later."""
     _, found, reason = str(error).partition("AWS Error ")
+    if is_outage(error) and not found:
+        raise translated(error, where) from error
     if found:
         raise PlatformError(f"{where}: the object store does not answer or refuses: {reason.splitlines()[0][:300]}") from error
 

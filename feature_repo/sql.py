@@ -20,7 +20,7 @@ def connect(threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A fresh in-memory database in UTC, for sources that `attach` makes its tables.
 
     Raises:
-        PlatformError: an object store does not answer while a source is read.
+        PlatformError: an object store or the disk does not answer while a source is read, or memory ran out.
     """
     settings: dict[str, str | bool | int | float | list[str]] = {"threads": threads, "preserve_insertion_order": False}
     with duckdb.connect(config=settings) as database:

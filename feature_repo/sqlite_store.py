@@ -12,6 +12,7 @@ from typing import Any
 from feature_repo.database import Row, no_view, other_layout
 from feature_repo.layout import Layout
 from perennial.errors import PlatformError
+from perennial.outages import is_outage, translated
 
 WRITE_SECONDS = 30.0
 """How long a write waits for another process's write. A batch takes milliseconds; half a minute means something is stuck."""
@@ -196,6 +197,8 @@ def open_file(where: str, *, write: bool) -> Iterator[FileDatabase]:
     except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("rollback")
+        if not is_outage(error):
+            raise translated(error, where) from error
         raise PlatformError(f"{where}: {error}; another process may be writing: try again, or look who holds the file") from error
     except BaseException:
         if connection.in_transaction:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 from feast import Entity, FeatureService, FeatureStore, FeatureView
+from feast.errors import FeastError
 from feast.infra.registry.sql import SqlRegistry
 from feast.repo_config import RepoConfig
 
@@ -27,10 +29,13 @@ from feature_repo.sources import make_registry_folder
 from perennial import postgresql
 from perennial.errors import DataError, PerennialError, PlatformError
 from perennial.exclusion import alone
+from perennial.outages import is_outage, translated
 from perennial.settings import Settings
 
 REGISTRY = "feature registry"
 """Its name in messages."""
+OF_DEFINITIONS, OF_DATA = (FeastError, ValueError), (FeastError, duckdb.Error)
+"""How Feast and DuckDB refuse definitions and data; anything else that they raise nobody foresaw."""
 BATCH_ROWS = 10_000
 """Rows that Feast hands to the online store at once: bounds its memory, and each batch is one transaction."""
 
@@ -118,7 +123,7 @@ def open_private(settings: Settings, project: Project) -> Iterator[FeatureStore]
         registry, online = f"sqlite:///{folder}/registry.db", f"{folder}/online.db"
         store = FeatureStore(config=configuration(settings, registry, online))
         with _closing(store):
-            with _foreign_errors(project.folder):
+            with _foreign_errors(project.folder, OF_DEFINITIONS):
                 store.apply([*project.entities.values(), *project.views.values(), *project.services.values()])
             yield store
 
@@ -140,7 +145,12 @@ def apply(settings: Settings) -> Applied:
     make_registry_folder(settings)
     silent = contextlib.redirect_stdout(io.StringIO())
     # Feast reads what there is and then writes: of two processes at once, one would fail in the middle.
-    with alone(REGISTRY, settings.feature_registry), _registry_errors(settings), _foreign_errors(project.folder), silent:
+    with (
+        alone(REGISTRY, settings.feature_registry),
+        _registry_errors(settings),
+        _foreign_errors(project.folder, OF_DEFINITIONS),
+        silent,
+    ):
         store = _open(settings)
         with _closing(store):
             _replace(store, project)
@@ -206,11 +216,11 @@ def materialize(settings: Settings, start: datetime, end: datetime, progress: Ca
         for view in views:
             progress(f"{view}: reading what was published after {start:%Y-%m-%d %H:%M}, until {end:%Y-%m-%d %H:%M}")
             silent = contextlib.redirect_stdout(io.StringIO())
-            with _registry_errors(settings), _foreign_errors(f"materialising {view!r}"), silent:
+            with _registry_errors(settings), _foreign_errors(f"materialising {view!r}", OF_DATA), silent:
                 store.materialize(start + timedelta(microseconds=1), end, feature_views=[view])
             with open_database(settings.online_store, write=False) as database:
                 written[view] = database.count(view, to_microseconds(start), to_microseconds(end))
-        with _registry_errors(settings), _foreign_errors("materialising kept layouts"):
+        with _registry_errors(settings), _foreign_errors("materialising kept layouts", OF_DATA):
             kept.materialize(settings, store, start + timedelta(microseconds=1), end, progress)
     return written
 
@@ -245,8 +255,7 @@ def _registry_errors(settings: Settings) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # SQLAlchemy is Feast's business here; its errors are known by the module they come from.
-        if any(kind.__module__.startswith(("sqlalchemy", "sqlite3")) for kind in type(error).__mro__):
+        if _is_of_database(error) and is_outage(error):
             cause, todo = error, "the file must be writable and not locked by another process: try again"
             if settings.feature_registry.startswith(postgresql.SCHEME):
                 cause = getattr(error, "orig", None) or error
@@ -256,13 +265,20 @@ def _registry_errors(settings: Settings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _foreign_errors(where: str | Path) -> Iterator[None]:
-    """What Feast or DuckDB refuse is a `DataError` with its place."""
+def _foreign_errors(where: str | Path, refusals: tuple[type[Exception], ...]) -> Iterator[None]:
+    """What Feast or DuckDB refuse is a `DataError` with its place; an outage is a `PlatformError`, a bug an `UnexpectedError`."""
     try:
         yield
     except PerennialError:
         raise
     except Exception as error:
-        if any(kind.__module__.startswith(("sqlalchemy", "sqlite3")) for kind in type(error).__mro__):
+        if _is_of_database(error):
             raise
-        raise DataError(f"{where}: {type(error).__name__}: {error}") from error
+        if not is_outage(error) and isinstance(error, refusals):
+            raise DataError(f"{where}: {type(error).__name__}: {error}") from error
+        raise translated(error, str(where)) from error
+
+
+def _is_of_database(error: Exception) -> bool:
+    """Whether it is the registry's: SQLAlchemy is Feast's business here, and known by the module its errors come from."""
+    return any(kind.__module__.startswith(("sqlalchemy", "sqlite3", "psycopg")) for kind in type(error).__mro__)

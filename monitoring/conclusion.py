@@ -81,8 +81,15 @@ def situation(ledger: Ledger, model: Model, cause: str, now: datetime, set_aside
         for decision in decisions.values()
         if decision.kind == "retrain" and decision.state in ("open", "waits for a person", "acting") and decision.cause != cause
     ]
-    flying = [f"run {run.run_id} is in flight" for run in runs if run.state == "running"]
-    flying += [f"decision {decision.number} to train is {decision.state}" for decision in waiting]
+    claims = ledger.open_claims(name)  # what has none was killed or has failed, and is begun no more
+    carried = {claim.decision for claim in claims}
+    owners = {claim.owner for claim in claims}
+    flying = [f"run {run.run_id} is in flight" for run in runs if run.state == "running" and run.run_id in owners]
+    flying += [
+        f"decision {decision.number} to train is {decision.state}"
+        for decision in waiting
+        if decision.state != "acting" or decision.number in carried
+    ]
     return Situation(
         model=model,
         windows=windows,

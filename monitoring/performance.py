@@ -219,9 +219,7 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
     if limit is not None and len(weeks) < FEWEST_BLOCKS:
         sentence += f" With fewer than {FEWEST_BLOCKS} weeks no false alarm rate is claimed."
     if is_worse:
-        sentence += (
-            f" The naive rule, the constant rate of the training, is better on the same predictions: {naive:.4f}."
-        )
+        sentence += f" The naive rule, the constant rate of the training, is better on the same predictions: {naive:.4f}."
     return Loss(
         value=value,
         limit=limit,

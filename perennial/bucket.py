@@ -19,6 +19,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.outages import is_outage, translated
 
 REQUEST_SECONDS = 30
 """How long one request may take, beside the time that a large object needs."""
@@ -215,6 +216,8 @@ class Bucket:
             reason = code[1] if code else str(error).strip().partition("\n")[0][:300]
             if isinstance(error, FileNotFoundError) and reason != "NoSuchBucket":
                 raise NotFoundError(f"{self.uri}/{key}: no such object") from error
+            if not (is_outage(error) or code):
+                raise translated(error, f"{self.uri}/{key}") from error
             raise PlatformError(f"{self.uri}/{key}: the object store does not answer or refuses: {reason}") from error
 
 

@@ -1,7 +1,7 @@
 """Claims at work: how a run takes what it may do, and how its end is noted. The record itself is `perennial.decision.Claim`."""
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from perennial.decision import Claim
 from perennial.errors import NotFoundError
@@ -12,6 +12,14 @@ MINE, THEIRS = "mine", "theirs"
 """What the first step of every graph finds."""
 SUPERSEDED = "superseded"
 """Outcome of a run that came second."""
+MOST_STARTS = 3
+"""How often a run is started for one claim before a person must look: what kills three runs will kill the fourth."""
+FOR_GOOD = ("SpecError", "DataError", "NotFoundError", "UnexpectedError")
+"""Errors that trying again at once does not mend."""
+BEING_BEGUN = timedelta(seconds=10)
+"""How long whoever prepared a run has to start it, before it counts as left: a person's command does both."""
+GIVEN_UP = "given up: "
+"""How the reason begins of a run that was left, and that a person's command put aside: it says nothing about what it would do."""
 
 
 def take(settings: Settings, key: str, owner: str, now: datetime) -> tuple[str, int]:
@@ -48,6 +56,34 @@ def end(ledger: Ledger, run: Run, now: datetime) -> None:
     ledger.end_claim(run.claim, state="done", now=now)
 
 
+def is_tried_again(claim: Claim, run: Run | None) -> bool:
+    """Whether a controller starts a run for an open claim once more.
+
+    Args:
+        claim: open.
+        run: its owner, which failed or was killed; none where it was never prepared.
+    """
+    failed_for_good = run is not None and run.state == "failed" and run.reason.partition(":")[0] in FOR_GOOD
+    return claim.starts < MOST_STARTS and not failed_for_good
+
+
+def put_back(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
+    """The decision that the claim carries out waits again for whoever carries it out next, under the same key.
+
+    The claim comes last: while it is open, whoever finds it does the same again, or carries it on.
+
+    Args:
+        ledger: the ledger, fenced or not.
+        claim: open, for a decision.
+        why: half a sentence: what became of its run.
+        now: the time for which it is put back, aware.
+        wall_clock: the real time, aware.
+    """
+    if claim.decision is not None:
+        ledger.move_decision(claim.model, claim.decision, before="acting", after="open")
+    _release(ledger, claim, why, now=now, wall_clock=wall_clock)
+
+
 def give_up(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
     """Nobody carries the claim out any more: it has failed, with its decision, and with its run if that had no end.
 
@@ -62,6 +98,15 @@ def give_up(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock
     """
     if claim.decision is not None:
         ledger.end_decision(claim.model, claim.decision, state="failed", outcome=why)
+    _release(ledger, claim, why, now=now, wall_clock=wall_clock)
+
+
+def was_given_up(run: Run) -> bool:
+    """Whether a run is over only because a person's command put it aside."""
+    return run.state == "failed" and run.reason.startswith(f"PlatformError: {GIVEN_UP}")
+
+
+def _release(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
     with suppress(NotFoundError):  # a run that was never prepared
         ledger.fail_run(claim.owner, finished=wall_clock, reason=f"PlatformError: {why}")
     ledger.end_claim(claim.key, state="failed", now=now)

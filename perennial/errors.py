@@ -5,12 +5,14 @@ PerennialError
 ├── SpecError        a model spec is wrong; fix the file                          exit 2
 ├── DataError        a source, definition or dataset is wrong; fix the data       exit 2
 ├── NotFoundError    no such model, version, run or file                          exit 4
+├── UnexpectedError  nobody foresaw it: a bug, or a fault of the data             exit 70
 └── PlatformError    a registry, store or cluster failed; may be tried again      exit 75
     └── FencedError  another process took over the work: this one must stop       exit 75
 ```
 
 A message says where, what was found and what is allowed. Foreign exceptions are translated in the one module that
-imports the library, with `raise … from error`. A failed gate or a drifted window is a result, never one of these.
+imports the library, with `raise … from error`; `perennial.outages` lists which of them say that a platform failed. Every other
+one is an `UnexpectedError`. A failed gate or a drifted window is a result, never one of these.
 """
 
 
@@ -36,6 +38,12 @@ class NotFoundError(PerennialError):
     """What was asked for by name does not exist."""
 
     exit_code = 4
+
+
+class UnexpectedError(PerennialError):
+    """An exception that nobody foresaw: a bug, or a fault of the data; trying again is useless."""
+
+    exit_code = 70
 
 
 class PlatformError(PerennialError):

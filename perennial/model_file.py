@@ -123,6 +123,8 @@ def _read(content: bytes, where: str) -> Pipeline:
         _check_model(model, where)
     except DataError:
         raise
+    except MemoryError:
+        raise
     except Exception as error:  # a broken file makes zipfile, json, numpy, skops and scikit-learn fail in any way
         raise DataError(
             f"{where}: not a model file of ours ({type(error).__name__}: {error}); restore it from its version or train again"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from perennial.errors import PlatformError
+from perennial.outages import is_outage, translated
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -91,9 +92,16 @@ def remedy(error: BaseException, wait_seconds: float) -> str:
     return next((todo for key, todo in BY_TEXT.items() if key in text), ANSWER)
 
 
+def has_remedy(error: BaseException) -> bool:
+    """Whether an error of the driver is one that whoever runs the server can mend."""
+    return getattr(error, "sqlstate", None) in BY_STATE
+
+
 @contextmanager
 def answering(name: str, url: str, wait_seconds: float) -> "Iterator[Connection[tuple[Any, ...]]]":
-    """A connection of its own, whose errors leave the block as PlatformError; what is done in the block is one transaction.
+    """A connection of its own; what is done in the block is one transaction.
+
+    What the server cannot do now leaves the block as PlatformError, what it does not understand as UnexpectedError.
 
     Args:
         name: what the database is to the reader.
@@ -110,6 +118,8 @@ def answering(name: str, url: str, wait_seconds: float) -> "Iterator[Connection[
         with psycopg.connect(dsn, **connect_options(wait_seconds)) as connection:
             yield connection
     except psycopg.Error as error:
+        if not (is_outage(error) or has_remedy(error)):
+            raise translated(error, f"{name} {url}") from error
         raise PlatformError(f"{name} {url}: {said(error)}; {remedy(error, wait_seconds)}") from error
 
 

@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from perennial.errors import PerennialError
+from perennial.outages import exit_code_after
 from perennial.settings import Settings
 from pipelines import runs
 from pipelines.lock import MARK
@@ -54,8 +54,8 @@ def show(settings: Settings, run_id: str) -> int:
 
 def main(arguments: list[str]) -> int:
     """Run the run named by the first argument; returns the exit code."""
-    settings = Settings.from_environment()
     try:
+        settings = Settings.from_environment()
         match arguments:
             case [run_id]:
                 return show(settings, run_id)
@@ -64,9 +64,11 @@ def main(arguments: list[str]) -> int:
             case _:
                 sys.stderr.write(USAGE)
                 return 2
-    except PerennialError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the run goes on: `perennial runs`\n")
+        return 130
+    except Exception as error:
+        return exit_code_after(error, "python -m pipelines.run")
 
 
 if __name__ == "__main__":

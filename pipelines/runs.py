@@ -11,19 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Literal
 
-from perennial.claim import give_up
+from perennial.claim import BEING_BEGUN, GIVEN_UP, end, give_up, is_tried_again, put_back
 from perennial.decision import Claim, Decision, DecisionDraft, Fact
 from perennial.errors import NotFoundError, PerennialError, PlatformError
 from perennial.ledger import Ledger, Mode, Version
+from perennial.outages import translated
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import digest, to_json
 from pipelines.lock import MARK, held, is_executing, open_lock
-from pipelines.log import Step, find_error, read_steps
+from pipelines.log import Step, find_error, last_step, read_steps, report_of
 
 ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",  # a project has folders with the names of ours; a step must not import those
@@ -112,7 +113,8 @@ def prepare(
         run_id: a fresh id; made here when absent.
 
     Raises:
-        PlatformError: the folder cannot be written, the ledger is locked, or another run of the model is in flight.
+        PlatformError: the folder cannot be written, the ledger is locked, or another run of the model is in flight or is being
+            started.
     """
     run_id, wish = run_id or new_id(model.name, wall_clock), asked or Asked()
     with Ledger.open(settings.ledger) as ledger:
@@ -168,29 +170,57 @@ def new_id(model: str, wall_clock: datetime) -> str:
     return f"{model}-{wall_clock:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def give_up_left(
-    settings: Settings, ledger: Ledger, model: str, is_own: Callable[[Claim], bool], now: datetime, wall_clock: datetime
-) -> None:
-    """No claim of the model is open: that of a person's earlier run which no process executes is given up by asking again.
+def settle_left(settings: Settings, ledger: Ledger, model: str, now: datetime, wall_clock: datetime) -> None:
+    """No claim of the model is open: a person's command is kept from its work by a run that executes, and by no other.
+
+    What a run had come to its end with is noted. A training that the loop decided on, and that a controller would start again,
+    waits for that: its decision is open. All else that failed or was killed is given up.
 
     Args:
         settings: where the runs' locks are.
         ledger: the ledger.
         model: name of the model.
-        is_own: whether a claim is of the kind that the person asks for again.
         now: the time for which it is asked.
         wall_clock: the real time.
 
     Raises:
-        PlatformError: another run of the model is in flight.
+        PlatformError: a run of the model is in flight, or is being started.
     """
     for claim in ledger.open_claims(model):
-        if not is_own(claim) or is_executing(settings, claim.owner):
+        standing = state(settings, ledger, claim.owner)
+        if standing == "executing":
             raise PlatformError(
                 f"{model}: run {claim.owner} is in flight for {claim.key}; wait for its end (`perennial logs {claim.owner}`)"
             )
-        why = "given up: it had not come to its end, and a person asked again"
-        give_up(ledger, claim, why, now=now, wall_clock=wall_clock)
+        if _is_being_started(settings, ledger, claim, wall_clock):
+            seconds = BEING_BEGUN.total_seconds()
+            raise PlatformError(f"{model}: run {claim.owner} is being started for {claim.key}; try again in {seconds:g} seconds")
+        run = None if standing == "unknown" else ledger.run(claim.owner)
+        if run is not None and run.state == "succeeded":
+            end(ledger, run, now)
+            continue
+        why = f"{GIVEN_UP}it had not come to its end, and a person asked for another run"
+        if run is not None and run.state == "failed":
+            why = f"run {run.run_id} failed: {run.reason}"
+        if is_tried_again(claim, run) and _is_of_the_loop(ledger, claim):
+            put_back(ledger, claim, why, now=now, wall_clock=wall_clock)
+        else:
+            give_up(ledger, claim, why, now=now, wall_clock=wall_clock)
+
+
+def _is_being_started(settings: Settings, ledger: Ledger, claim: Claim, wall_clock: datetime) -> bool:
+    """Whether the claim's run was prepared, or is to be, so short ago that whoever does it may be about to start it."""
+    try:
+        run = ledger.run(claim.owner)
+    except NotFoundError:
+        return timedelta(0) <= wall_clock - claim.moved < BEING_BEGUN
+    was_started = (settings.runs / claim.owner / "log.txt").exists()
+    return run.state == "running" and not was_started and timedelta(0) <= wall_clock - run.started < BEING_BEGUN
+
+
+def _is_of_the_loop(ledger: Ledger, claim: Claim) -> bool:
+    """Whether the loop itself decided on what the claim carries out."""
+    return claim.decision is not None and ledger.decision(claim.model, claim.decision).reason != "manual"
 
 
 def _ask(settings: Settings, ledger: Ledger, model: str, key: str, wish: Asked, now: datetime, wall_clock: datetime) -> Decision:
@@ -199,7 +229,7 @@ def _ask(settings: Settings, ledger: Ledger, model: str, key: str, wish: Asked, 
     Raises:
         PlatformError: another run of the model is in flight.
     """
-    give_up_left(settings, ledger, model, lambda claim: claim.key.startswith(f"{model}/manual/"), now, wall_clock)
+    settle_left(settings, ledger, model, now, wall_clock)
     asked = Fact(name="request", value=None, limit=None, sentence=wish.sentence)
     sentence = "Train again: a person asked for it." + (f" {wish.sentence}" if wish != Asked() else "")
     draft = DecisionDraft(kind="retrain", reason="manual", sentence=sentence, otherwise="Nobody asking.", facts=(asked,))
@@ -337,7 +367,7 @@ def log_lines(settings: Settings, run_id: str) -> list[str]:
 def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None], lock: IO[str]) -> int:
     """Execute a prepared run while holding its lock; returns the exit code.
 
-    An error of a step ends in the ledger with its message, never in a trace for the user to read.
+    An error of a step ends in the ledger with its message, never in a trace for the user to read; the trace stays in the log.
 
     Args:
         settings: where things are.
@@ -351,7 +381,15 @@ def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dic
         try:
             execute(folder, json.loads((folder / "parameters.json").read_text(encoding="utf-8")))
         except Exception as raised:  # whatever ended the run is its result, and the ledger must say so
-            error = find_error(log_lines(settings, run_id)[printed:]) or PerennialError(str(raised))
+            lines = log_lines(settings, run_id)[printed:]
+            error = find_error(lines, run_id) or _unsaid(raised, last_step(lines)[0], run_id)
             ledger.fail_run(run_id, finished=datetime.now(UTC), reason=f"{type(error).__name__}: {error}")
             return error.exit_code
     return 0
+
+
+def _unsaid(raised: Exception, step: str, run_id: str) -> PerennialError:
+    """The error of a run whose log says none: a step's process that is gone without a word, or what the run itself raised."""
+    if step and isinstance(raised, RuntimeError):  # KFP's, which says no more than that the step failed
+        return PlatformError(f"{step}: its process ended without an error of its own: it was killed, or memory ran out")
+    return translated(raised, step or "run", report_of(run_id, step))

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from perennial import registry, version_store
-from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.errors import DataError, NotFoundError, PerennialError
 from perennial.gates import GateResult
 from perennial.ledger import Ledger, Version
 from perennial.rollout import Observation, Rollout
@@ -100,7 +100,7 @@ def roll_back(settings: Settings, deployer: Deployer, ledger: Ledger, model: Mod
     to_follow = None
     try:
         registry.set_champion(settings, model=model.name, number=champion.number)
-    except PlatformError as error:
+    except PerennialError as error:
         to_follow = str(error)
     return RolledBack(ledger.version(model.name, left.number), champion, to_follow)
 

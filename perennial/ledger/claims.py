@@ -23,7 +23,8 @@ class Claims(Transactions):
     def intend(self, key: str, *, model: str, owner: str, decision: int | None, now: datetime) -> Claim | None:
         """The claim exists, before anything is done about it; none while another claim of the model is open: one at a time.
 
-        Intended again, the first owner stays.
+        Intended again, the first owner stays. Only of a decision that was put back, whose claim had failed, is it another's now:
+        what the decision asks for keeps its key, and is done once.
 
         Args:
             key: what is claimed.
@@ -37,7 +38,10 @@ class Claims(Transactions):
         with suppress(IntegrityError), self._write() as connection:
             if connection.scalar(other.limit(1)) is not None:
                 return None
-            connection.execute(insert(claims).values(**values, token=0, state="intended", starts=0))
+            anew = {"owner": owner, "token": claims.c.token + 1, "state": "intended", "moved": now}
+            left = (claims.c.key == key) & (claims.c.state == "failed") & claims.c.decision.is_not(None)
+            if connection.execute(update(claims).where(left).values(**anew)).rowcount == 0:
+                connection.execute(insert(claims).values(**values, token=0, state="intended", starts=0))
         with self._read() as connection:
             return read_one(connection, select(claims).where(claims.c.key == key), Claim)
 

@@ -12,8 +12,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from perennial import postgresql
+from perennial import outages, postgresql
 from perennial.errors import PlatformError
+from perennial.outages import is_outage
 
 WAIT_SECONDS = 10.0
 """How long a writer waits for another one. Writes take milliseconds; longer means that something hangs."""
@@ -117,9 +118,10 @@ def _begin_in_line(wait_seconds: float, connection: Connection) -> None:
 
 @contextmanager
 def translated(where: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
-    """The database's errors leave the block as PlatformError that says where and what to do.
+    """What the database cannot do now leaves the block as PlatformError that says where and what to do.
 
-    Only a broken constraint leaves it as it is: it says that another writer came first, which the ledger can answer.
+    A broken constraint leaves it as it is: it says that another writer came first, which the ledger can answer. What the database
+    does not understand leaves it as UnexpectedError.
     """
     try:
         yield
@@ -128,6 +130,8 @@ def translated(where: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]
     except DBAPIError as error:
         # SQLAlchemy's own text shows statements and values; the driver's says what is wrong.
         cause = error.orig if isinstance(error.orig, Exception) else error
+        if not (is_outage(error) or postgresql.has_remedy(cause)):
+            raise outages.translated(cause, f"ledger {where}") from error
         told = _remedy(cause, where, wait_seconds) if isinstance(cause, sqlite3.Error) else postgresql.remedy(cause, wait_seconds)
         raise PlatformError(f"ledger {where}: {postgresql.said(cause)}; {told}") from error
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from perennial import postgresql, sqlite
 from perennial.errors import PlatformError
 from perennial.exclusion import alone
+from perennial.outages import is_outage, translated
 from perennial.registry.server import server_version
 from perennial.settings import Settings
 from perennial.version_store import name_of
@@ -192,7 +193,10 @@ def _experiment(client: "MlflowClient", settings: Settings) -> str:
 
 @contextmanager
 def _client(settings: Settings, wait_seconds: float) -> "Iterator[MlflowClient]":
-    """A client on the installation's MLflow; what fails inside leaves the block as PlatformError."""
+    """A client on the installation's MLflow.
+
+    What a platform fails in leaves the block as PlatformError, what MLflow refuses as UnexpectedError.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: it is read there
     _check(settings.tracking, wait_seconds)
     # It would print its errors with a traceback beside raising them, and two lines at the first start.
@@ -205,9 +209,14 @@ def _client(settings: Settings, wait_seconds: float) -> "Iterator[MlflowClient]"
             client = MlflowClient(tracking_uri=settings.tracking, registry_uri=settings.tracking)
         yield client
     except MlflowException as error:
+        if not is_outage(error):
+            raise translated(error, f"MLflow {settings.tracking}") from error
         first = str(error).splitlines()[0]
         raise PlatformError(f"MLflow {settings.tracking}: {first}; the same call may work later") from error
     except OSError as error:
+        in_the_way = isinstance(error.filename, str) and Path(error.filename).is_relative_to(settings.tracking_artifacts)
+        if not (in_the_way or is_outage(error)):
+            raise translated(error, f"MLflow {settings.tracking}") from error
         raise PlatformError(
             f"MLflow {error.filename or settings.tracking_artifacts}: {error.strerror or error}; {WRITABLE}"
         ) from error

@@ -4,7 +4,7 @@ An answer with an error is JSON with `error`, whatever happened, and the connect
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
@@ -28,6 +28,9 @@ JSON, TEXT = b"application/json", b"text/plain; version=0.0.4; charset=utf-8"
 DISCARDED_BYTES = 64 * 2**20
 """Up to this length a body that is too large is read and thrown away, so that the connection can be used again."""
 TIME_HEADER = b"perennial-time"
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+"""First and last time that a request may say it has: whole nanoseconds since 1970 hold no later ones."""
+WRITTEN = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Application:
@@ -150,11 +153,14 @@ class Application:
             raise Failure(400, "Perennial-Time: this server goes by its own clock; it was not started with --replay")
         try:
             given = datetime.fromisoformat(text)
-        except ValueError:
+            seconds = given.timestamp()
+        except (ValueError, OverflowError):
             given = None
         if given is None or given.tzinfo is None:
             raise mistake("Perennial-Time", shown(text), "ISO 8601 with a zone, as 2013-04-01T05:00:00Z")
-        return given.timestamp()
+        if not EARLIEST.timestamp() <= seconds <= LATEST.timestamp():
+            raise mistake("Perennial-Time", shown(text), f"{EARLIEST:{WRITTEN}} to {LATEST:{WRITTEN}}, which a log can hold")
+        return seconds
 
     def _look(self, path: str, method: str) -> tuple[int, bytes]:
         """Status and body of a request that asks for no prediction.

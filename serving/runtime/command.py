@@ -2,10 +2,9 @@
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 
-from perennial.errors import PerennialError
+from perennial.outages import exit_code_after
 from serving.runtime.process import Options, run
 from serving.runtime.shipping import SEAL_SECONDS
 
@@ -64,7 +63,6 @@ def main() -> int:
     )
     try:
         run(options)
-    except PerennialError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+    except Exception as error:
+        return exit_code_after(error, "python -m serving.runtime")
     return 0

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from perennial.bucket import Bucket
-from perennial.errors import DataError, PerennialError, SpecError
+from perennial.errors import DataError, SpecError
+from perennial.outages import exit_code_after
 from perennial.version import open_version
 from perennial.version_store import SCHEME, key, named
 from serving.runtime.current import Current
@@ -66,9 +67,8 @@ def main() -> int:
         if not where.startswith("s3://"):
             raise SpecError(f"environment: PERENNIAL_BUCKET: found {where!r}; allowed: s3://<bucket>/<prefix>")
         found = fetch(given.uri, given.folder, Bucket(where))
-    except PerennialError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+    except Exception as error:
+        return exit_code_after(error, "python -m serving.runtime.fetch")
     LOG.info("fetched version %s of %s", found.number, given.uri)
     return 0
 

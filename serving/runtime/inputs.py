@@ -13,7 +13,7 @@ from serving.runtime.json_text import shown
 
 INT32, INT64 = 2**31, 2**63
 EXACT = 2**53
-"""Up to here a float holds every whole number."""
+"""Below this a float stands for one whole number; from here on for several: which of them was sent cannot be told."""
 DATATYPES = {"string": "BYTES", "int": "INT64", "int32": "INT64", "int64": "INT64", "float": "FP64", "bool": "BOOL"}
 """Type of the V2 tensor that carries a value of ours."""
 ACCEPTED = {
@@ -149,12 +149,14 @@ def _string(value: object) -> Value:
 
 
 def _whole(bound: int) -> Callable[[object], Value]:
+    without_point = f", beyond {EXACT - 1} without point and exponent" if bound > EXACT else ""
+
     def check(value: object) -> Value:
         if type(value) is int and -bound <= value < bound:
             return value
-        if type(value) is float and value.is_integer() and abs(value) <= min(bound - 1, EXACT):
+        if type(value) is float and value.is_integer() and -bound <= value < bound and abs(value) < EXACT:
             return int(value)
-        raise ValueError(f"a whole number from {-bound} to {bound - 1}")
+        raise ValueError(f"a whole number from {-bound} to {bound - 1}{without_point}")
 
     return check
 

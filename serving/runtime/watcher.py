@@ -149,7 +149,7 @@ class Watcher:
             return
         try:
             self._probe.answers()
-        except PlatformError as error:
+        except PerennialError as error:
             if self.store_failure is None:
                 LOG.error("%s", error)
             self.store_failure = str(error)

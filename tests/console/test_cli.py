@@ -9,8 +9,11 @@ import pytest
 from typer.main import get_command
 
 from console.cli import app
+from perennial.errors import GATES_NOT_PASSED, DataError, NotFoundError, PlatformError, SpecError, UnexpectedError
 from perennial.ledger import Ledger
 from tests.made_up import NAME, settings_in, write_year
+from tests.second_project import NAME as SECOND
+from tests.second_project import write_project
 
 HEAVY = (
     "pandas",
@@ -128,3 +131,107 @@ def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
     )
     assert run.returncode == 2
     assert "PERENNIAL_STAET is not a setting" in run.stderr
+
+
+BROKEN_DRIVER = """
+import os
+from sqlite3 import dbapi2
+
+def connect(*arguments, **options):
+    raise eval(os.environ["RAISED"])
+
+if "RAISED" in os.environ:
+    dbapi2.connect = connect
+"""
+"""Written as `sitecustomize`: the driver of the ledger's database raises what `RAISED` says."""
+BUG = "ValueError('the driver lost its way')"
+ABOUT = ("card", "logs", "report", "explain", "rollback", "train", "decisions list")
+WITH_LEDGER = ["status", "models", "runs", "tick", *(f"{command} {SECOND}" for command in ABOUT), f"decisions accept {SECOND} 1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a project, and a driver that raises."""
+    found = tmp_path_factory.mktemp("raising")
+    (found / "broken").mkdir()
+    (found / "broken" / "sitecustomize.py").write_text(BROKEN_DRIVER)
+    write_project(found / "project", per_day=1)
+    return found
+
+
+def perennial_raising(folder: Path, raised: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a project with a model, where the driver of the ledger raises this."""
+    command = [sys.executable, "-m", "console.cli", *arguments]
+    environment = {"PERENNIAL_PROJECT": str(folder / "project"), "PYTHONPATH": str(folder / "broken"), "RAISED": raised}
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+
+
+@pytest.mark.parametrize("command", WITH_LEDGER)
+def test_a_bug_in_any_command_is_a_sentence_with_its_place_and_exit_code_70(command: str, folder: Path) -> None:
+    run = perennial_raising(folder, BUG, *command.split())
+    assert run.returncode == 70, run.stdout + run.stderr
+    words = command.partition(f" {SECOND}")[0]
+    assert run.stderr.startswith(f"perennial: {words}: ValueError: the driver lost its way (perennial/ledger/")
+    assert "send what the same command prints after `perennial --debug`" in run.stderr
+    assert (len(run.stderr.splitlines()), "Traceback" in run.stdout) == (1, False)
+
+
+def test_an_outage_in_a_command_may_be_tried_again(folder: Path) -> None:
+    run = perennial_raising(folder, "OSError(28, 'No space left on device')", "models")
+    expected = "perennial: models: OSError: [Errno 28] No space left on device; the same call may work later\n"
+    assert (run.returncode, run.stderr) == (75, expected)
+
+
+@pytest.mark.parametrize("raised", [BUG, "dbapi2.OperationalError('database is locked')"])
+def test_the_traceback_is_shown_with_debug(raised: str, folder: Path) -> None:
+    run = perennial_raising(folder, raised, "--debug", "models")
+    assert run.returncode in (70, 75)
+    assert run.stderr.startswith("Traceback (most recent call last):")
+    assert run.stderr.splitlines()[-1].startswith("perennial: ")
+
+
+def test_an_interruption_ends_with_one_line(folder: Path) -> None:
+    run = perennial_raising(folder, "KeyboardInterrupt()", "models")
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "perennial: interrupted\n")
+
+
+def test_a_store_s_broken_pipe_is_no_reader_that_has_gone(folder: Path) -> None:
+    run = perennial_raising(folder, "BrokenPipeError(32, 'Broken pipe')", "models")
+    assert run.returncode == 75
+    assert "BrokenPipeError: [Errno 32] Broken pipe; the same call may work later" in run.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("status",), ("runs", "--json")], ids=" ".join)
+def test_a_reader_that_has_gone_ends_it_without_a_word(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "console.cli", *arguments]
+    environment = {**os.environ, "PERENNIAL_PROJECT": str(tmp_path)}
+    run = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    os.close(writing)
+    assert run.stderr == ""
+
+
+def test_every_exit_code_is_told_by_help(tmp_path: Path) -> None:
+    said = " ".join(perennial(tmp_path, "--help").stdout.split())
+    codes = sorted({kind.exit_code for kind in (SpecError, DataError, NotFoundError, UnexpectedError, PlatformError)})
+    assert codes == [2, 4, 70, 75]
+    for code in (0, *codes, GATES_NOT_PASSED):
+        assert f" {code} " in said.partition("Exit codes:")[2]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ("pipelines.run", "nothing"),
+        ("serving.runtime", "--model", NAME, "--current", "{folder}/current", "--online", "redis://nowhere:port/x"),
+        ("serving.runtime.fetch", "nothing", "{folder}"),
+    ],
+    ids=lambda program: program[0],
+)
+def test_no_other_program_shows_a_traceback(program: tuple[str, ...], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", *(part.format(folder=tmp_path) for part in program)]
+    environment = {**os.environ, "PERENNIAL_PROJECT": str(tmp_path), "PERENNIAL_BUCKET": "nowhere"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode in (2, 4, 70, 75)
+    assert "Traceback" not in run.stderr

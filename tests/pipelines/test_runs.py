@@ -85,6 +85,38 @@ def test_a_run_that_breaks_is_failed_with_the_step_s_own_error(settings: Setting
     assert (run.state, run.reason) == ("failed", "DataError: pair.parquet: empty")
 
 
+@pytest.mark.parametrize(
+    ("printed", "raised", "code", "reason"),
+    [
+        # A step whose process was killed says nothing; what KFP raises then says no more than that it failed.
+        (
+            "00:00:01.000 - INFO - Executing task 'train-2'\n    fitting\n",
+            RuntimeError("Pipeline failed"),
+            75,
+            "PlatformError: train: its process ended without an error of its own: it was killed, or memory ran out",
+        ),
+        # What breaks outside every step is a bug, unless it says otherwise.
+        ("", KeyError("spec"), 70, "UnexpectedError: run: KeyError: 'spec' (pipelines/test_runs.py, line "),
+        ("", OSError(28, "No space left on device"), 75, "PlatformError: run: OSError: [Errno 28] No space left on device; the"),
+    ],
+    ids=["killed step", "bug", "full disk"],
+)
+def test_a_run_that_breaks_without_a_trace_says_what_it_means(
+    settings: Settings, printed: str, raised: Exception, code: int, reason: str
+) -> None:
+    run_id = runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), MOMENT, MOMENT)
+    log = settings.runs / run_id / "log.txt"
+    log.touch()
+
+    def execute(folder: Path, parameters: dict[str, str]) -> None:
+        log.write_text(printed)
+        raise raised
+
+    assert runs.execute_locked(settings, run_id, execute, lock.open_lock(settings, run_id)) == code
+    with Ledger.open(settings.ledger) as ledger:
+        assert ledger.run(run_id).reason.startswith(reason)
+
+
 def test_a_run_is_executed_by_one_process(settings: Settings) -> None:
     run_id = runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), MOMENT, MOMENT)
     with lock.held(lock.open_lock(settings, run_id), run_id), pytest.raises(PlatformError, match="another process"):
@@ -101,7 +133,9 @@ def test_one_run_of_a_model_is_in_flight(settings: Settings) -> None:
     first = runs.prepare(settings, model, MOMENT, MOMENT)
     with lock.held(lock.open_lock(settings, first), first), pytest.raises(PlatformError, match=f"run {first} is in flight"):
         runs.prepare(settings, model, MOMENT, MOMENT)
-    second = runs.prepare(settings, model, MOMENT, MOMENT)
+    with pytest.raises(PlatformError, match=f"run {first} is being started"):
+        runs.prepare(settings, model, MOMENT, MOMENT + timedelta(seconds=9))
+    second = runs.prepare(settings, model, MOMENT, MOMENT + timedelta(seconds=10))
     with Ledger.open(settings.ledger) as ledger:
         assert [claim.owner for claim in ledger.open_claims(NAME)] == [second], "the first, which nobody executes, is given up"
         newest, older = ledger.decisions(NAME)
@@ -132,11 +166,19 @@ def test_a_person_s_request_is_a_decision_with_a_claim_of_its_own(settings: Sett
 
 
 def test_nothing_is_asked_while_a_monitoring_run_is_in_flight(settings: Settings) -> None:
+    model, key = read(settings.models / f"{NAME}.yaml"), f"{NAME}/monitor/x"
     with Ledger.open(settings.ledger) as ledger:
-        ledger.intend(f"{NAME}/monitor/x", model=NAME, owner="m1", decision=None, now=MOMENT)
-        with pytest.raises(PlatformError, match=rf"run m1 is in flight for {NAME}/monitor/x; wait for its end"):
-            runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), MOMENT, MOMENT)
+        ledger.intend(key, model=NAME, owner="m1", decision=None, now=MOMENT)
+        with pytest.raises(PlatformError, match=rf"run m1 is being started for {key}; try again in 10 seconds"):
+            runs.prepare(settings, model, MOMENT, MOMENT)
         assert (ledger.decisions(NAME), ledger.runs(NAME)) == ((), ())
+        runs.prepare_monitoring(settings, model, MOMENT, MOMENT, key=key, run_id="m1")
+        with (
+            lock.held(lock.open_lock(settings, "m1"), "m1"),
+            pytest.raises(PlatformError, match=rf"run m1 is in flight for {key}; wait for its end"),
+        ):
+            runs.prepare(settings, model, MOMENT, MOMENT + timedelta(days=1))
+        assert ([run.run_id for run in ledger.runs(NAME)], ledger.decisions(NAME)) == (["m1"], ())
 
 
 def test_a_run_that_was_half_prepared_is_prepared_again(settings: Settings) -> None:

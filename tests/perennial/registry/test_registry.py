@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perennial import registry
-from perennial.errors import PlatformError
+from perennial.errors import PlatformError, UnexpectedError
 from perennial.settings import Settings
 from tests.servers.postgresql import PostgreSQL
 
@@ -166,3 +166,17 @@ def test_a_database_that_is_away_or_refuses_is_said_at_once_with_a_remedy_and_wi
     with pytest.raises(PlatformError, match="the password is read from PGPASSWORD") as refused:
         log(on_postgresql, artifacts, "r6")
     assert postgresql.password not in str(refused.value)
+
+
+def test_what_mlflow_refuses_is_no_outage(on_a_file: Settings, artifacts: Path) -> None:
+    values = {
+        "settings": on_a_file,
+        "run_id": "r6",
+        "model": "delay",
+        "metrics": {},
+        "tags": {},
+        "artifacts": artifacts,
+        "now": NOW,
+    }
+    with pytest.raises(UnexpectedError, match=r"MLflow sqlite:.*: mlflow\.exceptions\.MlflowException: .*perennial/registry/"):
+        registry.log_run(**values, parameters={"a name with ? and !": 1})  # type: ignore[arg-type]
