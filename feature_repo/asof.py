@@ -339,9 +339,20 @@ def _pull(
         with connect(threads_of(config)) as database:
             attach(database, place)
             # Feast writes only the first chunk of a table online, and drops the others in silence.
-            return Joined(database.execute(query).to_arrow_table().combine_chunks(), {})
+            return Joined(widened(database.execute(query).to_arrow_table()).combine_chunks(), {})
 
     return AsofRetrievalJob(run)
+
+
+def widened(table: pa.Table) -> pa.Table:
+    """The table with numbers of 64 bits, which Feast takes for a field of any width; of fewer bits it takes only the same."""
+    types = pa.types
+    wide = {
+        field.name: pa.float64() if types.is_floating(field.type) else pa.int64()
+        for field in table.schema
+        if types.is_floating(field.type) or (types.is_integer(field.type) and field.type != pa.uint64())
+    }
+    return table.cast(pa.schema([field.with_type(wide.get(field.name, field.type)) for field in table.schema]))
 
 
 def threads_of(config: RepoConfig) -> int:

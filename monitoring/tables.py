@@ -165,7 +165,7 @@ def _array(name: str, values: Sequence[Value]) -> pa.Array:
         return pa.array([None if value is None else round(float(value) * MICROSECONDS) for value in values], TIME)
     try:
         return pa.array(values, PLAIN.get(name))
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 

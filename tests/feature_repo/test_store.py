@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -246,3 +247,21 @@ def test_a_redis_that_is_away_says_so(settings: Settings, redis: Redis) -> None:
             use()
     redis.start()
     assert store.materialize(elsewhere, BEGIN, END, silent)["account"] == 300
+
+
+@pytest.mark.parametrize("stored", ["float16", "float32", "float64", "int8", "int64"])
+@pytest.mark.parametrize("declared", ["Float32", "Float64"])
+def test_a_number_is_materialised_however_it_is_stored(settings: Settings, declared: str, stored: str) -> None:
+    file = settings.definitions / "payments.py"
+    text = file.read_text().replace('"account_days", dtype=Int64', f'"account_days", dtype={declared}')
+    file.write_text(text.replace("import Bool, Float64,", "import Bool, Float32, Float64,"))
+    path = settings.source("account")
+    frame = pd.read_parquet(path)
+    frame.assign(account_days=np.full(300, 7.0).astype(stored)).to_parquet(path, index=False, coerce_timestamps="us")
+    store.apply(settings)
+    assert store.materialize(settings, BEGIN, END, silent)["account"] == 300
+    with open_database(settings.online_store, write=False) as database:
+        layout = database.layout("account")
+        values = [layout.decode(value) for _, _, value in database.rows("account")]
+    place = [field.name for field in layout.fields].index("account_days")
+    assert {value[place] for value in values} == {7.0}

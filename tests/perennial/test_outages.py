@@ -3,6 +3,7 @@
 import builtins
 import errno
 import http.client
+import importlib
 import inspect
 import shutil
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import feast.errors
@@ -27,7 +29,6 @@ import requests  # type: ignore[import-untyped]
 import sqlalchemy.exc
 import urllib3.exceptions
 from kubernetes.client.exceptions import ApiException
-from mlflow.exceptions import MlflowException, RestException
 from obstore.store import S3Store
 from sqlalchemy import create_engine, text
 
@@ -67,8 +68,16 @@ def object_store() -> S3Store:
     )
 
 
+def mlflow() -> Any:
+    """MLflow's exceptions, imported without its telemetry, which another test looks for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        return importlib.import_module("mlflow.exceptions")
+
+
 def rest_exception(code: str) -> Exception:
-    return RestException({"error_code": code, "message": "so it is"})  # type: ignore[no-untyped-call]
+    found: Exception = mlflow().RestException({"error_code": code, "message": "so it is"})
+    return found
 
 
 def http_error(status: int) -> urllib.error.HTTPError:
@@ -139,10 +148,14 @@ OUTAGES: dict[str, Callable[[], Exception]] = {
     "requests 429": lambda: caught(response(429).raise_for_status),
     "urllib3 refused": lambda: caught(lambda: urllib3.PoolManager(retries=0).request("GET", f"http://127.0.0.1:{PORT}")),
     "urllib3 protocol": lambda: urllib3.exceptions.ProtocolError("Connection aborted."),
-    "mlflow busy": lambda: MlflowException("database is locked", error_code=2),
+    "mlflow busy": lambda: mlflow().MlflowException("database is locked", error_code=2),
     "mlflow 5xx": lambda: rest_exception("INTERNAL_ERROR"),
-    "mlflow away": lambda: MlflowException("API request to http://mlflow/api failed with exception Max retries exceeded"),
-    "mlflow 502": lambda: MlflowException("API request to endpoint /api failed with error code 502 != 200. Response body: ''"),
+    "mlflow away": lambda: mlflow().MlflowException(
+        "API request to http://mlflow/api failed with exception Max retries exceeded"
+    ),
+    "mlflow 502": lambda: mlflow().MlflowException(
+        "API request to endpoint /api failed with error code 502 != 200. Response body: ''"
+    ),
     "kubernetes 503": lambda: ApiException(status=503, reason="Service Unavailable"),
     "kubernetes 429": lambda: ApiException(status=429, reason="Too Many Requests"),
     "kubernetes unreachable": lambda: ApiException(status=0, reason="SSLError"),
@@ -185,7 +198,7 @@ BUGS: dict[str, Callable[[], Exception]] = {
     "urllib 400": lambda: http_error(400),
     "urllib scheme": lambda: urllib.error.URLError("unknown url type: htp"),
     "urllib3 URL": lambda: urllib3.exceptions.LocationParseError("x"),
-    "mlflow parameter": lambda: MlflowException.invalid_parameter_value("Invalid value 'x' for parameter 'key'"),
+    "mlflow parameter": lambda: mlflow().MlflowException.invalid_parameter_value("Invalid value 'x' for parameter 'key'"),
     "mlflow exists": lambda: rest_exception("RESOURCE_ALREADY_EXISTS"),
     "kubernetes 400": lambda: ApiException(status=400, reason="Bad Request"),
     "kubernetes 422": lambda: ApiException(status=422, reason="Unprocessable Entity"),
