@@ -4,6 +4,7 @@ import builtins
 import errno
 import http.client
 import inspect
+import os
 import shutil
 import socket
 import sqlite3
@@ -27,7 +28,6 @@ import requests  # type: ignore[import-untyped]
 import sqlalchemy.exc
 import urllib3.exceptions
 from kubernetes.client.exceptions import ApiException
-from mlflow.exceptions import MlflowException, RestException
 from obstore.store import S3Store
 from sqlalchemy import create_engine, text
 
@@ -67,7 +67,19 @@ def object_store() -> S3Store:
     )
 
 
+def of_mlflow(text: str, **code: int) -> Exception:
+    """An error of MLflow, which reads when it is imported that it must not call home: other tests need it so."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException(text, **code)  # type: ignore[arg-type]
+
+
 def rest_exception(code: str) -> Exception:
+    """An error that MLflow's server answered."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.exceptions import RestException
+
     return RestException({"error_code": code, "message": "so it is"})  # type: ignore[no-untyped-call]
 
 
@@ -139,10 +151,10 @@ OUTAGES: dict[str, Callable[[], Exception]] = {
     "requests 429": lambda: caught(response(429).raise_for_status),
     "urllib3 refused": lambda: caught(lambda: urllib3.PoolManager(retries=0).request("GET", f"http://127.0.0.1:{PORT}")),
     "urllib3 protocol": lambda: urllib3.exceptions.ProtocolError("Connection aborted."),
-    "mlflow busy": lambda: MlflowException("database is locked", error_code=2),
+    "mlflow busy": lambda: of_mlflow("database is locked", error_code=2),
     "mlflow 5xx": lambda: rest_exception("INTERNAL_ERROR"),
-    "mlflow away": lambda: MlflowException("API request to http://mlflow/api failed with exception Max retries exceeded"),
-    "mlflow 502": lambda: MlflowException("API request to endpoint /api failed with error code 502 != 200. Response body: ''"),
+    "mlflow away": lambda: of_mlflow("API request to http://mlflow/api failed with exception Max retries exceeded"),
+    "mlflow 502": lambda: of_mlflow("API request to endpoint /api failed with error code 502 != 200. Response body: ''"),
     "kubernetes 503": lambda: ApiException(status=503, reason="Service Unavailable"),
     "kubernetes 429": lambda: ApiException(status=429, reason="Too Many Requests"),
     "kubernetes unreachable": lambda: ApiException(status=0, reason="SSLError"),
@@ -185,7 +197,7 @@ BUGS: dict[str, Callable[[], Exception]] = {
     "urllib 400": lambda: http_error(400),
     "urllib scheme": lambda: urllib.error.URLError("unknown url type: htp"),
     "urllib3 URL": lambda: urllib3.exceptions.LocationParseError("x"),
-    "mlflow parameter": lambda: MlflowException.invalid_parameter_value("Invalid value 'x' for parameter 'key'"),
+    "mlflow parameter": lambda: of_mlflow("Invalid value 'x' for parameter 'key'", error_code=1000),
     "mlflow exists": lambda: rest_exception("RESOURCE_ALREADY_EXISTS"),
     "kubernetes 400": lambda: ApiException(status=400, reason="Bad Request"),
     "kubernetes 422": lambda: ApiException(status=422, reason="Unprocessable Entity"),
