@@ -3,8 +3,8 @@
 import builtins
 import errno
 import http.client
-import importlib
 import inspect
+import os
 import shutil
 import socket
 import sqlite3
@@ -15,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from email.message import Message
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import feast.errors
@@ -68,16 +67,20 @@ def object_store() -> S3Store:
     )
 
 
-def mlflow() -> Any:
-    """MLflow's exceptions, imported without its telemetry, which another test looks for."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        return importlib.import_module("mlflow.exceptions")
+def of_mlflow(text: str, **code: int) -> Exception:
+    """An error of MLflow, which reads when it is imported that it must not call home: other tests need it so."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException(text, **code)  # type: ignore[arg-type]
 
 
 def rest_exception(code: str) -> Exception:
-    found: Exception = mlflow().RestException({"error_code": code, "message": "so it is"})
-    return found
+    """An error that MLflow's server answered."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.exceptions import RestException
+
+    return RestException({"error_code": code, "message": "so it is"})  # type: ignore[no-untyped-call]
 
 
 def http_error(status: int) -> urllib.error.HTTPError:
@@ -148,14 +151,10 @@ OUTAGES: dict[str, Callable[[], Exception]] = {
     "requests 429": lambda: caught(response(429).raise_for_status),
     "urllib3 refused": lambda: caught(lambda: urllib3.PoolManager(retries=0).request("GET", f"http://127.0.0.1:{PORT}")),
     "urllib3 protocol": lambda: urllib3.exceptions.ProtocolError("Connection aborted."),
-    "mlflow busy": lambda: mlflow().MlflowException("database is locked", error_code=2),
+    "mlflow busy": lambda: of_mlflow("database is locked", error_code=2),
     "mlflow 5xx": lambda: rest_exception("INTERNAL_ERROR"),
-    "mlflow away": lambda: mlflow().MlflowException(
-        "API request to http://mlflow/api failed with exception Max retries exceeded"
-    ),
-    "mlflow 502": lambda: mlflow().MlflowException(
-        "API request to endpoint /api failed with error code 502 != 200. Response body: ''"
-    ),
+    "mlflow away": lambda: of_mlflow("API request to http://mlflow/api failed with exception Max retries exceeded"),
+    "mlflow 502": lambda: of_mlflow("API request to endpoint /api failed with error code 502 != 200. Response body: ''"),
     "kubernetes 503": lambda: ApiException(status=503, reason="Service Unavailable"),
     "kubernetes 429": lambda: ApiException(status=429, reason="Too Many Requests"),
     "kubernetes unreachable": lambda: ApiException(status=0, reason="SSLError"),
@@ -198,7 +197,7 @@ BUGS: dict[str, Callable[[], Exception]] = {
     "urllib 400": lambda: http_error(400),
     "urllib scheme": lambda: urllib.error.URLError("unknown url type: htp"),
     "urllib3 URL": lambda: urllib3.exceptions.LocationParseError("x"),
-    "mlflow parameter": lambda: mlflow().MlflowException.invalid_parameter_value("Invalid value 'x' for parameter 'key'"),
+    "mlflow parameter": lambda: of_mlflow("Invalid value 'x' for parameter 'key'", error_code=1000),
     "mlflow exists": lambda: rest_exception("RESOURCE_ALREADY_EXISTS"),
     "kubernetes 400": lambda: ApiException(status=400, reason="Bad Request"),
     "kubernetes 422": lambda: ApiException(status=422, reason="Unprocessable Entity"),
