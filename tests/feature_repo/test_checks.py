@@ -12,6 +12,7 @@ from feature_repo.layout import Field
 from feature_repo.service import ServiceInfo, ViewInfo
 from perennial.dataset import ViewCounts
 from perennial.errors import DataError
+from perennial.plan import PlanView
 from perennial.spec import Freshness
 
 ASKED = pd.Timestamp("2024-01-10T12:00Z")
@@ -129,3 +130,17 @@ def test_a_join_that_keeps_every_row_passes() -> None:
 def test_a_join_that_does_not_keep_every_row_stops_the_run(found: list[int], message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_conservation(pd.DataFrame({"id": [3, 1, 2]}), pd.DataFrame({"id": found}), "id")
+
+
+@pytest.mark.parametrize("fraction_ms", [0, 1, 499, 500, 999])
+@pytest.mark.parametrize("beyond_ms", [-1500, -600, -1, 0, 1, 600, 1500])
+def test_a_value_is_as_stale_in_training_as_when_it_is_served(fraction_ms: int, beyond_ms: int) -> None:
+    # The online store keeps the second in which a value was observed; the request comes about three hours later.
+    observed = ASKED.floor("s") - pd.Timedelta(hours=3) + pd.Timedelta(milliseconds=fraction_ms)
+    request = observed + pd.Timedelta(hours=3) + pd.Timedelta(milliseconds=beyond_ms)
+    frame = joined([observed]).assign(event_timestamp=[request])
+    matched = {"v": pa.array([observed], pa.timestamp("us", "UTC"))}
+    limits = (Freshness(view="v", max_age_hours=3, on_stale="default"),)
+    trained = treat(frame, SERVICE, limits, matched, "id", "event_timestamp").counts[0].stale == 1
+    view = PlanView(view="v", join_keys=(), fields=(), layout="0" * 16, features=(), observed_at="o", max_age_hours=3)
+    assert view.is_stale(float(int(observed.timestamp())), request.timestamp()) == trained

@@ -1,8 +1,10 @@
 """Datasets: every request once, with what could be read then and the labels known by now."""
 
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -339,6 +341,35 @@ def test_a_float32_feature_has_the_bits_that_serving_keeps(tmp_path: Path) -> No
     frame, _ = build(settings, read(settings.models / "chargeback.yaml"), NOW, WALL_CLOCK)
     values = frame["pair_spend"].dropna()
     assert len(values) and (values == values.astype("float32").astype("float64")).all()
+
+
+BIG_IDS: dict[str, Callable[[int], Any]] = {
+    "near the end of int64": lambda rows: 2**63 - 1 - np.arange(rows),
+    "negative": lambda rows: -(2**63) + np.arange(rows),
+    "texts": lambda rows: np.array(["007", "7", "🙂", "1e3", *(str(2**62 + place) for place in range(rows - 4))], dtype=object),
+}
+
+
+@pytest.mark.parametrize("case", BIG_IDS)
+def test_ids_and_keys_are_themselves_in_joins_and_labels(tmp_path: Path, case: str) -> None:
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(write_project(tmp_path / "project", per_day=2))})
+    own = read(settings.models / "chargeback.yaml")
+    plain_frame, _ = build(settings, own, NOW, WALL_CLOCK)
+    sources = {name: pd.read_parquet(settings.source(name)) for name in ("payments", "outcomes", "account", "pair")}
+    ids = dict(zip(sources["payments"]["payment_id"], BIG_IDS[case](len(sources["payments"])), strict=True))
+    for name in ("payments", "outcomes"):
+        sources[name]["payment_id"] = sources[name]["payment_id"].map(ids)
+    for name in ("payments", "account", "pair"):
+        sources[name]["customer_id"] += 2**62
+    for name, frame in sources.items():
+        frame.to_parquet(settings.source(name), index=False, coerce_timestamps="us")
+    frame, info = build(settings, own, NOW, WALL_CLOCK)
+    assert info.rows == len(plain_frame)
+    expected = plain_frame.assign(payment_id=plain_frame["payment_id"].map(ids), customer_id=plain_frame["customer_id"] + 2**62)
+    pd.testing.assert_frame_equal(
+        frame.set_index("payment_id").sort_index(), expected.set_index("payment_id").sort_index()[frame.columns[1:]]
+    )
+    assert frame["customer_id"].dtype == np.int64
 
 
 def test_the_flights_of_a_quarter_are_a_dataset(flights_sources: Path, tmp_path: Path) -> None:

@@ -108,6 +108,12 @@ def steps(name: str, blocks: int, effect: float, seed: int) -> tuple[Floats, Flo
     return np.stack(reference), np.stack(after)
 
 
+@pytest.mark.parametrize("rows", [50, 100])
+def test_small_blocks_carry_their_limits(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setitem(globals(), "ROWS", rows)
+    test_the_realised_alarm_rate_is_near_the_stated_one(13, 0.05)
+
+
 @pytest.mark.parametrize("blocks", [8, 13, 26])
 @pytest.mark.parametrize("effect", [0.0, 0.05, 0.1], ids=["rows alone", "small week effects", "week effects"])
 def test_the_realised_alarm_rate_is_near_the_stated_one(blocks: int, effect: float) -> None:

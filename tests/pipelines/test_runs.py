@@ -222,3 +222,17 @@ def test_barred_times_reach_the_run(settings: Settings, by_hand: bool) -> None:
     with Ledger.open(settings.ledger) as ledger:
         if not by_hand:
             assert (ledger.run(run_id).decision, len(ledger.decisions(NAME))) == (3, 2), "the decision was made elsewhere"
+
+
+def test_a_person_may_train_on_what_incidents_exclude_and_it_is_kept(settings: Settings) -> None:
+    model, week = read(settings.models / f"{NAME}.yaml"), timedelta(days=7)
+    with Ledger.open(settings.ledger) as ledger:
+        bar(ledger, "broken", MOMENT - 3 * week)
+    asked = runs.Asked(include_excluded=True, reason="the data were right")
+    run_id = runs.prepare(settings, model, MOMENT, MOMENT, asked=asked)
+    parameters = json.loads((settings.runs / run_id / "parameters.json").read_text())
+    assert spans(parameters["barred"]) == []
+    with Ledger.open(settings.ledger) as ledger:
+        newest = ledger.decisions(NAME)[0]
+        assert "It takes in the requests that incidents exclude. Why: the data were right" in newest.sentence
+        assert len(ledger.barred(NAME)) == 1, "for this training alone"
