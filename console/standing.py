@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from console.explanation import incident_state, outcome_of
 from console.output import minute
+from perennial.claim import FOR_GOOD
 from perennial.decision import Decision, Incident
 from perennial.errors import SpecError
 from perennial.ledger import Run, Version
@@ -156,9 +157,10 @@ def _run(stored: Stored, watching: bool) -> Iterator[Finding]:
     if run is not None and run.state == "failed":
         again = f"`perennial {'monitor' if run.mode == 'monitor' else 'train'} {stored.name}`"
         read_log = f"`perennial logs {run.run_id}` shows where"
+        is_passing = run.reason.partition(":")[0] not in FOR_GOOD
         tried = (
-            "the controller tries a platform's failure again, up to three times"
-            if watching
+            "the controller tries it again, up to three times"
+            if watching and is_passing
             else f"once mended, again by hand: {again}"
         )
         yield Finding(state="run failed", why=f"run {run.run_id}: {run.reason}", next=f"{read_log}; {tried}")
