@@ -1,6 +1,8 @@
 """The second project's monitoring pipeline through the command line: windows, a decision, a report; what each step imports."""
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 
 from perennial.ledger import Ledger
 from perennial.prediction_log import LogRow, LogWriter
+from perennial.sqlite import file_of
 from perennial.version import open_version
 from tests.pipelines.conftest import Project
 from tests.second_project import NAME, NOW
@@ -26,7 +29,12 @@ IMPORTS = {
 
 
 def answer_the_past(project: Project) -> int:
-    """The last weeks of the version's reference sample become its prediction log; returns the rows."""
+    """The last weeks of the version's reference sample become its prediction log; returns the rows.
+
+    In the ledger the version is older than them: rows from before a version existed are not believed.
+    """
+    with closing(sqlite3.connect(str(file_of(project.settings.ledger)))) as database, database:
+        database.execute("update versions set trained_until = ?", (FIRST.strftime("%Y-%m-%d %H:%M:%S.%f"),))
     with Ledger.open(project.settings.ledger) as ledger:
         version = open_version(project.settings.versions / NAME / ledger.version(NAME).digest)
     sample = pd.read_parquet(version.file("reference")).sort_values("event_timestamp")
