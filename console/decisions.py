@@ -131,7 +131,7 @@ def accept_change(
     Raises:
         NotFoundError: there is no such incident, or several are open and no number says which.
     """
-    from monitoring.acceptance import observed
+    from monitoring.observed import observed
 
     model = read(settings.models / f"{name}.yaml")
     with Ledger.open(settings.ledger) as ledger:

@@ -49,7 +49,8 @@ def apply(settings: Settings, json: bool) -> None:
     """Apply the project's definitions and print what there is now."""
     applied = store.apply(settings)
     if json:
-        print_json({"entities": list(applied.entities), "views": list(applied.views), "services": list(applied.services)})
+        named = {"entities": list(applied.entities), "views": list(applied.views), "services": list(applied.services)}
+        print_json({**named, "note": applied.note})
         return
     rows = [
         ("entities", ", ".join(applied.entities)),
@@ -57,6 +58,8 @@ def apply(settings: Settings, json: bool) -> None:
         ("services", ", ".join(applied.services)),
     ]
     console().print(table("Applied to the feature registry", ("kind", "names"), rows))
+    if applied.note:
+        console().print(applied.note)
 
 
 def materialize(settings: Settings, start: datetime, end: datetime, json: bool) -> None:

@@ -26,10 +26,13 @@ NEEDING = ("requested", "checked", "champion")
 """States of a rollout whose version may be served: it asks for traffic, has it, or is what a rollback goes back to."""
 
 
-def purge(settings: Settings) -> list[Layout]:
-    """Drop the layouts that no version needs which serves, asks for traffic, or can be rolled back to; returns them.
+def purge(settings: Settings) -> str:
+    """Drop the layouts that no version needs which serves, asks for traffic, or can be rolled back to.
 
     Nothing is dropped where a version cannot be read: nobody knows then what it needs.
+
+    Returns:
+        What is kept for want of knowledge, and the remedy; empty where everything is known.
 
     Raises:
         PlatformError: ledger or online store does not answer.
@@ -37,26 +40,39 @@ def purge(settings: Settings) -> list[Layout]:
     with open_database(settings.online_store, write=False) as database:
         current = {(view, database.layout(view).digest) for view in database.views()}
         if all((layout.view, layout.digest) in current for layout in database.held()):
-            return []
-    needed = needed_by_versions(settings)
-    if needed is None:
-        return []
+            return ""
+    try:
+        needed = needed_by_versions(settings)
+    except (DataError, NotFoundError, PlatformError) as error:
+        return (
+            f"every layout of the online store is kept, as nobody knows which of them a version needs: {error}; apply again when "
+            "that is mended"
+        )
     with open_database(settings.online_store) as database:
-        return database.purge(needed)
+        database.purge(needed)
+    return ""
 
 
-def needed_by_versions(settings: Settings) -> set[tuple[str, bytes]] | None:
-    """View and digest of each layout that a version may read; None where a version cannot be read."""
+def needed_by_versions(settings: Settings) -> set[tuple[str, bytes]]:
+    """View and digest of each layout that a version may read.
+
+    The version that a model's last rollout was about is one of them in any state: it may still serve while the one that takes its
+    place is put in service.
+
+    Raises:
+        DataError: a version's folder is damaged.
+        NotFoundError: it is gone.
+        PlatformError: ledger or version store does not answer.
+    """
     found: set[tuple[str, bytes]] = set()
+    digests: set[tuple[str, str]] = set()
     with Ledger.open(settings.ledger) as ledger:
-        digests = {
-            (model, rollout.digest) for model in ledger.models() for rollout in ledger.rollouts(model) if rollout.state in NEEDING
-        }
+        for model in ledger.models():
+            rollouts = ledger.rollouts(model)
+            digests |= {(model, rollout.digest) for rollout in rollouts if rollout.state in NEEDING}
+            digests |= {(model, rollout.digest) for rollout in rollouts[:1]}
     for model, digest in sorted(digests):
-        try:
-            contract = Contract.read(open_version(version_store.folder(settings, model, digest)).file("contract"))
-        except (DataError, NotFoundError, PlatformError):
-            return None
+        contract = Contract.read(open_version(version_store.folder(settings, model, digest)).file("contract"))
         found |= {(view.view, bytes.fromhex(view.layout)) for view in (contract.plan.views if contract.plan else ())}
     return found
 

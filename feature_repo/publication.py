@@ -1,6 +1,7 @@
 """Values of a stretch of time, packed once and written as their times come: what replays publish an hour at a time.
 
 The same bytes as `store.write_online` writes, which packs what it is given anew at each call. Whose time it is, the caller says.
+Values of kept layouts (`kept`) age here: a replay begins with the definitions that it has.
 """
 
 from bisect import bisect_right

@@ -47,6 +47,8 @@ class Applied:
     entities: tuple[str, ...]
     views: tuple[str, ...]
     services: tuple[str, ...]
+    note: str = ""
+    """What else a person should know; empty when nothing."""
 
 
 def configuration(settings: Settings, registry: str | None = None, online: str | None = None) -> RepoConfig:
@@ -154,8 +156,9 @@ def apply(settings: Settings) -> Applied:
         store = _open(settings)
         with _closing(store):
             _replace(store, project)
-    kept.purge(settings)
-    return Applied(*(tuple(sorted(found)) for found in (project.entities, project.views, project.services)))
+    note = kept.purge(settings)
+    entities, views, services = (tuple(sorted(found)) for found in (project.entities, project.views, project.services))
+    return Applied(entities, views, services, note)
 
 
 def _replace(store: FeatureStore, project: Project) -> None:
@@ -244,7 +247,8 @@ def write_online(settings: Settings, view: str, frame: pd.DataFrame) -> int:
         database.write(layout, pack(layout, frame))
         for other in database.held():
             # A kept layout of the same view, as far as the frame still has its columns in its types.
-            if other.view == view and other.name != layout.name and set(other.fields) <= set(layout.fields):
+            is_kept = other.view == view and other.name != layout.name
+            if is_kept and other.join_keys == layout.join_keys and set(other.fields) <= set(layout.fields):
                 database.write(other, pack(other, frame))
     return len(frame)
 

@@ -4,8 +4,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from monitoring.labels import identifiers
-from monitoring.log import collect_model, has_log, load
+from monitoring.log import collect_model, has_log, identifiers, load
 from perennial import dataset
 from perennial.candidate import TrainedCandidate
 from perennial.dataset import DatasetInfo

@@ -5,13 +5,13 @@ Performance is judged on the first alone; which labels came late or were changed
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import pandas as pd
 import pyarrow.compute
 
 from feature_repo.sources import TIME, frame_of, opened
 from monitoring.blocks import PROBABILITY
+from monitoring.log import identifiers
 from monitoring.windows import Log, LoggedWindow, matures
 from perennial.errors import DataError
 from perennial.prediction_log.rows import FIELDS
@@ -72,15 +72,6 @@ def labelled(logged: LoggedWindow, labels: pd.DataFrame, id_column: str) -> pd.D
     known = dict(zip(theirs, labels["label"].astype(bool).tolist(), strict=True))
     found = [None if one is None else known.get(one) for one in own]
     return frame.assign(label=pd.array(found, dtype="boolean"))
-
-
-def identifiers(series: "pd.Series[Any]") -> list[int | str | None]:
-    """Ids as they are: whole numbers of any size, texts to the letter; None where there is none.
-
-    >>> identifiers(pd.Series([2**63 - 1, None], dtype="Int64")), identifiers(pd.Series(["007", None]))
-    ([9223372036854775807, None], ['007', None])
-    """
-    return [None if gone else value for value, gone in zip(series.tolist(), series.isna().tolist(), strict=True)]
 
 
 class LabelCount(Record):

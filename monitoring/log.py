@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -267,3 +268,12 @@ def load(into: Path, start: datetime | None = None, end: datetime | None = None,
         inside &= time < pa.scalar(end, tables.TIME)
     # Before pandas sees them: a time of another millennium is none of its times.
     return frame_of(table.filter(inside).sort_by([("time", "ascending"), ("sequence", "ascending")]))
+
+
+def identifiers(series: "pd.Series[Any]") -> list[int | str | None]:
+    """Ids as they are: whole numbers of any size, texts to the letter; None where there is none.
+
+    >>> identifiers(pd.Series([2**63 - 1, None], dtype="Int64")), identifiers(pd.Series(["007", None]))
+    ([9223372036854775807, None], ['007', None])
+    """
+    return [None if gone else value for value, gone in zip(series.tolist(), series.isna().tolist(), strict=True)]

@@ -140,7 +140,7 @@ def test_a_layout_that_no_version_needs_is_dropped_and_one_that_cannot_be_judged
         definitions.write_text(
             definitions.read_text().replace('"account_country"', f'"{name}"').replace('"account_land"', f'"{name}"')
         )
-        store.apply(settings)
+        assert store.apply(settings).note == ""
         with open_database(settings.online_store, write=False) as database:
             fields = [sorted(field.name for field in layout.fields) for layout in database.held() if layout.view == "account"]
         # Version 1's layout, and the current one: the one between no version ever read.
@@ -148,6 +148,7 @@ def test_a_layout_that_no_version_needs_is_dropped_and_one_that_cannot_be_judged
     contract = open_version(version_store.folder(settings, NAME, first.digest)).file("contract")
     contract.write_text(contract.read_text() + " ")
     definitions.write_text(definitions.read_text().replace('"account_nation"', '"account_realm"'))
-    store.apply(settings)
+    note = store.apply(settings).note
+    assert "every layout of the online store is kept" in note and "contract" in note
     with open_database(settings.online_store, write=False) as database:
         assert len([layout for layout in database.held() if layout.view == "account"]) == 3, "nobody knows what it needs"

@@ -233,7 +233,7 @@ def test_readiness_follows_the_online_store(server: Served, world: World) -> Non
     assert connection.is_the_same
 
 
-def test_a_view_that_was_applied_anew_is_a_stale_layout(server: Served, world: World, first: Made) -> None:
+def test_a_view_applied_anew_is_a_stale_layout_once_its_old_one_is_gone(server: Served, world: World, first: Made) -> None:
     changed = layout("sky", LAYOUTS["sky"].join_keys, {"sky_rain": "float64"})
     connection = server.connect()
     with open_database(world.online, write=False) as database:
@@ -241,6 +241,10 @@ def test_a_view_that_was_applied_anew_is_a_stale_layout(server: Served, world: W
     with open_database(world.online) as database:
         database.keep_layouts([changed])
         database.write(changed, [(key, int(NOW * 1e6), changed.encode([0.5, int(NOW)])) for key, _, _ in kept])
+    assert connection.v1(instance(1, "S1")).json["predictions"][0]["not_fresh"] == {}, "the version's own layout is kept"
+    with open_database(world.online) as database:
+        needed = {(one.view, one.digest) for one in LAYOUTS.values() if one.view != "sky"}
+        assert database.purge(needed) == [LAYOUTS["sky"]]
     try:
         (found,) = connection.v1(instance(1, "S1")).json["predictions"]
         assert found["not_fresh"] == {"sky": "stale layout"}

@@ -1,0 +1,57 @@
+"""What the windows of an incident showed: read from the log, for a person who says that the data are like this now."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import numpy as np
+
+from monitoring.acceptance import MOST_CATEGORIES
+from monitoring.statistics import Values, present
+from monitoring.windows import Log
+from perennial.decision import AcceptedCheck, Incident
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.window import WindowRecord
+
+
+def observed(
+    settings: Settings, model: Model, incident: Incident, records: Iterable[WindowRecord], now: datetime
+) -> tuple[AcceptedCheck, ...]:
+    """What the broken windows of an incident showed, for each check that failed; values of columns are read from the log.
+
+    Args:
+        settings: where the log is.
+        model: the spec.
+        incident: whose windows are meant.
+        records: every window of the model.
+        now: UTC.
+    """
+    own = [record for record in records if incident.covers(record.start) and record.measurement.broken]
+    widest: dict[tuple[str, str], float] = {}
+    for record in own:
+        for check in record.measurement.broken:
+            key = check.name, check.subject
+            widest[key] = max(check.value, widest.get(key, check.value))
+    if not widest:
+        return ()
+    windows = [record.window for record in own]
+    log = Log.read(settings, model, windows, now)
+    logged = [log.window(window) for window in windows]
+    found = []
+    for (name, subject), value in sorted(widest.items()):
+        accepted = AcceptedCheck(name=name, subject=subject, value=value)
+        if name in ("range", "new categories"):
+            columns = [one.values(subject, is_text=name == "new categories") for one in logged]
+            held = [present(values) for values in columns if values is not None and len(present(values))]
+            accepted = accepted.model_copy(update=_seen(name, held))
+        found.append(accepted)
+    return tuple(found)
+
+
+def _seen(name: str, held: Sequence[Values]) -> dict[str, object]:
+    if not held:
+        return {}
+    if name == "range":
+        return {"low": min(float(np.min(values)) for values in held), "high": max(float(np.max(values)) for values in held)}
+    texts = sorted({str(value) for values in held for value in values})
+    return {"categories": tuple(texts) if len(texts) <= MOST_CATEGORIES else None}
