@@ -13,7 +13,7 @@ from feature_repo.asof import AsofOfflineStore, source_of
 from feature_repo.database import open_database
 from feature_repo.layout import Layout
 from feature_repo.packing import pack
-from feature_repo.source_checks import has_kind
+from feature_repo.source_checks import check_stretch, has_kind
 from feature_repo.sources import TIME, files, frame_of
 from perennial import version_store
 from perennial.contract import Contract
@@ -85,7 +85,7 @@ def materialize(settings: Settings, store: FeatureStore, start: datetime, end: d
     Args:
         settings: where the online store is.
         store: Feast, opened.
-        start: exclusive begin, UTC.
+        start: inclusive begin, UTC.
         end: inclusive end, UTC.
         progress: told one sentence for each kept layout.
     """
@@ -120,6 +120,7 @@ def missing_columns(config: RepoConfig, view: FeatureView | None, layout: Layout
 def _write(settings: Settings, config: RepoConfig, view: FeatureView, layout: Layout, start: datetime, end: datetime) -> None:
     source = view.batch_source
     assert source is not None  # it has every column
+    check_stretch(source_of(config, source), layout, source.timestamp_field, start, end, settings.threads)
     job = AsofOfflineStore.pull_latest_from_table_or_query(
         config,
         source,

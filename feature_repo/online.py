@@ -4,7 +4,7 @@ Held equal to Feast's `get_online_features` by a test. What is found is returned
 is decided by the caller with `perennial.plan`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from feature_repo.database import open_lookup
@@ -59,10 +59,11 @@ class _ViewReader:
     def key(self, row: Sequence[Value]) -> bytes:
         return self._encode([row[place] for place in self._keys])
 
-    def part(self, data: bytes | None) -> _Part:
-        """Values, observation time and status of what is stored of a key."""
+    def part(self, data: bytes | None, held: Mapping[str, frozenset[bytes]]) -> _Part:
+        """Values, observation time and status of what is stored of a key; `held` are the store's layouts by view."""
         if data is None:
-            return self._nothing, None, MISSING
+            # Values of a layout that was purged are not missing of this key: they are of all keys.
+            return self._nothing, None, MISSING if self.layout.digest in held.get(self.name, ()) else STALE_LAYOUT
         try:
             values = self.layout.decode(data)
         except ValueError:
@@ -129,7 +130,9 @@ class PlanReader:
         places = [[(number, view.key(row)) for number, view in enumerate(self._views)] for row in rows]
         pairs = list(dict.fromkeys(pair for own in places for pair in own))
         values = self._lookup.values([(self._views[number].layout.name, key) for number, key in pairs]) if pairs else []
-        parts = {pair: self._views[pair[0]].part(data) for pair, data in zip(pairs, values, strict=True)}
+        # The layouts are asked for where they decide, which is rare: a key of which nothing is stored.
+        held = self._lookup.layouts() if None in values else {}
+        parts = {pair: self._views[pair[0]].part(data, held) for pair, data in zip(pairs, values, strict=True)}
         found = []
         for own in places:
             seen = [parts[pair] for pair in own]

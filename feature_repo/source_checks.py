@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from feature_repo.files import EXACT, shown
 from feature_repo.history import EXAMPLES, begin_of, examples, set_aside, until
-from feature_repo.layout import Kind
+from feature_repo.layout import Kind, Layout
 from feature_repo.service import ServiceInfo, ViewInfo
 from feature_repo.sources import TIME, files
 from feature_repo.sql import attach, connect, literal, quoted
@@ -146,6 +146,39 @@ def check_view(database: duckdb.DuckDBPyConnection, view: ViewInfo, now: datetim
         f"{view.observed_at} is later than {view.time}: a value cannot be read before it was observed; "
         f"{view.time} is the time from which the row can be read",
     )
+
+
+def check_stretch(path: str, layout: Layout, time: str, start: datetime, end: datetime, threads: int) -> list[str]:
+    """What was published in [start, end] can be packed by a layout; a sentence for each column that some files lack.
+
+    Args:
+        path: of the source, or its URI.
+        layout: by which its rows are about to be stored.
+        time: name of the column of the rows' times.
+        start: inclusive begin, UTC.
+        end: inclusive end, UTC.
+        threads: of DuckDB.
+
+    Raises:
+        DataError: a column is missing or of another type, or a row has a null key or a number beyond its type.
+        NotFoundError: there is no such source.
+    """
+    source = Source(
+        path=path,
+        keys=tuple(key.name for key in layout.join_keys),
+        columns={field.name: field.kind for field in (*layout.join_keys, *layout.fields)},
+        table="stretch",
+    )
+    with files(path) as found:
+        if not found.rows:
+            return []
+    notes = check_schema(source, time)
+    with connect(threads) as database:
+        attach(database, path)
+        inside = f"{quoted(time)} between {literal(start)} and {literal(end)}"
+        database.execute(f"create view {source.rows} as select * from {quoted(path)} where {inside}")
+        check_rows(database, source, time, end)
+    return notes
 
 
 def check_schema(source: Source, time: str) -> list[str]:

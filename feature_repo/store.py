@@ -20,11 +20,13 @@ from feast.infra.registry.sql import SqlRegistry
 from feast.repo_config import RepoConfig
 
 from feature_repo import kept
+from feature_repo.asof import source_of
 from feature_repo.database import check_prefix, is_redis, open_database
 from feature_repo.packed import to_microseconds
 from feature_repo.packing import pack
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
+from feature_repo.source_checks import check_stretch
 from feature_repo.sources import make_registry_folder
 from perennial import postgresql
 from perennial.errors import DataError, PerennialError, PlatformError
@@ -218,6 +220,9 @@ def materialize(settings: Settings, start: datetime, end: datetime, progress: Ca
         written: dict[str, int] = {}
         for view in views:
             progress(f"{view}: reading what was published after {start:%Y-%m-%d %H:%M}, until {end:%Y-%m-%d %H:%M}")
+            with _registry_errors(settings), _foreign_errors(f"materialising {view!r}", OF_DATA):
+                for note in _check(settings, store, view, start + timedelta(microseconds=1), end):
+                    progress(f"{view}: {note}")
             silent = contextlib.redirect_stdout(io.StringIO())
             with _registry_errors(settings), _foreign_errors(f"materialising {view!r}", OF_DATA), silent:
                 store.materialize(start + timedelta(microseconds=1), end, feature_views=[view])
@@ -226,6 +231,17 @@ def materialize(settings: Settings, start: datetime, end: datetime, progress: Ca
         with _registry_errors(settings), _foreign_errors("materialising kept layouts", OF_DATA):
             kept.materialize(settings, store, start + timedelta(microseconds=1), end, progress)
     return written
+
+
+def _check(settings: Settings, store: FeatureStore, name: str, start: datetime, end: datetime) -> list[str]:
+    """What a view is about to store of [start, end] can be stored: Feast would fail without a word on where."""
+    view = store.get_feature_view(name)
+    if view.batch_source is None:
+        return []
+    with open_database(settings.online_store, write=False) as database:
+        layout = database.layout(name)
+    source = view.batch_source
+    return check_stretch(source_of(store.config, source), layout, source.timestamp_field, start, end, settings.threads)
 
 
 def write_online(settings: Settings, view: str, frame: pd.DataFrame) -> int:

@@ -214,7 +214,7 @@ def test_a_plan_reads_values_of_its_own_layout_as_long_as_they_are_kept(
     with open_database(where) as target:
         assert target.purge({(layouts[0].view, layouts[0].digest)}) == [layouts[1]]
     after = reader.read(KEYS[:1])
-    assert after == [Found((*before[0].values[:2], *[None] * 6), (before[0].observed_at[0], None), ("found", "missing"))]
+    assert after == [Found((*before[0].values[:2], *[None] * 6), (before[0].observed_at[0], None), ("found", "stale layout"))]
     with pytest.raises(DataError, match=r"view 'types' has layout .* the version reads"):
         reader.check()
     with open_database(where) as target:

@@ -265,3 +265,53 @@ def test_a_number_is_materialised_however_it_is_stored(settings: Settings, decla
         values = [layout.decode(value) for _, _, value in database.rows("account")]
     place = [field.name for field in layout.fields].index("account_days")
     assert {value[place] for value in values} == {7.0}
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "said"),
+    [
+        ("Int32", np.int64(2**40), r"column 'account_days' holds numbers beyond int32, which has -2147483648 to 2147483647"),
+        ("Int64", np.uint64(2**63 + 5), r"column 'account_days' holds numbers beyond int64"),
+        ("Float32", 1e300, r"column 'account_days' holds numbers beyond float32"),
+        ("Float64", np.int64(2**53 + 1), r"column 'account_days' holds numbers beyond float64"),
+        ("Int64", "seven", r"column 'account_days' is (large_)?string, expected int64"),
+    ],
+)
+def test_what_no_type_can_keep_is_refused_before_anything_of_it_is_stored(
+    settings: Settings, declared: str, value: np.int64 | np.uint64 | float | str, said: str
+) -> None:
+    file = settings.definitions / "payments.py"
+    text = file.read_text().replace('"account_days", dtype=Int64', f'"account_days", dtype={declared}')
+    file.write_text(text.replace("import Bool, Float64,", "import Bool, Float32, Float64, Int32,"))
+    path = settings.source("account")
+    frame = pd.read_parquet(path).sort_values("event_timestamp", ignore_index=True)
+    ordinary = "7" if isinstance(value, str) else type(value)(7)
+    frame.assign(account_days=[ordinary] * 299 + [value]).to_parquet(path, index=False, coerce_timestamps="us")
+    store.apply(settings)
+    with pytest.raises(DataError, match=said):
+        store.materialize(settings, BEGIN, END, silent)
+    assert not stored(settings, "account")
+    if not isinstance(value, str):
+        last = frame["event_timestamp"].iloc[-1]
+        before = store.materialize(settings, BEGIN, last - timedelta(microseconds=1), silent)["account"]
+        assert before == (frame["event_timestamp"] < last).sum(), "a row that is not stored is in nobody's way"
+
+
+def test_a_view_without_rows_yet_is_materialised_as_nothing(settings: Settings) -> None:
+    path = settings.source("account")
+    pd.read_parquet(path).head(0).to_parquet(path, index=False, coerce_timestamps="us")
+    store.apply(settings)
+    assert store.materialize(settings, BEGIN, END, silent)["account"] == 0
+
+
+def test_a_replay_passes_by_a_kept_layout_with_other_join_keys(settings: Settings) -> None:
+    store.apply(settings)
+    frame = pd.read_parquet(settings.source("account"))
+    with open_database(settings.online_store) as database:
+        layout = database.layout("account")
+        other = layout.model_copy(update={"join_keys": (layout.join_keys[0].model_copy(update={"name": "other_id"}),)})
+        alike = layout.model_copy(update={"fields": layout.fields[:1]})
+        database.keep_layouts([other, alike, layout])
+    assert store.write_online(settings, "account", frame) == 300
+    with open_database(settings.online_store, write=False) as database:
+        assert [len(list(database.rows(name))) for name in ("account", alike.name, other.name)] == [300, 300, 0]
