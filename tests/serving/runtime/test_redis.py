@@ -93,7 +93,7 @@ def test_values_written_and_layouts_applied_while_it_serves_are_seen(server: Ser
         own = [one for one in database.held() if one.view == "sky" and one.name != changed.name]
         assert database.purge({(one.view, one.digest) for one in database.held() if one not in own}) == own
     (found,) = connection.v1(instance()).json["predictions"]
-    assert found["not_fresh"] == {"sky": "missing"}
+    assert found["not_fresh"] == {"sky": "stale layout"}
     without = world.features(1, "S1", without=["sky"])
     assert found["probability"] == pytest.approx(made.probability({**without, **instance()}), abs=1e-12)
     with open_database(world.online) as database:
