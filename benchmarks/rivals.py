@@ -22,7 +22,7 @@ def stock(project: Path, online: str | None, model_path: Path, port: int) -> Non
     import numpy as np
 
     from benchmarks.shop import feast_alone, settings_of
-    from perennial import model_file
+    from perennial.training import model_file
 
     opened = feast_alone(settings_of(project, online))
     service = opened.get_feature_service("chargeback")

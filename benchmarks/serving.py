@@ -26,7 +26,7 @@ from benchmarks.clients import Measured, run
 from benchmarks.redis_server import started_redis
 from benchmarks.rivals import FIELDS
 from benchmarks.shop import CUSTOMERS, Shop, make
-from feature_repo.database import is_redis
+from feature_repo.online_store.database import is_redis
 from serving.runtime.current import Current
 
 GOAL = 4.0

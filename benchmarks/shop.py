@@ -14,18 +14,18 @@ from feast.repo_config import RepoConfig
 from numpy.typing import NDArray
 
 from feature_repo import store
-from feature_repo.database import is_redis
+from feature_repo.online_store.database import is_redis
 from feature_repo.plan import resolve
 from feature_repo.project import load
-from perennial import model_file
-from perennial.calibration import Calibrator
-from perennial.contract import Contract
-from perennial.recipe import Recipe
-from perennial.rows import Rows
+from perennial.data.rows import Rows
+from perennial.evaluation.calibration import Calibrator
 from perennial.settings import Settings
 from perennial.spec.read import read
-from perennial.training import fit
-from perennial.version import publish
+from perennial.training import model_file
+from perennial.training.fitting import fit
+from perennial.training.recipe import Recipe
+from perennial.versions.contract import Contract
+from perennial.versions.folder import publish
 from serving.deployers.local import deploy
 from tests.second_project import SPEC
 

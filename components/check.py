@@ -28,11 +28,11 @@ def check(
     """
     from pathlib import Path
 
-    from perennial.candidate import TrainedCandidate
-    from perennial.dataset import load
-    from perennial.findings import GateResults
-    from perennial.refit import check_refit
+    from perennial.data.dataset import load
+    from perennial.lifecycle.candidate import TrainedCandidate
+    from perennial.lifecycle.refit import check_refit
     from perennial.spec.read import read_text
+    from perennial.versions.findings import GateResults
     from serving.check import check_serving
 
     frame, info = load(Path(dataset.path))

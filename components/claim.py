@@ -22,7 +22,7 @@ def claim(key: str, owner: str, token: dsl.OutputPath(str)) -> str:  # type: ign
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from perennial.claim import take
+    from perennial.lifecycle.claim import take
     from perennial.settings import Settings
 
     verdict, taken = take(Settings.from_environment(), key, owner, datetime.now(UTC))

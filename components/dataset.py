@@ -23,10 +23,10 @@ def build_dataset(spec: str, now: str, wall_clock: str, barred: str, dataset: ds
     from pathlib import Path
 
     from feature_repo.dataset import build, spans
-    from perennial.dataset import copy, keep
-    from perennial.run_key import run_key
+    from perennial.data.dataset import copy, keep
     from perennial.settings import Settings
     from perennial.spec.read import read_text
+    from perennial.versions.run_key import run_key
 
     model, settings = read_text(spec), Settings.from_environment()
     frame, info = build(settings, model, datetime.fromisoformat(now), datetime.fromisoformat(wall_clock), spans(barred))

@@ -28,9 +28,9 @@ def evaluate(
     """
     from pathlib import Path
 
-    from monitoring.answers import judge
-    from perennial.candidate import TrainedCandidate
-    from perennial.report import plots_page
+    from monitoring.log.answers import judge
+    from perennial.lifecycle.candidate import TrainedCandidate
+    from perennial.reports.run_page import plots_page
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 

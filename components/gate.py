@@ -22,10 +22,10 @@ def gate(
     """
     from pathlib import Path
 
-    from perennial.findings import GateResults, Judgement
-    from perennial.gates import judge
+    from perennial.data.validation import Validation
+    from perennial.evaluation.gates import judge
     from perennial.spec.read import read_text
-    from perennial.validation import Validation
+    from perennial.versions.findings import GateResults, Judgement
 
     judged, valid = Judgement.read(Path(judgement.path)), Validation.read(Path(validation.path))
     results = GateResults(results=judge(read_text(spec).spec, judged, valid.gate))

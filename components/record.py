@@ -45,7 +45,7 @@ def record(
     from pathlib import Path
 
     from perennial.ledger import Fence
-    from perennial.registration import collect, register
+    from perennial.lifecycle.registration import collect, register
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 

@@ -20,9 +20,9 @@ def refit(
     """
     from pathlib import Path
 
-    from perennial.candidate import TrainedCandidate
-    from perennial.dataset import load
-    from perennial.refit import refit_candidate
+    from perennial.data.dataset import load
+    from perennial.lifecycle.candidate import TrainedCandidate
+    from perennial.lifecycle.refit import refit_candidate
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 

@@ -24,11 +24,11 @@ def set_thresholds(
     """
     from pathlib import Path
 
-    from monitoring.thresholds import make_thresholds, write
-    from perennial.candidate import TrainedCandidate
-    from perennial.contract import Contract
-    from perennial.dataset import load
+    from monitoring.reference.thresholds import make_thresholds, write
+    from perennial.data.dataset import load
+    from perennial.lifecycle.candidate import TrainedCandidate
     from perennial.spec.read import read_text
+    from perennial.versions.contract import Contract
 
     frame, info = load(Path(dataset.path))
     contract = Contract.read(Path(version.path) / "contract.json")

@@ -17,8 +17,8 @@ def train(spec: str, recipe: str, dataset: dsl.Input[dsl.Dataset], candidate: ds
     """
     from pathlib import Path
 
-    from perennial.candidate import train_candidate
-    from perennial.dataset import load
+    from perennial.data.dataset import load
+    from perennial.lifecycle.candidate import train_candidate
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 

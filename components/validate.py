@@ -28,9 +28,9 @@ def validate_data(
     from pathlib import Path
 
     from monitoring.summary import summarise
-    from perennial.dataset import load
+    from perennial.data.dataset import load
+    from perennial.data.validation import validate
     from perennial.spec.read import read_text
-    from perennial.validation import validate
 
     model = read_text(spec)
     frame, info = load(Path(dataset.path))

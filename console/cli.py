@@ -217,7 +217,7 @@ def rollback(
 @app.command(epilog="Example: perennial models")
 def models(json: Json = False) -> None:
     """List the models and their registered versions."""
-    from console.lists import show_models
+    from console.display.lists import show_models
     from perennial.settings import Settings
 
     show_models(Settings.from_environment(), json)
@@ -231,7 +231,7 @@ def card(
     json: Json = False,
 ) -> None:
     """Show the model card of a version: what it is for, what was measured, what it does not know."""
-    from console.results import show_card
+    from console.display.results import show_card
     from perennial.settings import Settings
 
     show_card(Settings.from_environment(), model, version, summary, json)
@@ -244,7 +244,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the runs, newest first: what each found and how long it took."""
-    from console.lists import show_runs
+    from console.display.lists import show_runs
     from perennial.settings import Settings
 
     show_runs(Settings.from_environment(), model, limit, json)
@@ -257,7 +257,7 @@ def logs(
     json: Json = False,
 ) -> None:
     """Show what a run printed, whole or by step."""
-    from console.results import show_logs
+    from console.display.results import show_logs
     from perennial.settings import Settings
 
     show_logs(Settings.from_environment(), run, step, json)
@@ -269,7 +269,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Make the page of a model in service and say where it lies; before its first window, and for a run, the page of the run."""
-    from console.results import show_report
+    from console.display.results import show_report
     from perennial.settings import Settings
 
     show_report(Settings.from_environment(), name, json)
@@ -390,7 +390,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Say for each model what is true, why, and what comes next and when; and whether a controller is watching."""
-    from console.status import show_status
+    from console.display.status import show_status
     from perennial.settings import Settings
 
     clock = wall_clock()

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rich.text import Text
 
-from console.output import console, print_json, table
+from console.display.output import console, print_json, table
 from controller.preflight import Row, preflight
 from perennial.settings import Settings
 

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from console.output import console, minute
+from console.display.output import console, minute
 from controller.ticked import Ticked
 from controller.watch import until_idle, watch
-from perennial.decision import Decision
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger
+from perennial.loop.decision import Decision
 from perennial.settings import Settings
 
 

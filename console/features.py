@@ -3,12 +3,12 @@
 from datetime import datetime
 from pathlib import Path
 
-from console.output import console, print_json, table
+from console.display.output import console, print_json, table
 from feature_repo import store
 from feature_repo.sources import REMOTE, opened
-from perennial.bucket import Bucket
 from perennial.errors import NotFoundError, SpecError
 from perennial.settings import Settings
+from perennial.stores.bucket import Bucket
 
 
 def upload(settings: Settings, folder: Path | None, json: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from rich.live import Live
 from rich.spinner import Spinner
 
-from console.output import console
+from console.display.output import console
 from perennial import errors
 from perennial.ledger import Ledger, Run
 from perennial.settings import Settings

@@ -6,17 +6,17 @@ from datetime import datetime
 from rich.console import Console
 
 from console.decisions import show_decision
+from console.display.output import console, minute, print_json, table
 from console.following import run_and_show
-from console.output import console, minute, print_json, table
-from perennial.claim import SUPERSEDED
-from perennial.decision import Claim
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger
+from perennial.lifecycle.claim import SUPERSEDED
+from perennial.loop.decision import Claim
+from perennial.loop.window import WindowRecord
+from perennial.reports.formats import interval
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
-from perennial.window import WindowRecord
-from perennial.wording import interval
 from pipelines import runs
 
 WAITS_FOR = {
@@ -45,7 +45,7 @@ def monitor_and_show(settings: Settings, name: str, now: datetime, clock: dateti
         PlatformError: another run of the model is in flight.
         PerennialError: a step failed; the error is that step's own.
     """
-    from monitoring.log import require_log
+    from monitoring.log.collect import require_log
     from monitoring.windows import due
 
     model = read(settings.models / f"{name}.yaml")
@@ -138,7 +138,7 @@ def show_labels(settings: Settings, name: str, now: datetime, json: bool) -> Non
         NotFoundError: there is no log, or no source of labels.
     """
     from monitoring.labels import label_counts
-    from monitoring.log import require_log
+    from monitoring.log.collect import require_log
 
     model = read(settings.models / f"{name}.yaml")
     require_log(settings, name)

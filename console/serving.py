@@ -5,7 +5,7 @@ import sys
 from datetime import datetime
 from typing import NoReturn
 
-from console.output import console, print_json, table
+from console.display.output import console, print_json, table
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
@@ -62,7 +62,7 @@ def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bo
         NotFoundError: there is no prediction log.
     """
     from feature_repo.parity import compare
-    from monitoring.log import collect_model, load, require_log
+    from monitoring.log.collect import collect_model, load, require_log
     from perennial.spec.read import read
 
     spec = read(settings.models / f"{model}.yaml")

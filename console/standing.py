@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from console.explanation import incident_state, outcome_of
-from console.output import minute
-from perennial.claim import FOR_GOOD
-from perennial.decision import Decision, Incident
+from console.display.explanation import incident_state, outcome_of
+from console.display.output import minute
 from perennial.errors import SpecError
 from perennial.ledger import Run, Version
+from perennial.lifecycle.claim import FOR_GOOD
+from perennial.loop.decision import Decision, Incident
+from perennial.loop.rollout import Rollout
+from perennial.loop.window import SAME_FINDINGS, Loss, WindowRecord, lasting_findings, window_at
 from perennial.record import Record
-from perennial.rollout import Rollout
 from perennial.spec.model import Model
-from perennial.window import SAME_FINDINGS, Loss, WindowRecord, lasting_findings, window_at
 from serving.deployers import Standing
 
 STATES = (

@@ -4,11 +4,12 @@ import os
 import sqlite3
 from pathlib import Path
 
-from feature_repo.database import is_redis, open_database
-from perennial import postgresql, sqlite
+from feature_repo.online_store.database import is_redis, open_database
+from perennial import sqlite
 from perennial.errors import PerennialError
 from perennial.registry.server import server_version
 from perennial.settings import Settings
+from perennial.stores import postgresql
 
 ANSWER_SECONDS = 0.2
 """How long a file may be locked before it counts as failing."""

@@ -2,20 +2,20 @@
 
 from datetime import datetime
 
-from console.findings import show_findings
+from console.display.findings import show_findings
+from console.display.output import console, print_json
 from console.following import run_and_show
-from console.output import console, print_json
-from perennial import version_store
-from perennial.claim import SUPERSEDED
 from perennial.errors import PlatformError
-from perennial.findings import Findings
 from perennial.ledger import Ledger
-from perennial.rollout import Rollout
+from perennial.lifecycle.claim import SUPERSEDED
+from perennial.loop.rollout import Rollout
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
-from perennial.thresholds import Thresholds
-from perennial.version import open_version
+from perennial.versions import store as version_store
+from perennial.versions.findings import Findings
+from perennial.versions.folder import open_version
+from perennial.versions.thresholds import Thresholds
 from pipelines import runs
 
 WAITS_FOR = {

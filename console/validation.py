@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from console.output import console, print_json
+from console.display.output import console, print_json
 from feature_repo import store
 from perennial.errors import NotFoundError
 from perennial.settings import Settings
@@ -39,7 +39,7 @@ def check_specs(settings: Settings, names: list[str], json: bool) -> int:
 
 def _notes(settings: Settings, path: Path) -> tuple[str, ...]:
     """What is allowed, and has a consequence that its owner should know: what no window of the model could be judged by."""
-    from monitoring.traffic import blindness
+    from monitoring.reference.traffic import blindness
 
     return blindness(settings, read(path))
 

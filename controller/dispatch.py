@@ -6,8 +6,8 @@ from datetime import timedelta
 from controller.flight import World, carry_on
 from controller.ticked import Act, Found, Problem
 from monitoring.windows import due
-from perennial.claim import was_given_up
-from perennial.decision import Decision
+from perennial.lifecycle.claim import was_given_up
+from perennial.loop.decision import Decision
 from perennial.spec.model import Model
 
 MONITORS_AGAIN = timedelta(hours=1)

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 from controller.runner import Runner
 from controller.ticked import Act, Found
-from perennial import claim as claims
-from perennial.decision import Claim
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger, Run
+from perennial.lifecycle import claim as claims
+from perennial.loop.decision import Claim
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from pipelines.runs import RunState

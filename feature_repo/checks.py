@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feature_repo.service import ServiceInfo, ViewInfo
-from perennial.dataset import ViewCounts
+from perennial.data.dataset import ViewCounts
 from perennial.errors import DataError
 from perennial.spec import Freshness
 

@@ -1,7 +1,7 @@
 """The training set: requests, the features they could have read, and the labels known by now. One join through Feast's own API.
 
 Whether the sources can be used is checked in `source_checks`, the join itself in `checks`; whether the result is fit to train on
-in `perennial.validation`.
+in `perennial.data.validation`.
 """
 
 import json
@@ -21,11 +21,11 @@ from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
 from feature_repo.sources import TIME, frame_of, opened
 from feature_repo.store import open_private
-from perennial.columns import Column
-from perennial.dataset import DatasetInfo, excluded, values_digest
+from perennial.data.dataset import DatasetInfo, excluded, values_digest
 from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
 from perennial.spec import Model, Sliding
+from perennial.spec.columns import Column
 
 LABEL, KNOWN_AT, PROBABILITY = "label", "label_known_at", "probability"
 DAY = timedelta(days=1)

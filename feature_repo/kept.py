@@ -10,17 +10,17 @@ from feast import FeatureStore, FeatureView
 from feast.repo_config import RepoConfig
 
 from feature_repo.asof import AsofOfflineStore, source_of
-from feature_repo.database import open_database
-from feature_repo.layout import Layout
-from feature_repo.packing import pack
+from feature_repo.online_store.database import open_database
+from feature_repo.online_store.layout import Layout
+from feature_repo.online_store.packing import pack
 from feature_repo.source_checks import check_stretch, has_kind
 from feature_repo.sources import TIME, files, frame_of
-from perennial import version_store
-from perennial.contract import Contract
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
-from perennial.version import open_version
+from perennial.versions import store as version_store
+from perennial.versions.contract import Contract
+from perennial.versions.folder import open_version
 
 NEEDING = ("requested", "checked", "champion")
 """States of a rollout whose version may be served: it asks for traffic, has it, or is what a rollback goes back to."""

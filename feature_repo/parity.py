@@ -2,7 +2,7 @@
 
 The features of each logged row are recomputed by the point-in-time join that makes training sets, as of the time of its request,
 with the same freshness policy. Skew can raise a metric as well as lower it, so only values are compared. How a log is read stands
-in `monitoring.log`.
+in `monitoring.log.collect`.
 """
 
 from datetime import UTC, datetime
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from feature_repo.checks import check_conservation, treat
 from feature_repo.dataset import read_features, shaped
-from feature_repo.layout import Kind
+from feature_repo.online_store.layout import Kind
 from feature_repo.project import load
 from feature_repo.service import ServiceInfo
 from feature_repo.sources import TIME, frame_of
 from feature_repo.store import describe
+from perennial.data.matrix import LARGEST, convert
 from perennial.errors import DataError
-from perennial.matrix import LARGEST, convert
 from perennial.prediction_log.rows import FEATURES, KEYS, OBSERVED_AT
 from perennial.record import Record
 from perennial.settings import Settings
@@ -125,7 +125,7 @@ def compare(settings: Settings, model: Model, rows: pd.DataFrame) -> Parity:
     Args:
         settings: where definitions and sources are. The sources must reach to the last request.
         model: the spec, whose freshness policy applies.
-        rows: the log as `monitoring.log.load` gives it: `prediction_id`, `time`, `keys.<name>`, `features.<name>`,
+        rows: the log as `monitoring.log.collect.load` gives it: `prediction_id`, `time`, `keys.<name>`, `features.<name>`,
             `observed_at.<view>`. For more rows than memory holds, give a sample.
 
     Raises:

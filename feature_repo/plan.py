@@ -1,13 +1,13 @@
 """A model's feature service, resolved into the read plan that its contract carries. `online` carries the plan out."""
 
-from feature_repo.layout import Layout
-from feature_repo.packed import layout_of
+from feature_repo.online_store.feast_store import layout_of
+from feature_repo.online_store.layout import Layout
 from feature_repo.project import Project, load
 from feature_repo.service import DTYPES, ViewInfo
-from perennial.columns import Column
-from perennial.plan import PlanKey, PlanValue, PlanView, ReadPlan
+from perennial.data.read_plan import PlanKey, PlanValue, PlanView, ReadPlan
 from perennial.settings import Settings
 from perennial.spec import Freshness, Model
+from perennial.spec.columns import Column
 
 
 def resolve(settings: Settings, model: Model) -> ReadPlan:

@@ -18,8 +18,8 @@ from feast.feature_view_projection import FeatureViewProjection
 from feast.types import PrimitiveFeastType
 from feast.value_type import ValueType
 
-from feature_repo.layout import Field, Kind
-from feature_repo.packed import kind_of
+from feature_repo.online_store.feast_store import kind_of
+from feature_repo.online_store.layout import Field, Kind
 from feature_repo.service import ServiceInfo, ViewInfo
 from feature_repo.sources import sources_of
 from perennial import digests

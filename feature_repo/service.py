@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from feature_repo.layout import Field, Kind
+from feature_repo.online_store.layout import Field, Kind
 from perennial import digests
-from perennial.columns import Column
+from perennial.spec.columns import Column
 from perennial.spec.features import DType
 
 DTYPES: dict[Kind, DType] = {

@@ -3,7 +3,7 @@
 What would otherwise end as a wrong training set or as a foreign library's error. Rows published after `now` are not looked at,
 except for their time: a replayed year lies in the future of its own `now`. What can be left out without harm, as a request of
 1970, is set aside and named. Whether the *dataset* is fit to train on (shares of nulls, of labels) is decided in
-`perennial.validation`, as a result.
+`perennial.data.validation`, as a result.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from feature_repo.files import EXACT, shown
 from feature_repo.history import EXAMPLES, begin_of, examples, set_aside, until
-from feature_repo.layout import Kind, Layout
+from feature_repo.online_store.layout import Kind, Layout
 from feature_repo.service import ServiceInfo, ViewInfo
 from feature_repo.sources import TIME, files
 from feature_repo.sql import attach, connect, literal, quoted

@@ -21,18 +21,18 @@ from feast.repo_config import RepoConfig
 
 from feature_repo import kept
 from feature_repo.asof import source_of
-from feature_repo.database import check_prefix, is_redis, open_database
-from feature_repo.packed import to_microseconds
-from feature_repo.packing import pack
+from feature_repo.online_store.database import check_prefix, is_redis, open_database
+from feature_repo.online_store.feast_store import to_microseconds
+from feature_repo.online_store.packing import pack
 from feature_repo.project import Project, load
 from feature_repo.service import ServiceInfo
 from feature_repo.source_checks import check_stretch
 from feature_repo.sources import make_registry_folder
-from perennial import postgresql
 from perennial.errors import DataError, PerennialError, PlatformError
-from perennial.exclusion import alone
 from perennial.outages import is_outage, translated
 from perennial.settings import Settings
+from perennial.stores import postgresql
+from perennial.stores.exclusion import alone
 
 REGISTRY = "feature registry"
 """Its name in messages."""
@@ -71,7 +71,7 @@ def configuration(settings: Settings, registry: str | None = None, online: str |
         provider="local",
         registry=_registry(registry or settings.feature_registry),
         offline_store={"type": "feature_repo.asof.AsofOfflineStore", "threads": settings.threads},
-        online_store={"type": "feature_repo.packed.PackedOnlineStore", "path": online or settings.online_store},
+        online_store={"type": "feature_repo.online_store.feast_store.PackedOnlineStore", "path": online or settings.online_store},
         materialization={"pull_latest_features": True, "online_write_batch_size": BATCH_ROWS},
         entity_key_serialization_version=3,
         repo_path=settings.definitions.parent,

@@ -10,14 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from monitoring.acceptance import widened
-from monitoring.statistics import Values, present
+from monitoring.reference.acceptance import widened
+from monitoring.reference.statistics import Values, present
 from monitoring.windows import LoggedWindow
-from perennial.contract import Contract
-from perennial.decision import AcceptedCheck
+from perennial.loop.decision import AcceptedCheck
+from perennial.loop.window import Check
 from perennial.prediction_log.rows import STALE
-from perennial.thresholds import ColumnLimits, Thresholds
-from perennial.window import Check
+from perennial.versions.contract import Contract
+from perennial.versions.thresholds import ColumnLimits, Thresholds
 
 FEWEST_ROWS = 50
 """Rows from which shares are judged: three nulls of ten say nothing."""

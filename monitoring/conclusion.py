@@ -8,9 +8,9 @@ from datetime import datetime
 
 from monitoring.policy import Champion, Conclusion, Situation, Trained, decide
 from monitoring.results import Measurements, Performances
-from perennial.claim import end
-from perennial.decision import Decision
 from perennial.ledger import Fence, Ledger
+from perennial.lifecycle.claim import end
+from perennial.loop.decision import Decision
 from perennial.settings import Settings
 from perennial.spec.model import Model
 

@@ -12,17 +12,17 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from monitoring.acceptance import by_check
-from monitoring.blocks import MOST_ROWS, PROBABILITY, START, joined, sample, values_of
 from monitoring.checks import check
-from monitoring.statistics import Method, Values, present, size_in_deviations, statistic
+from monitoring.reference.acceptance import by_check
+from monitoring.reference.blocks import MOST_ROWS, PROBABILITY, START, joined, sample, values_of
+from monitoring.reference.statistics import Method, Values, present, size_in_deviations, statistic
 from monitoring.windows import BEFORE, LoggedWindow
-from perennial.contract import Contract
-from perennial.decision import Incident
+from perennial.loop.decision import Incident
+from perennial.loop.window import ColumnDrift, Measurement, WindowRecord
 from perennial.spec.model import Model
 from perennial.spec.operations import Monitoring
-from perennial.thresholds import ColumnThreshold, Thresholds
-from perennial.window import ColumnDrift, Measurement, WindowRecord
+from perennial.versions.contract import Contract
+from perennial.versions.thresholds import ColumnThreshold, Thresholds
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from monitoring.drift import Reference, measure
 from monitoring.labels import labels_by
 from monitoring.results import Measured, Measurements, Performances, Performed
 from monitoring.windows import Log, LoggedWindow, due, matures
-from perennial import version_store
-from perennial.contract import Contract
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger, Version
+from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.spec.model import Model
-from perennial.thresholds import Thresholds
-from perennial.version import open_version
-from perennial.window import WindowRecord
+from perennial.versions import store as version_store
+from perennial.versions.contract import Contract
+from perennial.versions.folder import open_version
+from perennial.versions.thresholds import Thresholds
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
         NotFoundError: a version that answered is gone, or there is no source of labels.
     """
     from monitoring.performance import Alone, Served, earlier_losses, perform
-    from perennial.findings import CandidateSummary
-    from perennial.judgement import Champion
+    from perennial.lifecycle.judgement import Champion
+    from perennial.versions.findings import CandidateSummary
 
     with Ledger.open(settings.ledger) as ledger:
         records, versions = ledger.windows(model.name), ledger.versions(model.name)

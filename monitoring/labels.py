@@ -10,15 +10,15 @@ import pandas as pd
 import pyarrow.compute
 
 from feature_repo.sources import TIME, frame_of, opened
-from monitoring.blocks import PROBABILITY
-from monitoring.log import identifiers
+from monitoring.log.collect import identifiers
+from monitoring.reference.blocks import PROBABILITY
 from monitoring.windows import Log, LoggedWindow, matures
 from perennial.errors import DataError
+from perennial.loop.window import windows
 from perennial.prediction_log.rows import FIELDS
 from perennial.record import Record
 from perennial.settings import Settings
 from perennial.spec.model import Model
-from perennial.window import windows
 
 
 def labels_by(settings: Settings, model: Model, start: datetime, until: datetime) -> pd.DataFrame:

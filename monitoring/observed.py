@@ -5,13 +5,13 @@ from datetime import datetime
 
 import numpy as np
 
-from monitoring.acceptance import MOST_CATEGORIES
-from monitoring.statistics import Values, present
+from monitoring.reference.acceptance import MOST_CATEGORIES
+from monitoring.reference.statistics import Values, present
 from monitoring.windows import Log
-from perennial.decision import AcceptedCheck, Incident
+from perennial.loop.decision import AcceptedCheck, Incident
+from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.spec.model import Model
-from perennial.window import WindowRecord
 
 
 def observed(

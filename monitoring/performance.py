@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitoring.blocks import FEWEST_ROWS, PROBABILITY
 from monitoring.labels import labelled
-from monitoring.limits import FEWEST_BLOCKS, prediction_limit
+from monitoring.reference.blocks import FEWEST_ROWS, PROBABILITY
+from monitoring.reference.limits import FEWEST_BLOCKS, prediction_limit
 from monitoring.windows import LoggedWindow, as_values, column_of, matures
-from perennial.estimate import Estimate
-from perennial.evaluation import BlockEvaluation, NaiveRule, compare, evaluate, log_losses, worst_where_invalid
-from perennial.judgement import Champion, unlabelled_by_day
-from perennial.matrix import to_matrix
+from perennial.data.matrix import to_matrix
+from perennial.evaluation.estimate import Estimate
+from perennial.evaluation.metrics import BlockEvaluation, NaiveRule, compare, evaluate, log_losses, worst_where_invalid
+from perennial.lifecycle.judgement import Champion, unlabelled_by_day
+from perennial.loop.window import Criterion, Labels, Loss, Performance, WindowRecord
 from perennial.spec.model import Model
-from perennial.thresholds import Thresholds
-from perennial.training import predict
-from perennial.window import Criterion, Labels, Loss, Performance, WindowRecord
+from perennial.training.fitting import predict
+from perennial.versions.thresholds import Thresholds
 
 Floats = NDArray[np.float64]
 

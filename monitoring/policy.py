@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitoring.unjudged import late_labels, unjudged
-from perennial.decision import DecisionDraft, DecisionState, Fact, Incident, Reason
+from perennial.loop.decision import DecisionDraft, DecisionState, Fact, Incident, Reason
+from perennial.loop.window import SAME_FINDINGS, WindowRecord, lasting_findings
 from perennial.spec.model import Model
-from perennial.window import SAME_FINDINGS, WindowRecord, lasting_findings
 
 QUARTER = timedelta(days=91)
 SHOWN_GAPS = 3

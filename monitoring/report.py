@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from monitoring.blocks import joined, sample
 from monitoring.drift import Reference
 from monitoring.evidence import Newest
-from monitoring.statistics import Values, present, unsuited
+from monitoring.reference.blocks import joined, sample
+from monitoring.reference.statistics import Values, present, unsuited
 from monitoring.summary import with_note
 from monitoring.windows import LoggedWindow
 from perennial.spec.model import Model

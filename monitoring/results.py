@@ -1,7 +1,7 @@
 """What the steps of a monitoring run hand to each other: measurements and performances by window. Records only."""
 
+from perennial.loop.window import Measurement, Performance, Window
 from perennial.record import Record
-from perennial.window import Measurement, Performance, Window
 
 
 class Measured(Record):

@@ -1,6 +1,6 @@
 """The summary of a dataset for people to look at: Evidently's, of a seeded sample.
 
-It judges nothing: what a dataset must be stands in `perennial.validation`. Evidently's own tests are left out, because on
+It judges nothing: what a dataset must be stands in `perennial.data.validation`. Evidently's own tests are left out, because on
 equal distributions a quarter of them fail. Its report embeds its viewer and has four megabytes however few columns it shows.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from perennial.columns import Column
-from perennial.dataset import DatasetInfo
+from perennial.data.dataset import DatasetInfo
+from perennial.spec.columns import Column
 
 TIME = "event_timestamp"
 LABEL = "label"

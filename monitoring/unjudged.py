@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from perennial.decision import Fact
-from perennial.window import WindowRecord
+from perennial.loop.decision import Fact
+from perennial.loop.window import WindowRecord
 
 
 def unjudged(records: Sequence[WindowRecord]) -> list[Fact]:

@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from monitoring.belief import Belief, Times, times_of
-from monitoring.blocks import PROBABILITY
-from monitoring.log import collect_model, cut_off, has_log, load, unfinished
-from monitoring.segments import SegmentInfo, Span, info_of
-from monitoring.shipped import SILENT_SECONDS, by_process
-from monitoring.statistics import Values
+from monitoring.log.belief import Belief, Times, times_of
+from monitoring.log.collect import collect_model, cut_off, has_log, load, unfinished
+from monitoring.log.inventory import SegmentInfo, Span, info_of
+from monitoring.log.shipped import SILENT_SECONDS, by_process
+from monitoring.reference.blocks import PROBABILITY
+from monitoring.reference.statistics import Values
+from perennial.loop.window import Window, WindowRecord, windows
 from perennial.prediction_log import Segment
 from perennial.prediction_log.rows import FEATURES, FIELDS
 from perennial.settings import Settings
 from perennial.spec.model import Model
-from perennial.window import Window, WindowRecord, windows
 
 BEFORE = 4
 """Windows that a step is measured against."""
@@ -53,7 +53,7 @@ class LoggedWindow:
 
     window: Window
     frame: pd.DataFrame
-    """First answers in the order of their times, as `monitoring.log.load` gives them."""
+    """First answers in the order of their times, as `monitoring.log.collect.load` gives them."""
     repeated: int
     """Rows whose request had been answered before."""
     lost: int
@@ -178,7 +178,7 @@ class Logged:
     growing: tuple[Segment, ...] = ()
     """Those that are still being written here, as far as they are."""
     unended: tuple[SegmentInfo, ...] = ()
-    """As in `monitoring.log.Collected`."""
+    """As in `monitoring.log.collect.Collected`."""
     times: Times = field(default_factory=lambda: Times(None))
     """When the first prediction was made, and what is set aside."""
 
@@ -190,7 +190,7 @@ class Log:
         """The rows with their repetitions known.
 
         Args:
-            frame: as `monitoring.log.load` gives it.
+            frame: as `monitoring.log.collect.load` gives it.
             segments: everything that is known of the log's segments.
             id_column: name of the request's id; empty when requests have none.
         """

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Literal
 
-from perennial.claim import BEING_BEGUN, GIVEN_UP, end, give_up, is_tried_again, put_back
-from perennial.decision import Claim, Decision, DecisionDraft, Fact
 from perennial.errors import NotFoundError, PerennialError, PlatformError
 from perennial.ledger import Ledger, Mode, Version
+from perennial.lifecycle.claim import BEING_BEGUN, GIVEN_UP, end, give_up, is_tried_again, put_back
+from perennial.loop.decision import Claim, Decision, DecisionDraft, Fact
 from perennial.outages import translated
 from perennial.settings import Settings
 from perennial.spec.model import Model

@@ -26,14 +26,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from feature_repo.database import Row, open_database
-from feature_repo.layout import Field, Layout, Value, key_encoder
-from perennial.contract import Contract
+from feature_repo.online_store.database import open_database
+from feature_repo.online_store.interface import Row
+from feature_repo.online_store.layout import Field, Layout, Value, key_encoder
+from perennial.data.matrix import LARGEST, is_missing
+from perennial.data.read_plan import PlanView, ReadPlan
 from perennial.errors import DataError, PerennialError, PlatformError
-from perennial.gates import GateResult
-from perennial.matrix import LARGEST, is_missing
-from perennial.plan import PlanView, ReadPlan
-from perennial.version import publish
+from perennial.evaluation.gates import GateResult
+from perennial.versions.contract import Contract
+from perennial.versions.folder import publish
 from serving.deployers.local import deploy
 
 NAME = "serving"
@@ -90,7 +91,7 @@ def check_serving(files: Path, *, model: str, run_key: str, p95_ms: float, calls
     Whatever is wrong with the files or the server is a `fail` with its reason, never an exception. The server has ended.
 
     Args:
-        files: folder with `model.skops`, `contract.json` and `reference.parquet`, as `perennial.refit.Refitted.write` makes it.
+        files: folder with `model.skops`, `contract.json` and `reference.parquet`, as `Refitted.write` makes it.
         model: name of the model.
         run_key: key of the training.
         p95_ms: latency budget of one call in milliseconds, 95th percentile, seen by the caller.

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from perennial import registry, version_store
+from perennial import registry
 from perennial.errors import DataError, NotFoundError, PerennialError
-from perennial.gates import GateResult
+from perennial.evaluation.gates import GateResult
 from perennial.ledger import Ledger, Version
-from perennial.rollout import Observation, Rollout
+from perennial.loop.rollout import Observation, Rollout
 from perennial.settings import Settings
 from perennial.spec.model import Model
-from perennial.version import open_version
+from perennial.versions import store as version_store
+from perennial.versions.folder import open_version
 from serving.check import check_serving
 from serving.deployers import Deployer
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from perennial.decision import DecisionDraft, Fact
-from perennial.estimate import Estimate
+from perennial.evaluation.estimate import Estimate
 from perennial.ledger import Ledger
-from perennial.recipe import Recipe
-from perennial.rollout import Observation
+from perennial.loop.decision import DecisionDraft, Fact
+from perennial.loop.rollout import Observation
+from perennial.loop.window import Check, ColumnDrift, Labels, Loss, Measurement, Performance, Window
 from perennial.settings import Settings
-from perennial.window import Check, ColumnDrift, Labels, Loss, Measurement, Performance, Window
+from perennial.training.recipe import Recipe
 from tests.second_project import SPEC
 
 NAME = "churn"

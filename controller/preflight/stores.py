@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from controller.preflight.row import Row, asked
-from feature_repo.redis_server import redis_server
-from perennial import postgresql
-from perennial.bucket import Bucket
+from feature_repo.online_store.redis_server import redis_server
 from perennial.errors import DataError, SpecError
 from perennial.ledger.standing import ledger_standing
 from perennial.registry.server import server_version
 from perennial.settings import PREFIX, Settings
+from perennial.stores import postgresql
+from perennial.stores.bucket import Bucket
 
 WAIT_SECONDS = 5.0
 """How long a store is waited for."""

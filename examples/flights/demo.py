@@ -22,13 +22,13 @@ from rich.table import Table
 
 from examples.flights import policies, traffic, year
 from examples.flights.prepare import local_sources, provide
-from monitoring.log import collect_model, load
-from perennial import version_store
-from perennial.contract import Contract
+from monitoring.log.collect import collect_model, load
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from perennial.spec.read import read
-from perennial.version import open_version
+from perennial.versions import store as version_store
+from perennial.versions.contract import Contract
+from perennial.versions.folder import open_version
 
 MODEL = "flight-delay"
 

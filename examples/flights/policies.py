@@ -18,17 +18,17 @@ from sklearn.pipeline import Pipeline
 
 from examples.flights.traffic import months
 from feature_repo import dataset
-from perennial.calibration import Calibrator, fit_calibrator
-from perennial.candidate import matured_before
-from perennial.columns import Column
-from perennial.recipe import Recipe
-from perennial.rows import Rows, from_frame, moment
-from perennial.scores import area_under_curve, row_log_loss
+from perennial.data.rows import Rows, from_frame, moment
+from perennial.data.splits import time_folds
+from perennial.evaluation.calibration import Calibrator, fit_calibrator
+from perennial.evaluation.scores import area_under_curve, row_log_loss
+from perennial.evaluation.utility import PER_REQUESTS, threshold, value
+from perennial.lifecycle.candidate import matured_before
 from perennial.settings import Settings
+from perennial.spec.columns import Column
 from perennial.spec.model import Model
-from perennial.splits import time_folds
-from perennial.training import fit, out_of_fold, predict
-from perennial.utility import PER_REQUESTS, threshold, value
+from perennial.training.fitting import fit, out_of_fold, predict
+from perennial.training.recipe import Recipe
 
 LOOP, NEVER, MONTHLY, DRIFT = "the loop", "never", "monthly", "drift alone"
 Floats = NDArray[np.float64]
@@ -146,7 +146,7 @@ class Fits:
         return self._unseen[begin]
 
     def _of_first_training(self) -> tuple[Rows, Floats]:
-        """As `perennial.refit` has it: out-of-fold predictions before the evaluation block, the candidate's on the block."""
+        """As `lifecycle.refit` has it: out-of-fold predictions before the evaluation block, the candidate's on the block."""
         start = datetime.min.replace(tzinfo=UTC)
         if start not in self._unseen:
             spec = self._model.spec
@@ -256,7 +256,7 @@ def served_of(log: pd.DataFrame, identifier: str) -> pd.DataFrame:
     """The first answer to each flight in a prediction log: id and `probability`. Rows without an id are left out.
 
     Args:
-        log: rows in the order of their times, as `monitoring.log.load` gives them, with `probability` and `fields.<id>`.
+        log: rows in the order of their times, as `monitoring.log.collect.load` gives them, with `probability` and `fields.<id>`.
         identifier: name of the id.
 
     >>> log = pd.DataFrame({"probability": [0.1, 0.2, 0.3], "fields.id": [7, 7, None]})

@@ -18,10 +18,10 @@ from examples.flights import raw
 from examples.flights.trailing import HOUR, trailing
 from feature_repo.sources import REMOTE
 from perennial import digests
-from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError
 from perennial.record import Record
 from perennial.settings import Settings
+from perennial.stores.bucket import Bucket
 
 LEAD = pd.Timedelta(hours=2)
 """A prediction is asked for two hours before the scheduled departure."""

@@ -22,7 +22,7 @@ import orjson
 import pandas as pd
 import pyarrow.compute
 
-from feature_repo.publication import Publication
+from feature_repo.online_store.publication import Publication
 from feature_repo.sources import opened
 from perennial.settings import Settings
 from perennial.spec.model import Model

@@ -9,11 +9,11 @@ from rich.table import Table
 from examples.flights import traffic
 from examples.flights.policies import LOOP, NEVER, PolicyResult
 from feature_repo.sources import opened
-from perennial.decision import Decision
 from perennial.ledger import Ledger
+from perennial.loop.decision import Decision
+from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.spec.model import Model
-from perennial.window import WindowRecord
 
 
 @dataclass(frozen=True)

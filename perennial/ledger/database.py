@@ -12,9 +12,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from perennial import outages, postgresql
+from perennial import outages
 from perennial.errors import PlatformError
 from perennial.outages import is_outage
+from perennial.stores import postgresql
 
 WAIT_SECONDS = 10.0
 """How long a writer waits for another one. Writes take milliseconds; longer means that something hangs."""

@@ -6,10 +6,10 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, update
 
-from perennial.decision import Acceptance, Decision, DecisionDraft, DecisionState, Incident
 from perennial.errors import NotFoundError
 from perennial.ledger.tables import decisions, incidents
 from perennial.ledger.transactions import Transactions, read_all, read_one
+from perennial.loop.decision import Acceptance, Decision, DecisionDraft, DecisionState, Incident
 
 UNDER_WAY = ("open", "acting")
 """States of a decision from which the controller goes on."""

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
-from perennial.recipe import Recipe
 from perennial.record import Record
+from perennial.training.recipe import Recipe
 
 Mode = Literal["search", "refit", "monitor"]
 State = Literal["running", "succeeded", "failed"]

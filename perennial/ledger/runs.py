@@ -14,7 +14,7 @@ from perennial.ledger.tables import gate_results, runs
 from perennial.ledger.transactions import Transactions, read_all, read_one
 
 if TYPE_CHECKING:
-    from perennial.gates import GateResult
+    from perennial.evaluation.gates import GateResult
 
 
 class Runs(Transactions):
@@ -146,7 +146,7 @@ class Runs(Transactions):
         Raises:
             NotFoundError: there is no such run.
         """
-        from perennial.gates import GateResult
+        from perennial.evaluation.gates import GateResult
 
         wanted = (gate_results.c.name, gate_results.c.verdict, gate_results.c.sentence, gate_results.c.numbers)
         with self._read() as connection:

@@ -11,8 +11,8 @@ from perennial.ledger.records import Version
 from perennial.ledger.runs import run_of
 from perennial.ledger.tables import rollouts, versions
 from perennial.ledger.transactions import Transactions, read_all, read_one
-from perennial.recipe import Recipe
-from perennial.rollout import Observation, Rollout, request, step
+from perennial.loop.rollout import Observation, Rollout, request, step
+from perennial.training.recipe import Recipe
 
 
 class Versions(Transactions):

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from perennial.errors import NotFoundError
 from perennial.ledger.tables import windows
 from perennial.ledger.transactions import Transactions, read_all, read_one
-from perennial.window import Measurement, Performance, Window, WindowRecord
+from perennial.loop.window import Measurement, Performance, Window, WindowRecord
 
 
 class Windows(Transactions):

@@ -3,7 +3,7 @@
 `rows` says what a row is, `segment` how it lies in a file and how a file is read, `writer` how a serving process writes,
 `shipped` how the log lies in a bucket.
 `docs/prediction-log.md` has the format byte by byte and what is lost when. What becomes of sealed segments belongs to
-`monitoring.log`.
+`monitoring.log.collect`.
 """
 
 from perennial.prediction_log.rows import LogRow

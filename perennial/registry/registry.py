@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial import postgresql, sqlite
+from perennial import sqlite
 from perennial.errors import PlatformError
-from perennial.exclusion import alone
 from perennial.outages import is_outage, translated
 from perennial.registry.server import server_version
 from perennial.settings import Settings
-from perennial.version_store import name_of
+from perennial.stores import postgresql
+from perennial.stores.exclusion import alone
+from perennial.versions.store import name_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from perennial import digests
-from perennial.columns import Column
 from perennial.errors import NotFoundError, PlatformError, SpecError
+from perennial.spec.columns import Column
 from perennial.spec.examination import breach_problem, examine, ordered
 from perennial.spec.model import Model
 from perennial.spec.part import Breach

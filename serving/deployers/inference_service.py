@@ -9,7 +9,7 @@ from typing import Any
 
 from perennial.ledger import Run, Version
 from perennial.spec.model import Model
-from perennial.version_store import name_of
+from perennial.versions.store import name_of
 
 RUNTIME = "perennial"
 """Name of the ServingRuntime, of the model format and of the storage container."""

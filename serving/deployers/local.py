@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial import version_store
 from perennial.settings import Settings
 from perennial.spec.model import Model
+from perennial.versions import store as version_store
 from serving.deployers.deployer import Standing
 from serving.runtime.current import Current
 

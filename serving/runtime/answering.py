@@ -13,9 +13,9 @@ from typing import Protocol
 from perennial.errors import PlatformError
 from perennial.prediction_log import LogRow
 from serving.runtime.batches import Outcome, Work
-from serving.runtime.failure import Failure
 from serving.runtime.metrics import Metrics
 from serving.runtime.predictor import Prediction, Predictor
+from serving.runtime.protocol.failure import Failure
 
 LOG = logging.getLogger("serving.runtime")
 

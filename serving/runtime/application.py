@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-from serving.runtime import v1, v2
 from serving.runtime.batches import Batches, Work
-from serving.runtime.failure import Failure, mistake
-from serving.runtime.json_text import shown
 from serving.runtime.metrics import Metrics
 from serving.runtime.predictor import Predictor
+from serving.runtime.protocol import v1, v2
+from serving.runtime.protocol.failure import Failure, mistake
+from serving.runtime.protocol.json_text import shown
 from serving.runtime.watcher import Watcher
 
 Scope = MutableMapping[str, Any]

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from serving.runtime.failure import Failure
-from serving.runtime.inputs import Row
 from serving.runtime.predictor import Prediction, Predictor
+from serving.runtime.protocol.failure import Failure
+from serving.runtime.protocol.inputs import Row
 
 MOST_BATCH_ROWS = 256
 """Rows from which no further request joins a batch: above, a batch takes longer than it saves."""

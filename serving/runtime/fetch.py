@@ -11,11 +11,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from perennial.bucket import Bucket
 from perennial.errors import DataError, SpecError
 from perennial.outages import exit_code_after
-from perennial.version import open_version
-from perennial.version_store import SCHEME, key, named
+from perennial.stores.bucket import Bucket
+from perennial.versions.folder import open_version
+from perennial.versions.store import SCHEME, key, named
 from serving.runtime.current import Current
 
 LOG = logging.getLogger("serving.runtime")

@@ -1,13 +1,13 @@
 """Loading a version: its bytes, its contract, its model, its plan against the store. What does not fit refuses it."""
 
-from feature_repo.online import PlanReader
-from perennial import model_file
-from perennial.contract import Contract
+from feature_repo.online_store.reader import PlanReader
 from perennial.errors import DataError
-from perennial.version import open_version
+from perennial.training import model_file
+from perennial.versions.contract import Contract
+from perennial.versions.folder import open_version
 from serving.runtime.current import Current
-from serving.runtime.inputs import Row
 from serving.runtime.predictor import Predictor
+from serving.runtime.protocol.inputs import Row
 
 
 def load(current: Current, name: str, online: str) -> Predictor:

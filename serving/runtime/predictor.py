@@ -11,16 +11,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.layout import Value
-from feature_repo.online import FOUND, Found, PlanReader
-from perennial.contract import Contract
+from feature_repo.online_store.layout import Value
+from feature_repo.online_store.reader import FOUND, Found, PlanReader
+from perennial.data.matrix import LARGEST, convert
+from perennial.data.read_plan import ReadPlan
 from perennial.errors import DataError
-from perennial.matrix import LARGEST, convert
-from perennial.plan import ReadPlan
 from perennial.prediction_log import LogRow
 from perennial.spec.features import DType
-from serving.runtime.failure import Failure
-from serving.runtime.inputs import Inputs, Row
+from perennial.versions.contract import Contract
+from serving.runtime.protocol.failure import Failure
+from serving.runtime.protocol.inputs import Inputs, Row
 
 Converted = float | str | None
 

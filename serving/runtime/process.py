@@ -13,10 +13,10 @@ from types import FrameType
 import uvicorn
 import uvloop
 
-from feature_repo.database import open_lookup
-from perennial.bucket import Bucket
+from feature_repo.online_store.database import open_lookup
 from perennial.errors import PlatformError
 from perennial.prediction_log import LogWriter
+from perennial.stores.bucket import Bucket
 from serving.runtime.answering import Answering
 from serving.runtime.application import Application
 from serving.runtime.batches import Batches

@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from perennial.bucket import Bucket
 from perennial.errors import DataError, PlatformError
 from perennial.prediction_log import LogWriter, seal_left
 from perennial.prediction_log.segment import HEADER_BYTES, OPEN, SEALED, DamageError, parse_header
 from perennial.prediction_log.shipped import IDLE_SECONDS, NAME, Announcement, boot_key, read_announcement, segment_key
+from perennial.stores.bucket import Bucket
 from serving.runtime.metrics import Metrics
 
 LOG = logging.getLogger("serving.runtime")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_repo.online import PlanReader
+from feature_repo.online_store.reader import PlanReader
 from perennial.errors import DataError, NotFoundError, PerennialError, PlatformError
 from serving.runtime.current import Current
 from serving.runtime.loading import load

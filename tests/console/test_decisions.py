@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from console.decisions import accept, close, explain, show_decisions
-from console.explanation import MOST_LINES, STATES, explanation
-from perennial.decision import Decision, DecisionState, Incident
+from console.display.explanation import MOST_LINES, STATES, explanation
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
+from perennial.loop.decision import Decision, DecisionState, Incident
 from perennial.settings import Settings
 from tests.made_up import FIRST, NAME, WEEK, draft, fact, settings_in
 

@@ -8,9 +8,9 @@ import pytest
 
 from console.features import upload
 from feature_repo.sources import opened
-from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError, SpecError
 from perennial.settings import Settings
+from perennial.stores.bucket import Bucket
 from tests.servers.s3 import S3
 
 

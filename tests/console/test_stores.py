@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from console.status import show_status
+from console.display.status import show_status
 from console.stores import failing_stores
 from perennial.settings import Settings
 from tests.made_up import FIRST, settings_in

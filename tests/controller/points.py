@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from controller import dispatch
 from monitoring.windows import due
 from perennial import registry
-from perennial.gates import GateResult
+from perennial.evaluation.gates import GateResult
 from perennial.ledger import transactions
 from perennial.settings import Settings
 from serving import rollouts

@@ -8,9 +8,9 @@ import pytest
 
 from controller.tick import tick
 from perennial import registry
-from perennial.decision import DecisionDraft, Reason
-from perennial.gates import GateResult
+from perennial.evaluation.gates import GateResult
 from perennial.ledger import Ledger
+from perennial.loop.decision import DecisionDraft, Reason
 from perennial.settings import Settings
 from serving import rollouts
 from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, settings_of, tick_until_idle, write_world

@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from perennial import registry
 from perennial.errors import PlatformError
-from perennial.gates import GateResult
+from perennial.evaluation.gates import GateResult
 from serving import rollouts
 from controller.tick import tick
 from tests.controller.world import NOW, QuickRunner, settings_of

@@ -10,12 +10,12 @@ import pytest
 from console.monitoring import claimed
 from controller.tick import tick
 from monitoring.conclusion import situation
-from perennial import claim as claims
 from perennial import registry
-from perennial.decision import Claim, DecisionDraft, Reason
 from perennial.errors import FencedError, PlatformError
-from perennial.gates import GateResult
+from perennial.evaluation.gates import GateResult
 from perennial.ledger import Fence, Ledger, Mode
+from perennial.lifecycle import claim as claims
+from perennial.loop.decision import Claim, DecisionDraft, Reason
 from perennial.settings import Settings
 from perennial.spec.read import read
 from pipelines import lock, runs

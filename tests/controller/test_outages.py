@@ -10,7 +10,7 @@ from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from perennial.spec.read import read
-from perennial.version import publish
+from perennial.versions.folder import publish
 from serving.deployers import local, open_deployer
 from serving.deployers.local import deployed
 from serving.rollouts import roll_back

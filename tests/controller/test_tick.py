@@ -9,10 +9,10 @@ import pytest
 from controller.tick import tick
 from controller.ticked import LEASE
 from perennial import registry
-from perennial.decision import DecisionDraft
 from perennial.errors import FencedError, PlatformError
-from perennial.gates import GateResult
+from perennial.evaluation.gates import GateResult
 from perennial.ledger import Fence, Ledger
+from perennial.loop.decision import DecisionDraft
 from perennial.settings import Settings
 from serving import rollouts
 from serving.deployers.local import deployed

@@ -22,16 +22,16 @@ from controller.watch import until_idle
 from monitoring.conclusion import conclude
 from monitoring.results import Measured, Measurements, Performances, Performed
 from monitoring.windows import due_of
-from perennial import claim as claims
 from perennial.errors import NotFoundError
 from perennial.ledger import Fence, Ledger
+from perennial.lifecycle import claim as claims
+from perennial.loop.rollout import Observation
+from perennial.loop.window import Check, Labels, Measurement, Performance, Window
 from perennial.prediction_log import LogRow, LogWriter
-from perennial.recipe import Recipe
-from perennial.rollout import Observation
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
-from perennial.window import Check, Labels, Measurement, Performance, Window
+from perennial.training.recipe import Recipe
 from pipelines.runs import RunState
 from tests.second_project import NAME as NAME
 from tests.second_project import SPEC

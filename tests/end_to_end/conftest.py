@@ -24,7 +24,7 @@ ROWS = 60
 UPLOAD = """
 import json
 from pathlib import Path
-from perennial.bucket import Bucket
+from perennial.stores.bucket import Bucket
 from perennial.settings import Settings
 settings = Settings.from_environment()
 bucket = Bucket(settings.bucket)

@@ -22,7 +22,7 @@ WITHIN_SECONDS = 60
 TAMPER = """
 import json, sys
 import obstore
-from perennial.bucket import Bucket
+from perennial.stores.bucket import Bucket
 from perennial.settings import Settings
 bucket = Bucket(Settings.from_environment().bucket)
 source, target = f"versions/chargeback/{sys.argv[1]}/", f"versions/{sys.argv[2]}/{sys.argv[1]}/"

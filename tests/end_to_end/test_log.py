@@ -22,7 +22,7 @@ SLACK_SECONDS = 1
 COLLECT = """
 import json
 from datetime import UTC, datetime
-from monitoring.log import collect_model, load
+from monitoring.log.collect import collect_model, load
 from perennial.settings import Settings
 settings = Settings.from_environment()
 collected = collect_model(settings, "chargeback", datetime.now(UTC))
@@ -43,7 +43,7 @@ WATCH = """
 import json, os, time
 from contextlib import suppress
 from pathlib import Path
-from perennial.bucket import Bucket
+from perennial.stores.bucket import Bucket
 from perennial.prediction_log.segment import HEADER_BYTES, OPEN, SEALED, parse_header
 from perennial.prediction_log.shipped import boot_key, read_announcement, segment_key
 

@@ -49,7 +49,7 @@ import io
 import pyarrow as pa
 import pyarrow.parquet
 from sqlalchemy import create_engine, inspect, text
-from perennial.bucket import Bucket
+from perennial.stores.bucket import Bucket
 from perennial.settings import Settings
 
 def look_into_parquet(source, content):

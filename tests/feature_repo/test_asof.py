@@ -14,8 +14,8 @@ from feast.repo_config import RepoConfig
 from feast.types import Float64, Int64
 
 from feature_repo.asof import AsofOfflineStore, AsofRetrievalJob, Wanted, join
-from perennial.bucket import Bucket
 from perennial.errors import DataError
+from perennial.stores.bucket import Bucket
 from tests.servers.s3 import S3
 
 pytestmark = [
@@ -51,7 +51,7 @@ def feast(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         provider="local",
         registry={"registry_type": "sql", "path": f"sqlite:///{folder}/registry.db"},
         offline_store={"type": "feature_repo.asof.AsofOfflineStore"},
-        online_store={"type": "feature_repo.packed.PackedOnlineStore", "path": f"{folder}/online.db"},
+        online_store={"type": "feature_repo.online_store.feast_store.PackedOnlineStore", "path": f"{folder}/online.db"},
         entity_key_serialization_version=3,
     )
     store = FeatureStore(config=config)
@@ -218,7 +218,7 @@ def test_a_large_join_equals_that_of_polars(tmp_path: Path, ttl: timedelta | Non
         provider="local",
         registry={"registry_type": "sql", "path": f"sqlite:///{tmp_path}/registry.db"},
         offline_store={"type": "feature_repo.asof.AsofOfflineStore"},
-        online_store={"type": "feature_repo.packed.PackedOnlineStore", "path": f"{tmp_path}/online.db"},
+        online_store={"type": "feature_repo.online_store.feast_store.PackedOnlineStore", "path": f"{tmp_path}/online.db"},
         entity_key_serialization_version=3,
     )
     store = FeatureStore(config=config)

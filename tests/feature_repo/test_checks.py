@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.checks import Treated, check_conservation, treat
-from feature_repo.layout import Field
+from feature_repo.online_store.layout import Field
 from feature_repo.service import ServiceInfo, ViewInfo
-from perennial.dataset import ViewCounts
+from perennial.data.dataset import ViewCounts
+from perennial.data.read_plan import PlanView
 from perennial.errors import DataError
-from perennial.plan import PlanView
 from perennial.spec import Freshness
 
 ASKED = pd.Timestamp("2024-01-10T12:00Z")

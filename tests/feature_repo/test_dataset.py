@@ -12,7 +12,7 @@ import pytest
 
 from feature_repo.dataset import build, model_columns
 from feature_repo.project import load as load_project
-from perennial.dataset import DatasetInfo, load, store, values_digest
+from perennial.data.dataset import DatasetInfo, load, store, values_digest
 from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
 from perennial.spec import Freshness, Model, Sliding

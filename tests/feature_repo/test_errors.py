@@ -10,7 +10,9 @@ import pytest
 from feast.errors import FeatureNameCollisionError
 from redis.exceptions import AuthenticationError, ResponseError
 
-from feature_repo import redis_store, sqlite_store, store
+from feature_repo import store
+from feature_repo.online_store import redis as redis_store
+from feature_repo.online_store import sqlite as sqlite_store
 from feature_repo.project import load
 from feature_repo.sources import opened
 from feature_repo.sql import connect

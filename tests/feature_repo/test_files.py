@@ -15,8 +15,8 @@ import pytest
 
 from feature_repo.sources import files, opened
 from feature_repo.sql import attach, connect, quoted
-from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError
+from perennial.stores.bucket import Bucket
 from tests.servers.s3 import S3
 
 ROWS = 5

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo import store
-from feature_repo.online import PlanReader
+from feature_repo.online_store.reader import PlanReader
 from feature_repo.parity import MAX_SHARE, Parity, agreement, compare, recompute
 from feature_repo.plan import resolve
-from monitoring.log import collect, load
+from monitoring.log.collect import collect, load
 from perennial.errors import DataError
 from perennial.prediction_log import LogRow, LogWriter
 from perennial.settings import Settings

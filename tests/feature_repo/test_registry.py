@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from feature_repo import store
-from feature_repo.database import open_database
+from feature_repo.online_store.database import open_database
 from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
 from tests.second_project import write_project

@@ -19,10 +19,10 @@ from feature_repo.files import Files
 from feature_repo.project import load
 from feature_repo.source_checks import check
 from feature_repo.sources import files, opened
-from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.settings import Settings
 from perennial.spec.read import read
+from perennial.stores.bucket import Bucket
 from tests.second_project import FIRST_DAY, NOW, write_project
 from tests.servers.s3 import S3
 

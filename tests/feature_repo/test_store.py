@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from feature_repo import store
-from feature_repo.database import Row, open_database
+from feature_repo.online_store.database import open_database
+from feature_repo.online_store.interface import Row
 from perennial.errors import DataError, NotFoundError, PlatformError, SpecError
 from perennial.settings import Settings
 from perennial.sqlite import file_of
@@ -202,7 +203,7 @@ def test_a_source_that_is_gone_is_named(settings: Settings) -> None:
 
 
 def test_a_locked_online_store_says_so_and_loses_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feature_repo.sqlite_store.WRITE_SECONDS", 0.1)
+    monkeypatch.setattr("feature_repo.online_store.sqlite.WRITE_SECONDS", 0.1)
     store.apply(settings)
     frame = pd.read_parquet(settings.source("account"))
     blocker = sqlite3.connect(settings.online_store, isolation_level=None)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
-from perennial.version_store import SCHEME
+from perennial.versions.store import SCHEME
 from serving.deployers.inference_service import GRACE_SECONDS, RUNTIME, SERVICE_ACCOUNT
 from serving.runtime.application import Application
 from serving.runtime.batches import Batches

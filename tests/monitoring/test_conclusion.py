@@ -10,9 +10,9 @@ import pytest
 
 from monitoring.conclusion import conclude
 from monitoring.evidence import measure_due, perform_due
-from perennial.decision import Decision
 from perennial.errors import FencedError
 from perennial.ledger import Fence
+from perennial.loop.decision import Decision
 from tests.monitoring.world import END, NAME, WEEK, World, model, requests_of
 
 pytestmark = pytest.mark.xdist_group("watched model")

@@ -11,9 +11,9 @@ import pytest
 
 from monitoring.drift import Reference, measure
 from monitoring.evidence import reference
-from monitoring.log import collect, infos, load
+from monitoring.log.collect import collect, infos, load
 from monitoring.windows import Log, LoggedWindow
-from perennial.window import ColumnDrift, Measurement, WindowRecord
+from perennial.loop.window import ColumnDrift, Measurement, WindowRecord
 from tests.monitoring.world import NAME, PER_DAY, World, log_rows, requests_of, write_log
 
 pytestmark = pytest.mark.xdist_group("watched model")

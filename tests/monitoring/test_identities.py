@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from monitoring.labels import label_counts, labelled, labels_by
-from monitoring.log import collect_model, load
+from monitoring.log.collect import collect_model, load
 from monitoring.windows import Log, matures
 from tests.monitoring.world import END, NAME, WEEK, World, log_rows, requests_of, write_log
 

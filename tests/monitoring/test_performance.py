@@ -11,11 +11,11 @@ from monitoring.labels import labels_by
 from monitoring.performance import OUT_OF_FOLD, Alone, Served, earlier_losses, judged_loss, perform
 from monitoring.windows import LoggedWindow, matures
 from perennial.errors import NotFoundError
-from perennial.evaluation import NaiveRule
-from perennial.judgement import Champion
-from perennial.thresholds import Thresholds, WeekLoss
-from perennial.version import open_version
-from perennial.window import Check, Labels, Loss, Measurement, Performance, WindowRecord
+from perennial.evaluation.metrics import NaiveRule
+from perennial.lifecycle.judgement import Champion
+from perennial.loop.window import Check, Labels, Loss, Measurement, Performance, WindowRecord
+from perennial.versions.folder import open_version
+from perennial.versions.thresholds import Thresholds, WeekLoss
 from tests.monitoring.world import END, NAME, WEEK, World
 
 pytestmark = pytest.mark.xdist_group("watched model")

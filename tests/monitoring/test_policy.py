@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from monitoring.policy import Champion, Conclusion, Situation, Trained, decide
-from perennial.decision import Incident
-from perennial.window import Check, ColumnDrift, Labels, Loss, Measurement, Performance, WindowRecord, lasting_findings
+from perennial.loop.decision import Incident
+from perennial.loop.window import Check, ColumnDrift, Labels, Loss, Measurement, Performance, WindowRecord, lasting_findings
 from tests.monitoring.world import model
 
 START = datetime(2024, 4, 1, tzinfo=UTC)

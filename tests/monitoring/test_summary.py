@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from monitoring.summary import summarise
-from perennial.columns import Column
-from perennial.dataset import DatasetInfo
+from perennial.data.dataset import DatasetInfo
+from perennial.spec.columns import Column
 
 COLUMNS = (
     Column(name="amount", dtype="float", view="purchases"),

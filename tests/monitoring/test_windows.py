@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from monitoring.labels import labelled, labels_by
-from monitoring.segments import SegmentInfo, Span
+from monitoring.log.inventory import SegmentInfo, Span
 from monitoring.windows import Due, Log, due, due_of, matures, missing_in
+from perennial.loop.window import Measurement, Performance, Window, WindowRecord
 from perennial.prediction_log import LogWriter
-from perennial.window import Measurement, Performance, Window, WindowRecord
 from tests.monitoring.world import END, NAME, WEEK, World, log_rows, requests_of
 
 pytestmark = pytest.mark.xdist_group("watched model")

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring.thresholds import make_thresholds, write
+from monitoring.reference.thresholds import make_thresholds, write
 from monitoring.windows import Log, LoggedWindow
-from perennial.candidate import TrainedCandidate, train_candidate
-from perennial.columns import Column
-from perennial.contract import Contract
-from perennial.dataset import DatasetInfo, values_digest
+from perennial.data.dataset import DatasetInfo, values_digest
 from perennial.ledger import Ledger
+from perennial.lifecycle.candidate import TrainedCandidate, train_candidate
+from perennial.lifecycle.refit import Refitted, refit_candidate
+from perennial.loop.rollout import Observation
+from perennial.loop.window import Window
 from perennial.prediction_log import LogRow, LogWriter
-from perennial.recipe import Recipe
-from perennial.refit import Refitted, refit_candidate
-from perennial.rollout import Observation
 from perennial.settings import Settings
+from perennial.spec.columns import Column
 from perennial.spec.model import Model
 from perennial.spec.read import read_text
-from perennial.version import publish
-from perennial.window import Window
+from perennial.training.recipe import Recipe
+from perennial.versions.contract import Contract
+from perennial.versions.folder import publish
 
 NAME = "parcel-late"
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -170,7 +170,7 @@ def write_log(folder: Path, rows: Sequence[LogRow]) -> None:
 
 def log_rows(world: World, requests: pd.DataFrame, version: str, stale: float = 0.0) -> list[LogRow]:
     """The rows that a server would log."""
-    from perennial.matrix import to_matrix
+    from perennial.data.matrix import to_matrix
 
     columns = [column for column in COLUMNS if column.name in requests]
     seen = requests.reindex(columns=[column.name for column in COLUMNS])

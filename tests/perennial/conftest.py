@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-from perennial.calibration import Calibrator
-from perennial.columns import Column
-from perennial.contract import Contract
-from perennial.dataset import DatasetInfo, ViewCounts
-from perennial.evaluation import BlockEvaluation, Comparison, Curve, ErrorAnalysis, Estimate, NaiveRule, SegmentResult
-from perennial.findings import CandidateSummary, Findings, GateResults, Judgement
-from perennial.gates import GateResult
-from perennial.recipe import ColumnImportance, Recipe, SearchResult, Trial
+from perennial.data.dataset import DatasetInfo, ViewCounts
+from perennial.data.validation import Validation
+from perennial.evaluation.calibration import Calibrator
+from perennial.evaluation.gates import GateResult
+from perennial.evaluation.metrics import BlockEvaluation, Comparison, Curve, ErrorAnalysis, Estimate, NaiveRule, SegmentResult
+from perennial.spec.columns import Column
 from perennial.spec.features import Freshness
 from perennial.spec.model import Model
-from perennial.validation import Validation
+from perennial.training.recipe import ColumnImportance, Recipe, SearchResult, Trial
+from perennial.versions.contract import Contract
+from perennial.versions.findings import CandidateSummary, Findings, GateResults, Judgement
 
 SPEC = {
     "apiVersion": "perennial.dev/v1alpha1",

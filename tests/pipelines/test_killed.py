@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from perennial.claim import SUPERSEDED
 from perennial.errors import FencedError
 from perennial.ledger import Fence, Ledger
-from perennial.registration import collect, register
+from perennial.lifecycle.claim import SUPERSEDED
+from perennial.lifecycle.registration import collect, register
 from perennial.settings import Settings
 from perennial.spec.read import read
 from pipelines import lock, runs

@@ -67,7 +67,7 @@ def trace_of(raised: str, *places: str) -> str:
     return "\n".join(["Traceback (most recent call last):", *frames, raised])
 
 
-HERE, THERE = "/opt/perennial/perennial/training.py:41:fit", "/venv/lib/python3.11/site-packages/sklearn/base.py:9:fit"
+HERE, THERE = "/opt/perennial/perennial/training/fitting.py:41:fit", "/venv/lib/python3.11/site-packages/sklearn/base.py:9:fit"
 CAUSED = "\nThe above exception was the direct cause of the following exception:\n"
 DURING = "\nDuring handling of the above exception, another exception occurred:\n"
 OURS = trace_of("perennial.errors.DataError: pair.parquet: empty\n  write it again", HERE)
@@ -82,12 +82,12 @@ FOUND: dict[str, tuple[list[str], str, str]] = {
     "a bug in our code": (
         [trace_of("ValueError: no", HERE)],
         "UnexpectedError",
-        "train: ValueError: no (perennial/training.py, line 41, in fit). Nobody foresaw this",
+        "train: ValueError: no (perennial/training/fitting.py, line 41, in fit). Nobody foresaw this",
     ),
     "a bug below our code": (
         [trace_of("numpy.linalg.LinAlgError: Singular matrix", HERE, THERE)],
         "UnexpectedError",
-        "train: numpy.linalg.LinAlgError: Singular matrix (perennial/training.py, line 41, in fit)",
+        "train: numpy.linalg.LinAlgError: Singular matrix (perennial/training/fitting.py, line 41, in fit)",
     ),
     "a bug elsewhere": (
         [trace_of("KeyError: 'a'", THERE)],

@@ -11,7 +11,7 @@ import pytest
 from perennial.ledger import Ledger
 from perennial.prediction_log import LogRow, LogWriter
 from perennial.sqlite import file_of
-from perennial.version import open_version
+from perennial.versions.folder import open_version
 from tests.pipelines.conftest import Project
 from tests.second_project import NAME, NOW
 
@@ -86,7 +86,7 @@ def test_a_monitoring_run_ends_in_one_decision(copied: Project) -> None:
 
 def _of_the_open_week(project: Project) -> int:
     """Logged rows of the week that has not closed yet."""
-    from monitoring.log import load
+    from monitoring.log.collect import load
 
     frame = load(project.settings.prediction_tables(NAME))
     begin = pd.Timestamp("2024-04-08", tz="UTC")

@@ -8,7 +8,7 @@ import pytest
 from perennial import registry
 from perennial.ledger import Ledger, Version
 from perennial.spec.read import read
-from perennial.version import open_version, publish
+from perennial.versions.folder import open_version, publish
 from serving.deployers import open_deployer
 from serving.deployers.local import deployed
 from serving.rollouts import carry_out, repair
@@ -98,8 +98,8 @@ def test_a_lost_online_store_refuses_no_version(copied: Project) -> None:
 def test_a_version_that_answers_otherwise_is_refused_and_the_champion_stays(copied: Project, tmp_path: Path) -> None:
     settings = copied.settings
     model = read(settings.models / f"{NAME}.yaml")
-    from perennial import model_file
-    from perennial.contract import Contract
+    from perennial.training import model_file
+    from perennial.versions.contract import Contract
 
     with Ledger.open(settings.ledger) as ledger:
         first = open_version(settings.versions / NAME / ledger.version(NAME).digest)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from feature_repo.dataset import spans
-from perennial.decision import DecisionDraft
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Version
-from perennial.recipe import Recipe
+from perennial.loop.decision import DecisionDraft
 from perennial.settings import Settings
 from perennial.spec.read import read
+from perennial.training.recipe import Recipe
 from pipelines import lock, runs
 from tests.second_project import NAME, write_project
 

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from feature_repo import store
-from feature_repo.database import open_database
-from feature_repo.online import PlanReader
-from perennial import version_store
-from perennial.contract import Contract
+from feature_repo.online_store.database import open_database
+from feature_repo.online_store.reader import PlanReader
 from perennial.ledger import Ledger, Version
 from perennial.settings import Settings
-from perennial.version import open_version
+from perennial.versions import store as version_store
+from perennial.versions.contract import Contract
+from perennial.versions.folder import open_version
 from tests.pipelines.conftest import Project
 from tests.second_project import FIRST_DAY, NAME, NOW
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from perennial.bucket import Bucket
 from perennial.ledger import Ledger
 from perennial.settings import Settings
-from perennial.version import open_version
+from perennial.stores.bucket import Bucket
+from perennial.versions.folder import open_version
 from tests.pipelines.conftest import Project
 from tests.second_project import NAME, NOW
 from tests.servers.postgresql import PostgreSQL

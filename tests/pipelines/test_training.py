@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 from kfp import compiler
 
-from perennial import model_file
-from perennial.contract import Contract
-from perennial.dataset import DatasetInfo
+from perennial.data.dataset import DatasetInfo
+from perennial.data.rows import from_frame
 from perennial.ledger import Ledger
-from perennial.refit import same_answers
-from perennial.rows import from_frame
+from perennial.lifecycle.refit import same_answers
 from perennial.sqlite import file_of
-from perennial.thresholds import Thresholds
-from perennial.version import open_version
+from perennial.training import model_file
+from perennial.versions.contract import Contract
+from perennial.versions.folder import open_version
+from perennial.versions.thresholds import Thresholds
 from pipelines.training import training
 from tests.pipelines.conftest import Project
 from tests.second_project import NAME

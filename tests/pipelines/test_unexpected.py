@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from perennial.decision import DecisionDraft
 from perennial.ledger import Ledger
+from perennial.loop.decision import DecisionDraft
 from tests.pipelines.conftest import Project
 from tests.second_project import NAME, NOW, write_project
 

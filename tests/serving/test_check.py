@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perennial import model_file
-from perennial.contract import Contract
-from perennial.gates import GateResult
-from perennial.matrix import to_matrix
-from perennial.recipe import Recipe
-from perennial.rows import Rows
-from perennial.training import fit
+from perennial.data.matrix import to_matrix
+from perennial.data.rows import Rows
+from perennial.evaluation.gates import GateResult
+from perennial.training import model_file
+from perennial.training.fitting import fit
+from perennial.training.recipe import Recipe
+from perennial.versions.contract import Contract
 from serving.check import calls_of, check_serving
 from tests.serving.world import FIELDS, LIMITS, NAME, make_version, plan
 

@@ -19,19 +19,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from feature_repo.database import open_database
-from feature_repo.layout import Field, Layout, Value, key_encoder
-from perennial import model_file
-from perennial.calibration import Calibrator
-from perennial.columns import Column
-from perennial.contract import Contract
-from perennial.matrix import to_row
-from perennial.plan import PlanKey, PlanValue, PlanView, ReadPlan
-from perennial.recipe import Recipe
-from perennial.rows import Rows
+from feature_repo.online_store.database import open_database
+from feature_repo.online_store.layout import Field, Layout, Value, key_encoder
+from perennial.data.matrix import to_row
+from perennial.data.read_plan import PlanKey, PlanValue, PlanView, ReadPlan
+from perennial.data.rows import Rows
+from perennial.evaluation.calibration import Calibrator
+from perennial.spec.columns import Column
 from perennial.spec.features import Freshness
-from perennial.training import fit
-from perennial.version import Published, publish
+from perennial.training import model_file
+from perennial.training.fitting import fit
+from perennial.training.recipe import Recipe
+from perennial.versions.contract import Contract
+from perennial.versions.folder import Published, publish
 from serving.deployers.local import deploy
 
 NAME = "chargeback"

@@ -14,10 +14,10 @@ import pytest
 
 from controller.preflight import Row, clocks, stores
 from controller.preflight.row import asked
-from perennial.bucket import Bucket
 from perennial.ledger import Ledger
 from perennial.ledger.tables import HEAD
 from perennial.settings import Settings
+from perennial.stores.bucket import Bucket
 from tests.servers.http import listening
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.redis import Redis

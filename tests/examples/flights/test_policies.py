@@ -10,11 +10,11 @@ import pytest
 from examples.flights import policies
 from examples.flights.policies import DRIFT, LOOP, MONTHLY, NEVER, Fits, PolicyResult, play_policies
 from examples.flights.traffic import months
-from perennial.columns import Column
-from perennial.recipe import Recipe
-from perennial.rows import Rows
+from perennial.data.rows import Rows
+from perennial.spec.columns import Column
 from perennial.spec.model import Model
 from perennial.spec.read import read
+from perennial.training.recipe import Recipe
 
 MODEL = Path(__file__).parents[3] / "models" / "flight-delay.yaml"
 FIRST, START, END = (datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 4, 2, tzinfo=UTC), datetime(2013, 8, 1, tzinfo=UTC))

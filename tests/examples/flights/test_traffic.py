@@ -14,7 +14,7 @@ import pytest
 from examples.flights import traffic
 from examples.flights.traffic import Played, choose, play
 from feature_repo import store
-from feature_repo.database import open_database
+from feature_repo.online_store.database import open_database
 from perennial.settings import Settings
 from perennial.spec.read import read
 

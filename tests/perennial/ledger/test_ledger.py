@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from perennial.errors import NotFoundError, PlatformError
-from perennial.gates import GateResult
+from perennial.evaluation.gates import GateResult
 from perennial.ledger import Ledger
-from perennial.recipe import Recipe
+from perennial.training.recipe import Recipe
 from tests.perennial.ledger.conftest import held
 
 NOW = datetime(2013, 4, 1, 6, tzinfo=UTC)

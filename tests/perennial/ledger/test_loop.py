@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 
-from perennial.decision import DecisionDraft, Kind, Reason
 from perennial.errors import FencedError, NotFoundError
 from perennial.ledger import Fence, Ledger
 from perennial.ledger.tables import claims
-from perennial.window import Labels, Measurement, Performance, Window
+from perennial.loop.decision import DecisionDraft, Kind, Reason
+from perennial.loop.window import Labels, Measurement, Performance, Window
 from tests.perennial.ledger.conftest import directly, held
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)

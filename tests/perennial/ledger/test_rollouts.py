@@ -10,8 +10,8 @@ from sqlalchemy import insert
 from perennial.errors import DataError, NotFoundError
 from perennial.ledger import Ledger
 from perennial.ledger.tables import runs, versions
-from perennial.recipe import Recipe
-from perennial.rollout import Observation, Observed, Rollout
+from perennial.loop.rollout import Observation, Observed, Rollout
+from perennial.training.recipe import Recipe
 from tests.perennial.ledger.conftest import directly, migrate
 
 NOW = datetime(2013, 4, 1, 6, tzinfo=UTC)

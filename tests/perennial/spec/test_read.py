@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from perennial.columns import Column
 from perennial.errors import NotFoundError, PlatformError, SpecError
 from perennial.spec import Model
+from perennial.spec.columns import Column
 from perennial.spec.read import Problem, check, check_against, digest, read, read_text, to_json
 
 SHIPPED = Path(__file__).parents[3] / "models" / "flight-delay.yaml"

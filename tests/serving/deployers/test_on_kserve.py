@@ -14,10 +14,10 @@ from cluster.client import Client
 from cluster.pods import Reason
 from perennial.errors import PlatformError
 from perennial.ledger import Run, Version
-from perennial.recipe import Recipe
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
+from perennial.training.recipe import Recipe
 from serving.deployers import open_deployer
 from serving.deployers.inference_service import disruption_budget, inference_service
 from serving.deployers.on_kserve import SERVICES, KServeDeployer, standing_of

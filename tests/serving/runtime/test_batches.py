@@ -9,11 +9,11 @@ import pytest
 from serving.deployers.local import deployed
 from serving.runtime.answering import Answering
 from serving.runtime.batches import MOST_BATCH_ROWS, MOST_WAITING_ROWS, Batches, Outcome, Work
-from serving.runtime.failure import Failure
-from serving.runtime.inputs import Row
 from serving.runtime.loading import load
 from serving.runtime.metrics import Metrics
 from serving.runtime.predictor import Predictor
+from serving.runtime.protocol.failure import Failure
+from serving.runtime.protocol.inputs import Row
 from tests.serving.world import NAME, NOW, World, deploy_made, fill, make_version, plan
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from perennial.bucket import Bucket
 from perennial.errors import DataError, NotFoundError
-from perennial.version import MANIFEST
-from perennial.version_store import key, name_of
+from perennial.stores.bucket import Bucket
+from perennial.versions.folder import MANIFEST
+from perennial.versions.store import key, name_of
 from serving.runtime.current import Current
 from serving.runtime.fetch import fetch
 from tests.servers.s3 import S3

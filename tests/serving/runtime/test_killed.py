@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.log import collect, load
+from monitoring.log.collect import collect, load
 from tests.serving.world import Connection, World, deploy_made, fill, instance, make_version, plan, served
 
 KILLS = 20

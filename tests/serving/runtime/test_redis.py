@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from feature_repo.database import open_database
+from feature_repo.online_store.database import open_database
 from tests.servers.redis import PASSWORD, Redis
 from tests.serving.world import (
     LAYOUTS,

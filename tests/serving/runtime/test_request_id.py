@@ -10,11 +10,11 @@ import pytest
 
 from perennial.prediction_log import LogRow
 from serving.deployers.local import deployed
-from serving.runtime import v1, v2
-from serving.runtime.failure import Failure
-from serving.runtime.inputs import Inputs, Row
 from serving.runtime.loading import load
 from serving.runtime.predictor import Predictor
+from serving.runtime.protocol import v1, v2
+from serving.runtime.protocol.failure import Failure
+from serving.runtime.protocol.inputs import Inputs, Row
 from tests.serving.world import NAME, NOW, World, deploy_made, fill, instance, make_version, plan, tensors
 
 Kind = Literal["string", "int64"]

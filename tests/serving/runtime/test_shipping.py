@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.log import Collected, collect, load
-from monitoring.shipped import Shipped
-from perennial.bucket import Bucket
+from monitoring.log.collect import Collected, collect, load
+from monitoring.log.shipped import Shipped
 from perennial.prediction_log import LogRow, LogWriter
 from perennial.prediction_log.shipped import Announcement, boot_key, folder_of, read_announcement, segment_key
+from perennial.stores.bucket import Bucket
 from serving.runtime import command
 from serving.runtime.metrics import Metrics
 from serving.runtime.shipping import Shipper

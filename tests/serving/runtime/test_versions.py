@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.database import open_database
+from feature_repo.online_store.database import open_database
 from perennial.prediction_log import read_segment
 from serving.deployers.local import deploy
 from tests.serving.world import (

@@ -1,0 +1,47 @@
+"""Lists: models with their versions, runs."""
+
+from console.display.output import console, minute, print_json, table
+from perennial.ledger import Ledger, Run
+from perennial.settings import Settings
+
+
+def show_models(settings: Settings, json: bool) -> None:
+    """Print every spec's model and every model in the ledger with its versions."""
+    with Ledger.open(settings.ledger) as ledger:
+        names = sorted({path.stem for path in settings.models.glob("*.yaml")} | set(ledger.models()))
+        versions = {name: ledger.versions(name) for name in names}
+        champions = {name: champion.number if (champion := ledger.champion(name)) else None for name in names}
+    if json:
+        print_json({name: [version.model_dump(mode="json") for version in found] for name, found in versions.items()})
+        return
+    rows = []
+    for name, found in versions.items():
+        if not found:
+            rows.append((name, "–", "–", "–", "not trained yet", "–"))
+        for version in found:
+            role = "champion" if version.number == champions[name] else ""
+            until = minute(version.trained_until)
+            rows.append((name, str(version.number), role, until, version.recipe.kind, version.digest[:16]))
+    console().print(
+        table("Models", ("model", "version", "role", "trained until", "recipe", "digest"), rows, numbers=("version",))
+    )
+
+
+def seconds(run: Run) -> str:
+    """How long a run took; a dash while it runs."""
+    return "–" if run.finished is None else f"{(run.finished - run.started).total_seconds():.0f}"
+
+
+def show_runs(settings: Settings, model: str | None, limit: int, json: bool) -> None:
+    """Print the newest runs."""
+    with Ledger.open(settings.ledger) as ledger:
+        found = ledger.runs(model, limit)
+    if json:
+        print_json([run.model_dump(mode="json") for run in found])
+        return
+    rows = [
+        (run.run_id, minute(run.started), minute(run.now), run.mode, run.outcome or run.state, seconds(run), run.reason)
+        for run in found
+    ]
+    columns = ("run", "started", "for the time", "mode", "outcome", "seconds", "why")
+    console().print(table("Runs", columns, rows, numbers=("seconds",)))

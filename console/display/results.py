@@ -1,0 +1,119 @@
+"""What is kept of runs and versions: card, report, logs."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from rich.markdown import Markdown
+
+from console.display.output import console, print_json
+from perennial.errors import NotFoundError, PlatformError
+from perennial.ledger import Ledger, Run
+from perennial.settings import Settings
+from perennial.versions import store as version_store
+from perennial.versions.folder import open_version
+from pipelines.log import read_steps
+from pipelines.runs import log_lines
+
+
+def show_card(settings: Settings, model: str, number: int | None, summary: bool, json: bool) -> None:
+    """Print the card, or the page for everyone, of a version; rendered on a terminal, Markdown when piped."""
+    with Ledger.open(settings.ledger) as ledger:
+        version = ledger.version(model, number)
+    folder = open_version(version_store.folder(settings, model, version.digest))
+    path = folder.file("summary" if summary else "card")
+    text = path.read_text(encoding="utf-8")
+    if json:
+        print_json({"version": version.model_dump(mode="json"), "path": str(path), "text": text})
+    elif sys.stdout.isatty():
+        console().print(Markdown(text))
+    else:
+        sys.stdout.write(text)
+
+
+def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> None:
+    """Print what a run or one of its steps printed.
+
+    Raises:
+        NotFoundError: there is no such run, or it has no such step.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        run_id = ledger.run(run).run_id
+    lines = log_lines(settings, run_id)
+    if step is None and not json:
+        sys.stdout.write("\n".join(lines) + "\n")
+        return
+    finished = [found for found in read_steps(lines) if found.state != "running"]
+    chosen = [found for found in finished if step in (None, found.name)]
+    if step is not None and not chosen:
+        raise NotFoundError(
+            f"run {run_id} has no finished step {step!r}; it has: {', '.join(found.name for found in finished) or 'none'}"
+        )
+    if json:
+        print_json([{"step": s.name, "state": s.state, "seconds": s.seconds, "lines": list(s.lines)} for s in chosen])
+    else:
+        sys.stdout.write("\n".join(line for found in chosen for line in found.lines) + "\n")
+
+
+def show_report(settings: Settings, name: str, json: bool) -> None:
+    """Print where a page lies: of a model in service, made anew; before its first window, of its newest run; or of a run.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        if ledger.windows(name, limit=1):
+            path = write_year(settings, ledger, name)
+            of, title = {"model": name}, f"{name}: in service"
+        else:
+            of_model = [run for run in ledger.runs(name) if run.state == "succeeded" and run.mode != "monitor"]
+            run = of_model[0] if of_model else ledger.run(name)
+            of, title = {"run": run.run_id, "outcome": run.outcome or run.state}, f"{run.run_id}: {run.outcome or run.state}"
+            path = page_of_run(settings, run)
+    if json:
+        print_json({**of, "report": str(path)})
+    else:
+        console().print(f"{title}\n{path}", soft_wrap=True)
+
+
+def page_of_run(settings: Settings, run: Run) -> Path:
+    """The page that a run left; of a monitoring run Evidently's, which is put beside the others under a name that browsers know.
+
+    Raises:
+        NotFoundError: it left none.
+    """
+    path = settings.results / run.run_id / "report.html"
+    evidently = sorted((settings.runs / run.run_id / "steps").glob("*/measure/report")) if run.mode == "monitor" else []
+    if evidently:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(evidently[-1], path)
+    if not path.exists():
+        raise NotFoundError(f"{path}: run {run.run_id} left no report ({run.outcome or run.state}: {run.reason})")
+    return path
+
+
+def write_year(settings: Settings, ledger: Ledger, model: str) -> Path:
+    """The page of a model in service is written from the ledger as it is now; returns its path.
+
+    Raises:
+        PlatformError: it cannot be written.
+    """
+    from perennial.reports.service_page import History, reigns, year
+    from perennial.spec.read import read
+
+    path, spec = settings.report(model), read(settings.models / f"{model}.yaml")
+    history = History(
+        model=spec,
+        windows=ledger.windows(model)[::-1],
+        decisions=ledger.decisions(model)[::-1],
+        incidents=ledger.incidents(model)[::-1],
+        reigns=reigns(ledger.rollouts(model)),
+    )
+    draft = path.with_suffix(".draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(year(history), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise PlatformError(f"{path}: cannot be written: {error.strerror}; give PERENNIAL_STATE a folder that can") from error
+    return path

@@ -1,0 +1,274 @@
+"""The data contract: what a dataset must be to be trained on, and the gate *data* that says whether it is.
+
+A bad dataset is a result with every finding, never an exception. What holds row by row is a pandera schema; what holds of the
+whole (shares, numbers of rows, classes) is counted here. pandas and pandera are imported by what uses them, because a run's
+findings are read by commands that need neither.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from perennial.data.dataset import DatasetInfo, excluded
+from perennial.evaluation.gates import GateResult
+from perennial.record import Record
+from perennial.spec.gates import DataGate
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pandera.pandas as pa
+
+EXAMPLES = 3
+"""Most rows that a finding names."""
+
+
+class Validation(Record):
+    """What the contract said about a dataset."""
+
+    gate: GateResult
+    """The gate *data*."""
+    findings: tuple[str, ...]
+    """Every finding: where, what was found, what is allowed. Empty when the gate passes."""
+
+
+def validate(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate) -> Validation:
+    """Every way in which a dataset breaks its contract, and the gate's verdict on it.
+
+    Args:
+        frame: the dataset.
+        info: what it says of itself.
+        gates: the limits.
+    """
+    counts = Counts()
+    findings = (
+        *row_findings(frame, info),
+        *order_findings(frame, info),
+        *whole_findings(frame, info, gates, counts),
+    )
+    if findings:
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        sentence = f"The dataset cannot be trained on: {findings[0]}{more}{excluded(info.model, info.barred)}."
+    else:
+        sentence = (
+            f"All {len(info.columns)} columns of {len(frame):,} requests are as they must be; "
+            f"{counts.numbers['training_rows']:,.0f} labelled rows to train on."
+        )
+    verdict = GateResult(name="data", verdict="fail" if findings else "pass", sentence=sentence, numbers=counts.numbers)
+    return Validation(gate=verdict, findings=findings)
+
+
+@dataclass
+class Counts:
+    """The numbers that the gate was decided on."""
+
+    numbers: dict[str, float | None] = field(default_factory=dict)
+
+    def add(self, name: str, value: float) -> float:
+        """Keep a number; one that is not finite is kept as null."""
+        self.numbers[name] = value if value == value and abs(value) != float("inf") else None
+        return value
+
+
+def contract(info: DatasetInfo) -> pa.DataFrameSchema:
+    """What each row of a dataset must be, as a pandera schema.
+
+    A check passes over a column of another type than it reads: the check of the type speaks for that.
+
+    Args:
+        info: names and types of the columns.
+    """
+    import pandera.pandas as pa
+
+    kinds = {
+        "float": [_of_type("float64"), _float_check(_finite, "not finite")],
+        "int": [_of_type("float64"), _float_check(_finite, "not finite"), _float_check(_whole, "not a whole number")],
+        "bool": [_of_type("float64"), _float_check(_bool, "neither 0 nor 1")],
+        "string": [pa.Check(_texts, error="not a text")],
+    }
+    columns = {column.name: pa.Column(None, kinds[column.dtype], nullable=True) for column in info.columns}
+    columns |= {key: pa.Column(None, nullable=True) for key in info.join_keys if key not in columns}
+    columns[info.id_column] = pa.Column(None, nullable=False, unique=True)
+    columns["event_timestamp"] = pa.Column(None, [_zone_check(), _before(info.now)], nullable=False)
+    columns["label"] = pa.Column(None, [_of_type("boolean")], nullable=True)
+    columns["label_known_at"] = pa.Column(None, [_zone_check(), _before(info.now)], nullable=True)
+    columns |= {f"{view.view}_observed_at": pa.Column(None, [_zone_check()], nullable=True) for view in info.views}
+    return pa.DataFrameSchema(columns, strict=False)
+
+
+def _of_type(dtype: str) -> pa.Check:
+    import pandera.pandas as pa
+
+    return pa.Check(lambda values: str(values.dtype) == dtype, error=f"not of type {dtype}")
+
+
+def _float_check(rule: Callable[[pd.Series[float]], pd.Series[bool]], error: str) -> pa.Check:
+    import pandera.pandas as pa
+
+    return pa.Check(lambda values: rule(values) if str(values.dtype) == "float64" else True, error=error)
+
+
+def _finite(values: pd.Series[float]) -> pd.Series[bool]:
+    return values.abs() != math.inf
+
+
+def _whole(values: pd.Series[float]) -> pd.Series[bool]:
+    return values == values.round()
+
+
+def _bool(values: pd.Series[float]) -> pd.Series[bool]:
+    return values.isin([0.0, 1.0])
+
+
+def _texts(values: pd.Series[str]) -> pd.Series[bool]:
+    return values.map(lambda value: isinstance(value, str)).astype(bool)
+
+
+def _zoned(values: pd.Series[pd.Timestamp]) -> bool:
+    return str(values.dtype).startswith("datetime64") and str(values.dtype).endswith("UTC]")
+
+
+def _zone_check() -> pa.Check:
+    import pandera.pandas as pa
+
+    return pa.Check(_zoned, error="not a time in UTC")
+
+
+def _before(now: str) -> pa.Check:
+    import pandas as pd
+    import pandera.pandas as pa
+
+    end = pd.Timestamp(now)
+    return pa.Check(lambda values: values <= end if _zoned(values) else True, error=f"later than the dataset, {now}")
+
+
+def row_findings(frame: pd.DataFrame, info: DatasetInfo) -> Iterator[str]:
+    """Findings of the schema: each broken rule once, with the number of rows and the ids of a few."""
+    import pandera.pandas as pa
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # pandera joins its failure cases in a way that pandas 3 will change
+        try:
+            contract(info).validate(frame.reset_index(drop=True), lazy=True)
+            return
+        except pa.errors.SchemaErrors as errors:
+            found = errors.failure_cases
+    words = {"not_nullable": "missing; must be known in every row", "field_uniqueness": "more than once; must be unique"}
+    for (column, check), cases in found.groupby(["column", "check"], sort=False, dropna=False):
+        if check == "column_in_dataframe":
+            yield from (f"{name}: no such column; the dataset must have it" for name in cases["failure_case"])
+            continue
+        cases = cases.sort_values("index")
+        rows = [int(row) for row in cases["index"].dropna()]
+        values = [] if check in words else [str(value) for value in cases["failure_case"].head(EXAMPLES)]
+        yield f"{column}: {words.get(check, check)}{_examples(frame, info, rows, values)}"
+
+
+def order_findings(frame: pd.DataFrame, info: DatasetInfo) -> Iterator[str]:
+    """Findings about two columns of a row: a label known before its request, an observation after it."""
+    pairs = [("event_timestamp", "label_known_at", "label_known_at: before the request")]
+    pairs += [
+        (f"{view.view}_observed_at", "event_timestamp", f"{view.view}_observed_at: after the request, which is a leak")
+        for view in info.views
+    ]
+    for first, second, said in pairs:
+        if {first, second} <= set(frame.columns) and _zoned(frame[first]) and _zoned(frame[second]):
+            rows = (frame[first] > frame[second]).to_numpy().nonzero()[0].tolist()
+            if rows:
+                yield f"{said}{_examples(frame, info, rows, frame[first].iloc[rows[:EXAMPLES]].astype(str).tolist())}"
+    if {"label", "label_known_at"} <= set(frame.columns):
+        rows = (frame["label"].isna() != frame["label_known_at"].isna()).to_numpy().nonzero()[0].tolist()
+        if rows:
+            yield f"label_known_at: known without a label, or the other way round{_examples(frame, info, rows, [])}"
+
+
+def _examples(frame: pd.DataFrame, info: DatasetInfo, rows: list[int], values: list[str]) -> str:
+    """Which rows a finding is about, in words; empty when it is about the whole column."""
+    if not rows:
+        return ""
+    ids = dict.fromkeys(str(frame[info.id_column].iloc[row]) for row in rows[:EXAMPLES]) if info.id_column in frame else ["?"]
+    shown = f" (found {', '.join(dict.fromkeys(values))})" if values else ""
+    return f"; {len(rows):,} of {len(frame):,} rows, such as {info.id_column} {', '.join(ids)}{shown}"
+
+
+def whole_findings(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate, counts: Counts) -> Iterator[str]:
+    """Findings about shares, numbers of rows and classes; what they were decided on is added to `counts`."""
+    rows = counts.add("rows", float(len(frame)))
+    if rows != info.rows:
+        yield f"dataset: {len(frame):,} rows; its description says {info.rows:,}"
+    if not len(frame):
+        yield "dataset: no rows"
+        return
+    yield from _label_findings(frame, info, gates, counts)
+    yield from _null_findings(frame, info, gates, counts)
+    worst = 0.0
+    for view in info.views:
+        share = view.stale / (info.rows + info.rejected) if info.rows + info.rejected else 0.0
+        worst = max(worst, share)
+        if share > gates.max_stale_share:
+            yield (
+                f"{view.view}: older than its freshness limit for {share:.1%} of the requests; "
+                f"at most {gates.max_stale_share:.1%} (gates.data.max_stale_share)"
+            )
+    counts.add("stale_share", worst)
+    counts.add("max_stale_share", gates.max_stale_share)
+
+
+def _label_findings(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate, counts: Counts) -> Iterator[str]:
+    import pandas as pd
+
+    if not {"label", "event_timestamp"} <= set(frame.columns) or not _zoned(frame["event_timestamp"]):
+        return
+    labelled = frame["label"].notna()
+    if str(frame["label"].dtype) != "boolean":
+        return
+    share = counts.add("unlabelled_share", 1 - float(labelled.mean()))
+    counts.add("max_unlabelled_share", gates.max_unlabelled_share)
+    if share > gates.max_unlabelled_share:
+        limit = f"{gates.max_unlabelled_share:.1%} (gates.data.max_unlabelled_share)"
+        yield f"label: missing for {share:.1%} of the requests; at most {limit}"
+    earlier = frame["event_timestamp"] < pd.Timestamp(info.evaluation_start)
+    training = counts.add("training_rows", float((labelled & earlier).sum()))
+    counts.add("min_rows", float(gates.min_rows))
+    if training < gates.min_rows:
+        yield (
+            f"label: {training:,.0f} labelled rows before the evaluation block ({info.evaluation_start[:10]}); "
+            f"at least {gates.min_rows:,} (gates.data.min_rows)"
+        )
+    for part, mask in (("before the evaluation block", labelled & earlier), ("in the evaluation block", labelled & ~earlier)):
+        values = frame["label"][mask].astype(bool)
+        if not len(values):
+            yield f"label: no labelled row {part}"
+        elif values.nunique() == 1:
+            yield f"label: {'always true' if values.iloc[0] else 'never true'} {part}; both must occur"
+    if labelled.any():
+        counts.add("label_rate", float(frame["label"][labelled].astype(bool).mean()))
+
+
+def _null_findings(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate, counts: Counts) -> Iterator[str]:
+    import pandas as pd
+
+    names = dict.fromkeys([*info.join_keys, *(column.name for column in info.columns)])
+    worst = 0.0
+    earlier = None
+    if "event_timestamp" in frame and _zoned(frame["event_timestamp"]):
+        earlier = frame["event_timestamp"] < pd.Timestamp(info.evaluation_start)
+    for name in names:
+        if name not in frame:
+            continue
+        missing = frame[name].isna()
+        share = float(missing.mean())
+        worst = max(worst, share)
+        if share == 1:
+            yield f"{name}: every value is missing; at most {gates.max_null_share:.1%} may be (gates.data.max_null_share)"
+        elif share > gates.max_null_share:
+            yield f"{name}: {share:.1%} of the values are missing; at most {gates.max_null_share:.1%} (gates.data.max_null_share)"
+        elif earlier is not None:
+            for part, mask in (("before", earlier), ("in", ~earlier)):
+                if mask.any() and missing[mask].all():
+                    yield f"{name}: every value {part} the evaluation block is missing; a model cannot use it"
+    counts.add("null_share", worst)
+    counts.add("max_null_share", gates.max_null_share)

@@ -1,0 +1,392 @@
+"""How good probabilities are on a block of time: estimates with intervals from a bootstrap over days.
+
+The records that the evaluation stores, and the functions that fill them. What is good enough is decided in `gates`;
+where a model is worst, in `slices`.
+
+A probability that is not a number between 0 and 1 counts as the worst answer there is, and is counted: a metric never looks
+better, and is never lost, because a model broke. A metric that the labels do not determine (an AUC without positives) is left
+out, with the reason.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from perennial.errors import DataError
+from perennial.evaluation import bootstrap
+from perennial.evaluation.bootstrap import Estimate as Estimate
+from perennial.evaluation.bootstrap import Resamples
+from perennial.evaluation.curves import Curve as Curve
+from perennial.evaluation.curves import curves
+from perennial.evaluation.utility import PER_REQUESTS, threshold, value
+from perennial.record import Record
+from perennial.spec.objective import Objective, Utility
+from perennial.spec.training import Evaluation
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Times = NDArray[np.datetime64]
+
+RANKING = ("auc", "average_precision")
+"""Metrics that need both classes."""
+LABELLED = (*RANKING, "log_loss", "brier", "calibration_gap", "utility", "naive_log_loss", "naive_brier", "naive_utility")
+"""Metrics that need labels."""
+
+
+class BlockEvaluation(Record):
+    """Metrics of one model on one block."""
+
+    start: str
+    """Begin of the block, ISO 8601 UTC, inclusive."""
+    end: str
+    """End of the block, ISO 8601 UTC, exclusive."""
+    days: int
+    """Days with labelled rows: the units of the bootstrap."""
+    rows: int
+    """Labelled rows."""
+    unlabelled: int
+    """Requests of the block that have no label; they are in no metric."""
+    label_rate: float
+    """Share of positives among the labelled rows."""
+    threshold: float
+    """Decision threshold that was applied."""
+    confidence: float
+    """One-sided confidence of `low` and `high` of each estimate."""
+    metrics: dict[str, Estimate]
+    """auc, average_precision, log_loss, brier, calibration_gap, utility, unlabelled_share, and those of the naive rule:
+    naive_log_loss, naive_brier, naive_utility. `utility` is per 1000 labelled requests, less what the naive rule's constant
+    action earned on the same rows; `naive_utility` is what that action earned. What cannot be computed is not in it."""
+    missing: dict[str, str] = Field(default_factory=dict)
+    """Why a metric is not in `metrics`, by its name."""
+    invalid: int = 0
+    """Rows whose probability was not a number between 0 and 1; they count as the worst answer, and no gate passes."""
+    roc: Curve
+    """False positive rate against true positive rate, at most 200 points."""
+    precision_recall: Curve
+    """Recall against precision, at most 200 points."""
+    reliability: Curve
+    """Mean probability against label rate in ten equally filled bins."""
+
+
+class Comparison(Record):
+    """Challenger less champion, paired on the same rows."""
+
+    basis: str
+    """One sentence: which rows, and whether the versions or the recipes were compared."""
+    days: int
+    """Days of the block."""
+    rows: int
+    """Labelled rows."""
+    log_loss_ratio: Estimate
+    """(challenger - champion) / champion of the mean log loss; below 0 is better."""
+    auc_difference: Estimate | None
+    """Challenger - champion; above 0 is better. Null where a class occurs on fewer than two days."""
+    utility_difference: Estimate
+    """Challenger - champion per 1000 labelled requests; above 0 is better."""
+    invalid: int = 0
+    """Rows on which the challenger's or the champion's probability was not a number between 0 and 1; no gate passes then."""
+
+
+class SegmentResult(Record):
+    """One group of the block."""
+
+    name: str
+    """The group in words: `colour = red`, `size ≥ 28.4`."""
+    column: str
+    """Column that defines it."""
+    rows: int
+    """Labelled rows."""
+    days: int
+    """Days on which it occurs."""
+    label_rate: float
+    """Share of positives."""
+    log_loss: float
+    """Mean log loss of the model in the group."""
+    excess: Estimate
+    """Relative increase of the group's log loss over the rival's in the same rows: (model - rival) / rival."""
+    rival: str
+    """`champion` or `naive rule`; for a found group `the same model, corrected for this group`."""
+    judged: bool
+    """Whether it has enough support for the gate."""
+
+
+class ErrorAnalysis(Record):
+    """Where the model is worst."""
+
+    declared: tuple[SegmentResult, ...]
+    """Groups of the objective's segments."""
+    found: tuple[SegmentResult, ...]
+    """The worst groups among all columns, worst first, found without being named."""
+    note: str = ""
+    """How the groups were found and what is not shown, in plain words."""
+
+
+class NaiveRule(Record):
+    """What one would do without a model: the same for every request, from the training rows."""
+
+    probability: float
+    """Label rate of the training rows."""
+    acts: bool
+    """Whether the better constant action on the training rows is to act always."""
+
+
+def naive_rule(label: Bools, utility: Utility) -> NaiveRule:
+    """The naive rule of some training rows.
+
+    >>> spec = Utility(unit="points", true_positive=3.0, false_positive=-1.0)
+    >>> naive_rule(np.array([True, False, False, False, False]), spec)
+    NaiveRule(probability=0.2, acts=False)
+    >>> naive_rule(np.array([True, True, False]), spec).acts
+    True
+
+    Args:
+        label: of the training rows, [rows].
+        utility: of the objective.
+
+    Raises:
+        DataError: there are no rows.
+    """
+    if not len(label):
+        raise DataError("the naive rule needs labelled training rows; found none")
+    rate = float(label.mean())
+    return NaiveRule(probability=rate, acts=rate >= threshold(utility))
+
+
+def log_losses(probability: Floats, label: Bools) -> Floats:
+    """The log loss of each row. A probability is cut at 1e-15 and 1 - 1e-15, so that it stays finite.
+
+    >>> log_losses(np.array([0.5, 0.0]), np.array([True, True])).round(3).tolist()
+    [0.693, 34.539]
+    """
+    losses: Floats = -np.log(np.clip(np.where(label, probability, 1 - probability), 1e-15, 1 - 1e-15))
+    return losses
+
+
+def worst_where_invalid(probability: Floats, label: Bools) -> tuple[Floats, int]:
+    """The probabilities, what is not a number between 0 and 1 replaced by certainty of the wrong answer; and how many were.
+
+    >>> worst_where_invalid(np.array([0.3, np.nan, 1.5]), np.array([True, True, False]))
+    (array([0.3, 0. , 1. ]), 2)
+    """
+    valid = (probability >= 0) & (probability <= 1)
+    return np.where(valid, probability, (~label).astype(np.float64)), int(np.count_nonzero(~valid))
+
+
+def evaluate(
+    probability: Floats,
+    label: Bools,
+    time: Times,
+    *,
+    objective: Objective,
+    evaluation: Evaluation,
+    start: datetime,
+    end: datetime,
+    unlabelled_by_day: Mapping[str, tuple[int, int]],
+    naive: NaiveRule,
+    threshold: float,
+    seed: int,
+) -> BlockEvaluation:
+    """How good the probabilities are on the labelled rows of a block, each metric with an interval over days.
+
+    Args:
+        probability: calibrated, [rows].
+        label: [rows].
+        time: UTC time of each request, [rows].
+        objective: of the spec; its utility is used.
+        evaluation: resamples and confidence.
+        start: begin of the block, UTC.
+        end: end of the block, exclusive, UTC.
+        unlabelled_by_day: requests without a label and all requests, by ISO date; every request of the block.
+        naive: the rule to beat.
+        threshold: decide *positive* from this probability on.
+        seed: of the resamples.
+
+    Raises:
+        DataError: the block has no labelled row.
+    """
+    if not len(label):
+        raise DataError(f"the evaluation block {start:%Y-%m-%d} to {end:%Y-%m-%d} has no labelled request: nothing can be judged")
+    probability, invalid = worst_where_invalid(probability, label)
+    metrics, missing = dict[str, Estimate](), dict[str, str]()
+    days = len(np.unique(time.astype("datetime64[D]")))
+    if days < 2:
+        missing |= dict.fromkeys(LABELLED, f"the block has labelled requests on {days} day only: one day makes no interval")
+    else:
+        resamples = Resamples.draw(time, evaluation.resamples, seed)
+        _add_ranking(metrics, missing, probability, label, resamples, evaluation.confidence)
+        _add_means(metrics, probability, label, resamples, evaluation.confidence, objective.utility, naive, threshold)
+    _add_unlabelled(metrics, missing, unlabelled_by_day, evaluation, seed)
+    return BlockEvaluation(
+        start=start.isoformat(),
+        end=end.isoformat(),
+        days=days,
+        rows=len(label),
+        unlabelled=sum(unlabelled for unlabelled, _ in unlabelled_by_day.values()),
+        label_rate=float(label.mean()),
+        threshold=threshold,
+        confidence=evaluation.confidence,
+        metrics=metrics,
+        missing=missing,
+        invalid=invalid,
+        **curves(probability, label),
+    )
+
+
+def class_days(label: Bools, resamples: Resamples) -> int:
+    """On how many days the class occurs that occurs on fewer: what a ranking is estimated from."""
+    return min(resamples.days_with(label), resamples.days_with(~label))
+
+
+def class_days_reason(units: int) -> str:
+    """Why there is no ranking metric."""
+    return f"a class occurs on {units} {'day' if units == 1 else 'days'} only: a ranking needs both classes on two days at least"
+
+
+def _add_ranking(
+    metrics: dict[str, Estimate],
+    missing: dict[str, str],
+    probability: Floats,
+    label: Bools,
+    resamples: Resamples,
+    confidence: float,
+) -> None:
+    units = class_days(label, resamples)
+    if units < 2:
+        missing |= dict.fromkeys(RANKING, class_days_reason(units))
+        return
+    weights = np.vstack([np.ones(resamples.count), resamples.weights])
+    counts = bootstrap.pair_counts(probability, label, resamples)
+    found = {
+        "auc": bootstrap.auc(counts, resamples.sums(label), resamples.sums(~label), weights),
+        "average_precision": bootstrap.average_precision(probability, label, resamples.day, weights),
+    }
+    for name, values in found.items():
+        metrics[name] = bootstrap.interval(float(values[0]), values[1:], resamples.count, confidence, units, (0.0, 1.0))
+
+
+def _add_means(
+    metrics: dict[str, Estimate],
+    probability: Floats,
+    label: Bools,
+    resamples: Resamples,
+    confidence: float,
+    utility: Utility,
+    naive: NaiveRule,
+    threshold: float,
+) -> None:
+    rows = resamples.sums(np.ones(len(label)))
+    constant, acts = np.full(len(label), naive.probability), np.full(len(label), naive.acts)
+    naive_earned = value(utility, acts, label)
+    earned = value(utility, probability >= threshold, label)
+    infinite = float("inf")
+    means: dict[str, tuple[Floats, tuple[float, float]]] = {
+        "log_loss": (log_losses(probability, label), (0.0, infinite)),
+        "brier": ((probability - label) ** 2, (0.0, 1.0)),
+        "utility": (PER_REQUESTS * (earned - naive_earned), (-infinite, infinite)),
+        "naive_log_loss": (log_losses(constant, label), (0.0, infinite)),
+        "naive_brier": ((constant - label) ** 2, (0.0, 1.0)),
+        "naive_utility": (PER_REQUESTS * naive_earned, (-infinite, infinite)),
+    }
+    for name, (values, bounds) in means.items():
+        metrics[name] = resamples.estimate(np.divide, resamples.sums(values), rows, confidence=confidence, bounds=bounds)
+    gap = resamples.estimate(np.divide, resamples.sums(probability - label), rows, confidence=confidence)
+    metrics["calibration_gap"] = absolute(gap)
+
+
+def absolute(signed: Estimate) -> Estimate:
+    """The size of a signed number, with the interval that follows: its upper end is not exceeded on either side.
+
+    >>> absolute(Estimate(value=-0.02, low=-0.05, high=0.01, standard_error=0.018)).high
+    0.05
+    >>> absolute(Estimate(value=-0.02, low=-0.03, high=-0.01, standard_error=0.006)).low
+    0.01
+    """
+    low = 0.0 if signed.low <= 0 <= signed.high else min(abs(signed.low), abs(signed.high))
+    high = max(abs(signed.low), abs(signed.high))
+    return Estimate(value=abs(signed.value), low=low, high=high, standard_error=signed.standard_error)
+
+
+def _add_unlabelled(
+    metrics: dict[str, Estimate],
+    missing: dict[str, str],
+    unlabelled_by_day: Mapping[str, tuple[int, int]],
+    evaluation: Evaluation,
+    seed: int,
+) -> None:
+    by_day = {day: counts for day, counts in unlabelled_by_day.items() if counts[1] > 0}
+    if len(by_day) < 2:
+        missing["unlabelled_share"] = f"requests were counted on {len(by_day)} days only: an interval needs two"
+        return
+    resamples = Resamples.draw(np.array(sorted(by_day), dtype="datetime64[us]"), evaluation.resamples, seed)
+    counts = np.array([by_day[day] for day in sorted(by_day)], dtype=np.float64)
+    metrics["unlabelled_share"] = resamples.estimate(
+        np.divide, counts[:, 0], counts[:, 1], confidence=evaluation.confidence, bounds=(0.0, 1.0)
+    )
+
+
+def compare(
+    challenger: Floats,
+    champion: Floats,
+    label: Bools,
+    time: Times,
+    *,
+    thresholds: tuple[float, float],
+    utility: Utility,
+    evaluation: Evaluation,
+    basis: str,
+    seed: int,
+) -> Comparison:
+    """Challenger less champion on the same rows and the same resamples: what they share cancels.
+
+    Args:
+        challenger: calibrated probabilities, [rows].
+        champion: calibrated probabilities, [rows].
+        label: [rows].
+        time: UTC time of each request, [rows].
+        thresholds: of the challenger and of the champion.
+        utility: of the objective.
+        evaluation: resamples and confidence.
+        basis: one sentence: which rows, and what was compared.
+        seed: of the resamples.
+
+    Raises:
+        DataError: there are labelled rows of fewer than two days.
+    """
+    ours, ours_invalid = worst_where_invalid(challenger, label)
+    theirs, theirs_invalid = worst_where_invalid(champion, label)
+    resamples = Resamples.draw(time, evaluation.resamples, seed)
+    total = resamples.sums
+    earned = value(utility, ours >= thresholds[0], label) - value(utility, theirs >= thresholds[1], label)
+    units, difference = class_days(label, resamples), None
+    if units >= 2:
+        weights = np.vstack([np.ones(resamples.count), resamples.weights])
+        counts = bootstrap.pair_counts(ours, label, resamples) - bootstrap.pair_counts(theirs, label, resamples)
+        values = bootstrap.auc(counts, total(label), total(~label), weights)
+        bounds = (-1.0, 1.0)
+        difference = bootstrap.interval(float(values[0]), values[1:], resamples.count, evaluation.confidence, units, bounds)
+    return Comparison(
+        basis=basis,
+        days=resamples.count,
+        rows=len(label),
+        log_loss_ratio=resamples.estimate(
+            relative, total(log_losses(ours, label)), total(log_losses(theirs, label)), confidence=evaluation.confidence
+        ),
+        auc_difference=difference,
+        utility_difference=resamples.estimate(
+            np.divide, total(PER_REQUESTS * earned), total(np.ones(len(label))), confidence=evaluation.confidence
+        ),
+        invalid=max(ours_invalid, theirs_invalid),
+    )
+
+
+def relative(ours: Floats, theirs: Floats) -> Floats:
+    """How much larger one total is than another, as a share of the other.
+
+    >>> relative(np.array([11.0]), np.array([10.0])).round(3).tolist()
+    [0.1]
+    """
+    share: Floats = (ours - theirs) / theirs
+    return share

@@ -1,0 +1,112 @@
+"""Claims at work: how a run takes what it may do, and how its end is noted. The record is `loop.decision.Claim`."""
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from perennial.errors import NotFoundError
+from perennial.ledger import Ledger, Run
+from perennial.loop.decision import Claim
+from perennial.settings import Settings
+
+MINE, THEIRS = "mine", "theirs"
+"""What the first step of every graph finds."""
+SUPERSEDED = "superseded"
+"""Outcome of a run that came second."""
+MOST_STARTS = 3
+"""How often a run is started for one claim before a person must look: what kills three runs will kill the fourth."""
+FOR_GOOD = ("SpecError", "DataError", "NotFoundError", "UnexpectedError")
+"""Errors that trying again at once does not mend."""
+BEING_BEGUN = timedelta(seconds=10)
+"""How long whoever prepared a run has to start it, before it counts as left: a person's command does both."""
+GIVEN_UP = "given up: "
+"""How the reason begins of a run that was left, and that a person's command put aside: it says nothing about what it would do."""
+
+
+def take(settings: Settings, key: str, owner: str, now: datetime) -> tuple[str, int]:
+    """The run has the claim, or stands aside: `mine` and its fencing token, or `theirs` and 0.
+
+    Args:
+        settings: where the ledger is.
+        key: of the claim.
+        owner: id of the run.
+        now: the real time.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        taken = ledger.take(key, owner, now)
+        if taken is not None:
+            return MINE, taken.token
+        found = ledger.claim(key)
+        reason = f"claim {key} is {found.state} and belongs to {found.owner}: this run stood aside and did nothing"
+        ledger.finish_run(owner, finished=now, outcome=SUPERSEDED, reason=reason)
+        return THEIRS, 0
+
+
+def end(ledger: Ledger, run: Run, now: datetime) -> None:
+    """What the run carried out is over: its claim is done, and its decision has an outcome. Ended again, nothing changes.
+
+    Args:
+        ledger: the ledger, fenced or not.
+        run: a run that has ended with a result.
+        now: aware.
+    """
+    if run.claim is None or run.outcome == SUPERSEDED:
+        return
+    if run.decision is not None:
+        ledger.end_decision(run.model, run.decision, state="done", outcome=f"{run.outcome}: {run.reason}")
+    ledger.end_claim(run.claim, state="done", now=now)
+
+
+def is_tried_again(claim: Claim, run: Run | None) -> bool:
+    """Whether a controller starts a run for an open claim once more.
+
+    Args:
+        claim: open.
+        run: its owner, which failed or was killed; none where it was never prepared.
+    """
+    failed_for_good = run is not None and run.state == "failed" and run.reason.partition(":")[0] in FOR_GOOD
+    return claim.starts < MOST_STARTS and not failed_for_good
+
+
+def put_back(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
+    """The decision that the claim carries out waits again for whoever carries it out next, under the same key.
+
+    The claim comes last: while it is open, whoever finds it does the same again, or carries it on.
+
+    Args:
+        ledger: the ledger, fenced or not.
+        claim: open, for a decision.
+        why: half a sentence: what became of its run.
+        now: the time for which it is put back, aware.
+        wall_clock: the real time, aware.
+    """
+    if claim.decision is not None:
+        ledger.move_decision(claim.model, claim.decision, before="acting", after="open")
+    _release(ledger, claim, why, now=now, wall_clock=wall_clock)
+
+
+def give_up(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
+    """Nobody carries the claim out any more: it has failed, with its decision, and with its run if that had no end.
+
+    The claim comes last: while it is open, whoever finds it does the same again.
+
+    Args:
+        ledger: the ledger, fenced or not.
+        claim: open.
+        why: half a sentence.
+        now: the time for which it is given up, aware.
+        wall_clock: the real time, aware.
+    """
+    if claim.decision is not None:
+        ledger.end_decision(claim.model, claim.decision, state="failed", outcome=why)
+    _release(ledger, claim, why, now=now, wall_clock=wall_clock)
+
+
+def was_given_up(run: Run) -> bool:
+    """Whether a run is over only because a person's command put it aside."""
+    return run.state == "failed" and run.reason.startswith(f"PlatformError: {GIVEN_UP}")
+
+
+def _release(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
+    with suppress(NotFoundError):  # a run that was never prepared
+        ledger.fail_run(claim.owner, finished=wall_clock, reason=f"PlatformError: {why}")
+    ledger.end_claim(claim.key, state="failed", now=now)

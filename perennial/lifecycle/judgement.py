@@ -1,0 +1,253 @@
+"""The judgement of a candidate on the evaluation block: metrics, comparison with the champion, error analysis."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from perennial.data.dataset import DatasetInfo
+from perennial.data.rows import Rows, evaluation_rows, from_frame, moment
+from perennial.data.splits import time_folds
+from perennial.evaluation.metrics import Comparison, compare, evaluate
+from perennial.evaluation.slices import analyse
+from perennial.lifecycle.candidate import TrainedCandidate
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.training import model_file
+from perennial.training.fitting import out_of_fold, predict
+from perennial.versions import store as version_store
+from perennial.versions.contract import Contract
+from perennial.versions.findings import Judgement
+from perennial.versions.folder import open_version
+
+Answers = Callable[[DatasetInfo], Mapping[int | str, float]]
+"""What the champion answered before, by the ids of requests of the evaluation block."""
+
+
+def no_answers(_: DatasetInfo) -> Mapping[int | str, float]:
+    """Nothing was ever logged."""
+    return {}
+
+
+def judge_candidate(
+    frame: pd.DataFrame,
+    info: DatasetInfo,
+    model: Model,
+    trained: TrainedCandidate,
+    settings: Settings,
+    champion: str,
+    answers: Answers = no_answers,
+) -> Judgement:
+    """Judge a candidate on the labelled requests of the evaluation block.
+
+    Args:
+        frame: the dataset.
+        info: what the dataset is.
+        model: the spec.
+        trained: the candidate.
+        settings: where the model versions are; threads of a fit.
+        champion: digest of the champion's version folder; empty when there is none.
+        answers: what the champion answered before; asked only where it cannot be scored on the rows.
+    """
+    spec, everything = model.spec, from_frame(frame, info)
+    block = evaluation_rows(everything, info)
+    requests = frame[frame["event_timestamp"] >= pd.Timestamp(info.evaluation_start)]
+    probability = trained.probability(block, info)
+    evaluation = evaluate(
+        probability,
+        block.label,
+        block.time,
+        objective=spec.objective,
+        evaluation=spec.evaluation,
+        start=datetime.fromisoformat(info.evaluation_start),
+        end=datetime.fromisoformat(info.end),
+        unlabelled_by_day=unlabelled_by_day(requests["label"], requests["event_timestamp"]),
+        naive=trained.summary.naive,
+        threshold=trained.summary.threshold,
+        seed=spec.training.seed,
+    )
+    comparison, reason, changed = None, "there is no champion yet", False
+    rival, rival_name = np.full(len(block), trained.summary.naive.probability), "naive rule"
+    if champion:
+        version = Champion.read(version_store.folder(settings, model.name, champion))
+        changed = version.contract.recipe != trained.recipe
+        missing = version.missing(info)
+        if missing:
+            comparison, days = compare_with_answers(version, block, probability, answers(info), model, trained)
+            reason = "" if comparison else unscored(model, missing, days)
+        else:
+            reason = ""
+            comparison = compare_with(version, everything, block, probability, info, model, trained, settings.threads)
+            if version.has_not_seen(block).all():
+                rival, rival_name = version.probability(block, info), "champion"
+    analysis = analyse(
+        segment_columns(frame, info, block, model),
+        spec.objective.segments,
+        probability,
+        block.label,
+        block.time,
+        rival,
+        rival_name,
+        gate=spec.gates.segments,
+        evaluation=spec.evaluation,
+        seed=spec.training.seed,
+    )
+    return Judgement(
+        evaluation=evaluation,
+        comparison=comparison,
+        no_comparison=reason,
+        analysis=analysis,
+        champion=champion,
+        recipe_changed=changed,
+    )
+
+
+class Champion:
+    """The champion's model with its contract."""
+
+    def __init__(self, model: Pipeline, contract: Contract) -> None:
+        self.model, self.contract = model, contract
+
+    @classmethod
+    def read(cls, folder: Path) -> "Champion":
+        """The champion stored in a version folder.
+
+        Raises:
+            DataError: a file of the folder is missing, foreign or not what its digest says.
+            NotFoundError: there is no such folder.
+        """
+        version = open_version(folder)
+        contract = Contract.read(version.file("contract"))
+        return cls(model_file.load(version.file("model")), contract)
+
+    def missing(self, info: DatasetInfo) -> list[str]:
+        """Columns of the contract that the dataset does not have, or has with another type."""
+        types = {column.name: column.dtype for column in info.columns}
+        return [column.name for column in self.contract.columns if types.get(column.name) != column.dtype]
+
+    def has_not_seen(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which rows begin after the champion's training ended."""
+        return rows.time >= moment(self.contract.trained_until)
+
+    def probability(self, rows: Rows, info: DatasetInfo) -> NDArray[np.float64]:
+        """Calibrated probabilities of the rows."""
+        raw = predict(self.model, rows.matrix, info.columns, self.contract.recipe)
+        return self.contract.calibrator.apply(raw)
+
+
+def compare_with(
+    champion: Champion,
+    everything: Rows,
+    block: Rows,
+    probability: NDArray[np.float64],
+    info: DatasetInfo,
+    model: Model,
+    trained: TrainedCandidate,
+    threads: int,
+) -> Comparison:
+    """Compare candidate and champion on the same rows: those that neither was trained on, else recipe against recipe.
+
+    The champion may have been trained on part of the block. When too few days are left after its training ended, both recipes
+    are fitted and scored on the same rolling origins instead, the evaluation block being the last of them.
+    """
+    spec, unseen = model.spec, champion.has_not_seen(block)
+    paired = partial(
+        compare,
+        thresholds=(trained.summary.threshold, champion.contract.threshold),
+        utility=spec.objective.utility,
+        evaluation=spec.evaluation,
+        seed=spec.training.seed,
+    )
+    fresh = block.take(unseen)
+    days = len(np.unique(fresh.day))
+    if days >= spec.gates.non_inferiority.min_days:
+        basis = f"both versions on the {len(fresh):,} labelled requests of {days} days that neither was trained on"
+        return paired(probability[unseen], champion.probability(fresh, info), fresh.label, fresh.time, basis=basis)
+    folds = time_folds(everything, spec.training.folds, datetime.fromisoformat(info.end))
+    ours, theirs = (
+        out_of_fold(everything, folds, recipe, info.columns, spec.training.seed, threads)
+        for recipe in (trained.recipe, champion.contract.recipe)
+    )
+    tested = everything.take(ours.index)
+    basis = (
+        f"both recipes on {len(folds)} rolling origins, {len(tested):,} labelled requests: only {days} days of the evaluation "
+        "block begin after the champion's training ended"
+    )
+    return paired(
+        trained.summary.calibrator.apply(ours.probability),
+        champion.contract.calibrator.apply(theirs.probability),
+        tested.label,
+        tested.time,
+        basis=basis,
+    )
+
+
+def compare_with_answers(
+    champion: Champion,
+    block: Rows,
+    probability: NDArray[np.float64],
+    answers: Mapping[int | str, float],
+    model: Model,
+    trained: TrainedCandidate,
+) -> tuple[Comparison | None, int]:
+    """Compare a candidate with what the champion answered to the same requests before; and the days of those requests.
+
+    None where they cover fewer days than the gates ask for.
+    """
+    spec = model.spec
+    answered = np.array([answers.get(one, np.nan) for one in block.ids.tolist()], dtype=np.float64)
+    chosen = champion.has_not_seen(block) & ~np.isnan(answered)
+    rows = block.take(chosen)
+    days = len(np.unique(rows.day))
+    if days < spec.gates.non_inferiority.min_days:
+        return None, days
+    basis = (
+        f"the candidate and what the champion answered to the same {len(rows):,} labelled requests of {days} days when it served "
+        "them: it cannot be scored on them again"
+    )
+    return (
+        compare(
+            probability[chosen],
+            answered[chosen],
+            rows.label,
+            rows.time,
+            thresholds=(trained.summary.threshold, champion.contract.threshold),
+            utility=spec.objective.utility,
+            evaluation=spec.evaluation,
+            seed=spec.training.seed,
+            basis=basis,
+        ),
+        days,
+    )
+
+
+def unscored(model: Model, missing: list[str], days: int) -> str:
+    """Why a champion cannot be compared with, and the way forward."""
+    return (
+        f"the champion cannot be scored: the dataset has no column {', '.join(missing)} (or another type of it), and "
+        f"its logged answers cover {days} of the {model.spec.gates.non_inferiority.min_days} days that are needed; wait for "
+        f"more, or a person replaces it: `perennial train {model.name} --replace --reason '…'`"
+    )
+
+
+def unlabelled_by_day(labels: "pd.Series[bool]", times: "pd.Series[pd.Timestamp]") -> dict[str, tuple[int, int]]:
+    """Requests without a label and all requests of each day, by ISO date.
+
+    Args:
+        labels: of the requests, null where none is known.
+        times: of the same requests, UTC.
+    """
+    counts = labels.isna().groupby(times.dt.strftime("%Y-%m-%d")).agg(["sum", "size"])
+    return {str(day): (int(row["sum"]), int(row["size"])) for day, row in counts.iterrows()}
+
+
+def segment_columns(frame: pd.DataFrame, info: DatasetInfo, block: Rows, model: Model) -> dict[str, NDArray[np.object_]]:
+    """The columns in which groups are looked for: every input of the model, and the declared segments."""
+    names = list(dict.fromkeys([*model.spec.objective.segments, *(column.name for column in info.columns)]))
+    rows = frame.set_index(info.id_column).loc[block.ids]
+    return {name: rows[name].to_numpy(dtype=object) for name in names}

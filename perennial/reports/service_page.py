@@ -1,0 +1,286 @@
+"""The page of a model in service: how good it was window by window, what was decided, who had the traffic. One HTML file.
+
+Made from what the ledger holds and nothing else. The page of one run is `report`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+
+from perennial.evaluation.estimate import Estimate
+from perennial.loop.decision import Decision, Incident
+from perennial.loop.rollout import Rollout
+from perennial.loop.window import WindowRecord
+from perennial.record import Record
+from perennial.reports import service_plots as year_plots
+from perennial.reports.formats import count, figure, interval, percent, sentence
+from perennial.reports.html import page, picture, table
+from perennial.reports.service_plots import unlabelled
+from perennial.spec.model import Model
+
+ALT = {
+    "performance": "AUC, log loss and utility of each window with intervals; numbers and unit stand in the table of windows.",
+    "decisions": "Champions, incidents and decisions on a time axis; they stand in the tables of the same names.",
+    "columns": "Step of each watched column in each window; the alarms stand in the table of columns.",
+    "labels": "Predictions of each window and the share without a label; the numbers stand in the table of windows.",
+}
+"""What a picture shows, for those who do not see it."""
+NORMAL = 1.96
+"""Standard errors on each side of a 95 % interval."""
+
+
+class Reign(Record):
+    """A stretch of time in which one version had the traffic."""
+
+    number: int
+    """Number of the version."""
+    since: datetime
+    """Begin, UTC."""
+    until: datetime | None
+    """End; null while it lasts."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What is stored about a model in service."""
+
+    model: Model
+    """Its spec, as it is now."""
+    windows: tuple[WindowRecord, ...]
+    """Its windows, oldest first; at least one."""
+    decisions: tuple[Decision, ...]
+    """What was decided, oldest first."""
+    incidents: tuple[Incident, ...]
+    """Its incidents, oldest first."""
+    reigns: tuple[Reign, ...]
+    """Who had the traffic, oldest first."""
+
+    @property
+    def begin(self) -> datetime:
+        """Begin of the first window."""
+        return self.windows[0].start
+
+    @property
+    def until(self) -> datetime:
+        """End of the last window, or the last decision where it is later."""
+        return max(self.windows[-1].end, *(decision.made for decision in self.decisions), self.windows[0].end)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the utility."""
+        return self.model.spec.objective.utility.unit
+
+
+def reigns(rollouts: Sequence[Rollout]) -> tuple[Reign, ...]:
+    """Who had the traffic when, oldest first, from every request for traffic of a model.
+
+    A version that was rolled back had it from about its request on; after it the champion before has it again.
+
+    Args:
+        rollouts: in any order.
+    """
+    events: list[tuple[datetime, int]] = []
+    for rollout in rollouts:
+        if rollout.state == "champion":
+            events.append((rollout.moved, rollout.number))
+        elif rollout.state == "rolled back":
+            events.append((rollout.requested, rollout.number))
+            if rollout.previous is not None:
+                events.append((rollout.moved, rollout.previous))
+    found: list[Reign] = []
+    for since, number in sorted(events):
+        if found and found[-1].number == number:
+            continue
+        if found:
+            found[-1] = found[-1].model_copy(update={"until": since})
+        found.append(Reign(number=number, since=since, until=None))
+    return tuple(found)
+
+
+def year(history: History) -> str:
+    """The page of a model that has at least one window.
+
+    Args:
+        history: what is stored about it.
+    """
+    drawn = year_plots.draw(history)
+    pictures = {name: picture(content, f"{year_plots.TITLES[name]}. {ALT[name]}") for name, content in drawn.items()}
+    parts = [*_head(history), pictures["decisions"], pictures.get("performance", ""), pictures["labels"]]
+    parts += [pictures.get("columns", ""), *_decisions(history), *_champions(history), *_incidents(history)]
+    parts += ["<h2>Columns</h2>", _columns(history.windows), "<h2>Windows</h2>", _held(history.windows), _performances(history)]
+    return page(f"{history.model.name}: in service", parts)
+
+
+def _head(history: History) -> list[str]:
+    model, windows = history.model, history.windows
+    kinds = Counter(decision.kind for decision in history.decisions)
+    decided = ", ".join(f"{count(number)} to {kind}" for kind, number in sorted(kinds.items())) or "none"
+    still = [incident for incident in history.incidents if incident.closed is None]
+    total = sum(record.measurement.rows for record in windows)
+    facts = [
+        f"{count(len(windows))} window{'s' * (len(windows) > 1)} from {windows[0].start:%Y-%m-%d} to {windows[-1].end:%Y-%m-%d}, "
+        f"{count(total)} predictions.",
+        f"Decisions: {decided}. Versions that had the traffic: {count(len({reign.number for reign in history.reigns}))}.",
+        f"Incidents: {count(len(history.incidents))}, of which {count(len(still))} open.",
+        gain_in_words(windows, history.unit),
+    ]
+    said = f"An incident is open: {still[0].owner} acts." if still else "No incident is open."
+    state = "stopped" if still else "registered"
+    return [
+        f"<h1>{escape(model.name)}: in service</h1>",
+        f"<p>{escape(sentence(model.spec.description))}</p>",
+        f'<p class="state {state}"><span><strong>{escape(said)}</strong></span></p>',
+        f"<p><strong>Question</strong>: {escape(sentence(model.spec.objective.question))} "
+        f"<strong>Owner</strong>: {escape(sentence(model.spec.owner))}</p>",
+        f"<ul>{''.join(f'<li>{escape(fact)}</li>' for fact in facts)}</ul>",
+        "<p>All times are UTC. Intervals hold the true value with a certainty of 95 % where the spec says nothing else, from "
+        "resamples of whole days. Dotted lines: another version took the traffic.</p>",
+    ]
+
+
+def gain(windows: Sequence[WindowRecord]) -> Estimate | None:
+    """Utility of what was served less that of the first version left alone, over all windows in which both are known.
+
+    The windows are taken as independent. None where no window has both.
+    """
+    known = [
+        (record.performance.gain, record.performance.labels.arrived / 1000)
+        for record in windows
+        if record.performance is not None and record.performance.gain is not None
+    ]
+    if not known:
+        return None
+    value = sum(found.value * thousands for found, thousands in known)
+    error = math.sqrt(sum((found.standard_error * thousands) ** 2 for found, thousands in known))
+    return Estimate(value=value, low=value - NORMAL * error, high=value + NORMAL * error, standard_error=error)
+
+
+def gain_in_words(windows: Sequence[WindowRecord], unit: str) -> str:
+    """What the trainings since the first have brought, in one sentence."""
+    found = gain(windows)
+    if found is None:
+        return (
+            "What training again has brought cannot be said: no window has both the champion's and the first version's utility."
+        )
+    known = sum(record.performance is not None and record.performance.gain is not None for record in windows)
+    verdict = "more" if found.low > 0 else "more, which may be chance"
+    if found.high < 0:
+        verdict, found = "less", found.model_copy(update={"value": -found.value, "low": -found.high, "high": -found.low})
+    return (
+        f"Beside the first version left alone, training again has brought {interval(found)} {unit} {verdict}, over "
+        f"{count(known)} window{'s, taken as independent' * (known > 1)}."
+    )
+
+
+def _held(windows: Sequence[WindowRecord]) -> str:
+    """What each window held, as a table."""
+    rows = []
+    for record in windows:
+        measured, performance, share = record.measurement, record.performance, unlabelled(record)
+        rate = None if performance is None else performance.label_rate
+        rows.append(
+            [
+                f"{record.start:%Y-%m-%d}",
+                count(measured.rows),
+                count(measured.lost),
+                "not matured" if performance is None else "–" if share is None else percent(share),
+                "–" if rate is None else percent(rate),
+                ", ".join(column.column for column in measured.alarms) or "–",
+                ", ".join(check.title for check in measured.broken) or "–",
+            ]
+        )
+    head = ["window", "predictions", "lost", "without a label", "came true", "alarms", "failed checks"]
+    caption = "Each window begins on the day it is named by. Labels count as they were known when it matured; later ones do not."
+    return table(caption, head, rows, "No window was measured.", head[1:5])
+
+
+def _performances(history: History) -> str:
+    """How good each matured window was, as a table."""
+    rows = []
+    for record in history.windows:
+        performance = record.performance
+        if performance is None:
+            continue
+        served = [_or_dash(performance.metrics.get(name)) for name in ("auc", "log_loss", "utility")]
+        alone = [_or_dash(performance.alone.get(name)) for name in ("auc", "log_loss")]
+        rows.append([f"{record.start:%Y-%m-%d}", *served, *alone, _or_dash(performance.gain)])
+    head = ["window", "AUC", "log loss", "utility", "first version: AUC", "first version: log loss", "gain in utility"]
+    caption = (
+        f"Utility and gain are in {history.unit} per 1,000 labelled predictions; the gain is what was served less the first "
+        "version left alone, on the same predictions."
+    )
+    return table(caption, head, rows, "No window has matured yet.", head[1:])
+
+
+def _or_dash(estimate: Estimate | None) -> str:
+    return "–" if estimate is None else interval(estimate)
+
+
+def _decisions(history: History) -> list[str]:
+    rows = [
+        [
+            str(decision.number),
+            f"{decision.made:%Y-%m-%d}",
+            decision.title,
+            decision.sentence,
+            decision.otherwise,
+            decision.outcome or decision.state,
+        ]
+        for decision in history.decisions
+    ]
+    head = ["number", "made", "decision", "why", "what would have changed it", "what came of it"]
+    caption = "What was decided, from the evidence that was there at that time. Each was stored before anything acted on it."
+    return ["<h2>Decisions</h2>", table(caption, head, rows, "Nothing was decided yet.", ["made"])]
+
+
+def _champions(history: History) -> list[str]:
+    rows = [
+        [f"version {reign.number}", f"{reign.since:%Y-%m-%d %H:%M}", f"{reign.until:%Y-%m-%d %H:%M}" if reign.until else "now"]
+        for reign in history.reigns
+    ]
+    head = ["champion", "since", "until"]
+    return ["<h2>Champions</h2>", table("Which version had the traffic.", head, rows, "No version had traffic.", head[1:])]
+
+
+def _incidents(history: History) -> list[str]:
+    rows = [
+        [
+            str(incident.number),
+            f"{incident.opened:%Y-%m-%d}",
+            incident.seen,
+            incident.owner,
+            f"{incident.barred_from:%Y-%m-%d} to {incident.barred_until:%Y-%m-%d}",
+            f"{incident.closed:%Y-%m-%d}: {incident.closing}"
+            if incident.closed
+            else f"open: {incident.clean} of {incident.needed} clean",
+        ]
+        for incident in history.incidents
+    ]
+    head = ["number", "opened", "what was seen", "who acts", "requests that never train", "how it was closed"]
+    return [
+        "<h2>Incidents</h2>",
+        table("Times in which the data was broken.", head, rows, "The data was never broken.", ["opened"]),
+    ]
+
+
+def _columns(windows: Sequence[WindowRecord]) -> str:
+    names = list(dict.fromkeys(column.column for record in windows for column in record.measurement.columns))
+    rows = []
+    for name in names:
+        found = [(record, column) for record in windows for column in record.measurement.columns if column.column == name]
+        judged = [(record, column) for record, column in found if column.verdict != "not judged"]
+        alarms = [record.start for record, column in found if column in record.measurement.alarms]
+        shares = [column.step / column.threshold for _, column in judged if column.step is not None and column.threshold]
+        when = ", ".join(f"{start:%Y-%m-%d}" for start in alarms) or "–"
+        rows.append(
+            [name, found[-1][1].method, count(len(judged)), count(len(alarms)), figure(max(shares)) if shares else "–", when]
+        )
+    head = ["column", "method", "windows judged", "alarms", "largest step, in thresholds", "windows that alarmed"]
+    caption = (
+        "Each window against the four weeks before it. An alarm is a step above the threshold and of material size, in a column "
+        "whose data is not broken; ! in the picture. ×: the column's data is broken."
+    )
+    return table(caption, head, rows, "No column is watched.", head[2:5])

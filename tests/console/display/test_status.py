@@ -1,0 +1,338 @@
+"""What status says, from what is stored about a model and from its local server."""
+
+import dataclasses
+import fcntl
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from console.display.status import ModelStatus, ServerStatus, controller_of, read_status, server_of, show_status
+from console.standing import STATES
+from perennial.errors import PlatformError
+from perennial.ledger import Ledger, Mode
+from perennial.loop.decision import DecisionState
+from perennial.loop.rollout import Observation
+from perennial.settings import Settings
+from serving.deployers import Standing, local
+from tests.made_up import (
+    DIGESTS,
+    FIRST,
+    NAME,
+    WEEK,
+    add_version,
+    add_window,
+    broken,
+    draft,
+    measurement,
+    performance,
+    settings_in,
+)
+
+BEFORE = FIRST - timedelta(days=4)
+"""End of the first version's training."""
+NOW = FIRST + WEEK + timedelta(days=1)
+"""The first window is closed, its labels have not matured."""
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """A project with a ledger to write into."""
+
+    settings: Settings
+    ledger: Ledger
+
+    def stands(self, now: datetime = NOW, clock: datetime = NOW) -> ModelStatus:
+        """How the model stands."""
+        _, found = read_status(self.settings, now, clock)
+        assert [status.model for status in found] == [NAME]
+        return found[0]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    settings = settings_in(tmp_path)
+    with Ledger.open(settings.ledger) as ledger:
+        yield World(settings, ledger)
+
+
+def start_run(world: World, mode: Mode = "search") -> None:
+    world.ledger.start_run(run_id="r1", model=NAME, mode=mode, started=NOW, now=NOW, spec="s", folder="f")
+
+
+@contextmanager
+def executing(settings: Settings, run_id: str) -> Iterator[None]:
+    """A process that executes a run holds its lock."""
+    folder = settings.runs / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def decide(world: World, kind: str, reason: str | None, state: DecisionState) -> None:
+    world.ledger.add_decision(NAME, cause=f"{NAME}/monitor/{kind}", now=NOW, draft=draft(kind, reason), state=state)
+
+
+def test_a_model_without_a_version_is_to_be_trained(world: World) -> None:
+    status = world.stands()
+    assert status.state == "not trained"
+    assert "perennial train churn" in status.next
+    assert status.coming == ()
+
+
+def test_a_run_whose_process_is_gone_is_lost_and_can_be_started_again(world: World) -> None:
+    start_run(world)
+    lost = world.stands()
+    assert lost.state == "run lost"
+    assert "python -m pipelines.run r1" in lost.next
+    with executing(world.settings, "r1"):
+        assert world.stands().state == "training"
+
+
+def test_a_monitoring_run_that_executes_or_broke_is_said(world: World) -> None:
+    start_run(world, "monitor")
+    with executing(world.settings, "r1"):
+        assert world.stands().state == "monitoring"
+    world.ledger.fail_run("r1", finished=NOW, reason="PlatformError: the disk is full")
+    broke = world.stands()
+    assert (broke.state, broke.why) == ("run failed", "run r1: PlatformError: the disk is full")
+    assert "perennial monitor churn" in broke.next
+
+
+def test_a_wrong_spec_is_the_owner_s_to_mend(world: World) -> None:
+    path = world.settings.models / f"{NAME}.yaml"
+    path.write_text(path.read_text().replace("owner:", "ownre:"))
+    status = world.stands()
+    assert status.state == "spec wrong"
+    assert "spec.owner" in status.why and "owner mends it" in status.next
+    path.unlink()
+    add_version(world.ledger, 1, BEFORE)
+    assert world.stands().state == "no spec"
+
+
+def test_a_champion_that_is_not_served_yet_is_trained(world: World) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    status = world.stands()
+    assert status.state == "trained"
+    assert "knows labels up to 2024-03-28 00:00" in status.why
+    assert [(one.when, one.what) for one in status.coming] == [(BEFORE + timedelta(days=61), "its scheduled retrain is due")]
+
+
+def test_a_watched_model_says_what_comes_and_when(world: World) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    add_window(world.ledger, 0, measurement())
+    status = world.stands()
+    assert status.state == "watched"
+    assert "1,400 predictions, nothing flagged" in status.why
+    assert [(f"{one.when:%m-%d}", one.what) for one in status.coming] == [
+        ("04-11", "the labels of the window from 2024-04-01 mature"),
+        ("04-15", "the window from 2024-04-08 closes"),
+        ("05-28", "its scheduled retrain is due"),
+    ]
+
+
+def test_windows_that_nobody_measured_or_judged_are_due(world: World) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    add_window(world.ledger, 0, measurement())
+    due = world.stands(FIRST + 3 * WEEK)
+    assert due.state == "window due"
+    assert due.why == "windows closed without a record: 2, matured without a judgement: 1"
+    assert "perennial monitor churn" in due.next and "start `perennial watch`" in due.next
+    clock = datetime(2026, 1, 1, tzinfo=UTC)
+    world.ledger.take_lease("controller", "host:1", now=clock, seconds=60)
+    assert "the controller starts a monitoring run" in world.stands(FIRST + 3 * WEEK, clock).next
+
+
+def test_a_matured_window_without_any_label_is_the_owner_s(world: World) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    add_window(world.ledger, 0, measurement(), performance(FIRST + WEEK, arrived=0, missing=1400))
+    status = world.stands()
+    assert status.state == "labels missing"
+    assert "payments team looks" in status.next and "perennial labels churn" in status.next
+
+
+def test_an_open_incident_is_said_with_its_owner_and_how_it_closes(world: World) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    add_window(world.ledger, 0, measurement(checks=[broken("amount")]))
+    decide(world, "fix data", None, "done")
+    barred = {"barred_from": FIRST, "barred_until": FIRST + WEEK}
+    world.ledger.open_incident(
+        NAME, decision=1, now=NOW, owner="payments team", seen="40 % are missing.", subjects=["amount"], needed=2, **barred
+    )
+    status = world.stands()
+    assert (status.state, status.why) == ("data broken", "incident 1 since 2024-04-09 00:00: 40 % are missing.")
+    for said in ("payments team acts", "do not train", "2 clean windows", "perennial decisions close churn"):
+        assert said in status.next
+    assert [other.state for other in status.also] == ["watched"]
+    world.ledger.close_incident(NAME, 1, now=NOW, closing="two clean windows")
+    assert world.stands().state == "watched"
+
+
+def test_a_retrain_that_waits_is_open_or_failed_says_who_acts(world: World) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    decide(world, "retrain", "scheduled", "waits for a person")
+    waits = world.stands()
+    assert waits.state == "waits for a person"
+    assert "perennial decisions accept churn 1" in waits.next
+    world.ledger.move_decision(NAME, 1, before="waits for a person", after="open")
+    assert world.stands().state == "retrain decided"
+    world.ledger.move_decision(NAME, 1, before="open", after="failed", outcome="three runs were killed")
+    failed = world.stands()
+    assert failed.state == "retrain failed"
+    assert "three runs were killed" in failed.why and "platform team" in failed.next
+
+
+def test_a_rollout_on_its_way_or_refused_and_a_server_that_differs_are_said(world: World) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    current = world.settings.current(NAME)
+    local.deploy(current, world.settings.versions / NAME / DIGESTS[0], 1)
+    assert world.stands().state == "trained"
+    local.deploy(current, world.settings.versions / NAME / DIGESTS[1], 2)
+    differs = world.stands()
+    assert differs.state == "deployment differs"
+    assert "version 1 is champion" in differs.why
+    local.deploy(current, world.settings.versions / NAME / DIGESTS[0], 1)
+    rollout = world.ledger.request_rollout(model=NAME, number=add_unrolled(world), now=NOW, reason="it passed its gates")
+    assert world.stands().state == "rolling out"
+    seen = Observation(seen="failed", digest=rollout.digest, time=NOW, reason="the serving check did not pass")
+    world.ledger.move_rollout(rollout, seen)
+    refused = world.stands()
+    assert refused.state == "rollout refused"
+    assert "the serving check did not pass" in refused.why
+
+
+@dataclasses.dataclass
+class Cluster:
+    """A deployer that says what it is told to."""
+
+    said: Standing | PlatformError
+
+    def deployed(self, model: str) -> str:  # noqa: ARG002
+        return DIGESTS[0]
+
+    def standing(self, model: str) -> Standing:  # noqa: ARG002
+        if isinstance(self.said, PlatformError):
+            raise self.said
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "why"),
+    [
+        (Standing(state="serving", sentence="version 1: 2 of 2 pods answer"), "trained", "version 1 knows labels"),
+        (Standing(state="rolling", sentence="version 1: 1 of 2 pods answer"), "rolling out", "1 of 2 pods"),
+        (Standing(state="stuck", sentence="version 1: pod/a: ErrImagePull"), "traffic stuck", "ErrImagePull"),
+        (Standing(state="absent", sentence="there is no InferenceService"), "deployment differs", "no InferenceService"),
+        (PlatformError("the API server does not answer"), "traffic unknown", "the API server does not answer"),
+    ],
+)
+def test_what_the_cluster_says_of_the_champion_is_its_state(
+    world: World, monkeypatch: pytest.MonkeyPatch, said: Standing | PlatformError, state: str, why: str
+) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    monkeypatch.setattr("console.display.status.open_deployer", lambda settings: Cluster(said))  # noqa: ARG005
+    on_cluster = dataclasses.replace(world, settings=world.settings.model_copy(update={"namespace": "team"}))
+    status = on_cluster.stands()
+    assert status.state == state
+    assert why in status.why
+    assert "perennial serve" not in status.next
+    assert status.served == (said.sentence if isinstance(said, Standing) else "the cluster does not say")
+
+
+def add_unrolled(world: World) -> int:
+    version = world.ledger.version(NAME, 1)
+    made = version.model_dump(exclude={"number", "recipe"}) | {"run_key": "other", "digest": DIGESTS[1]}
+    return world.ledger.add_version(**made, recipe=version.recipe)[0]
+
+
+def test_the_controller_is_watching_gone_or_before_its_clock(world: World) -> None:
+    nobody = controller_of(world.ledger.lease("controller"), NOW)
+    assert (nobody.is_watching, nobody.sentence) == (False, "no controller is watching: start `perennial watch`")
+    lease = world.ledger.take_lease("controller", "host:1", now=NOW, seconds=60)
+    world.ledger.note_tick("controller", NOW)
+    lease = world.ledger.lease("controller")
+    here = controller_of(lease, NOW + timedelta(seconds=59))
+    assert (here.is_watching, here.sentence) == (True, "host:1 is watching; it last ticked for 2024-04-09 00:00")
+    gone = controller_of(lease, NOW + timedelta(seconds=60))
+    assert not gone.is_watching
+    assert "start `perennial watch`; host:1 said nothing" in gone.sentence
+    back = controller_of(lease, NOW - timedelta(seconds=1))
+    assert not back.is_watching
+    assert "the clock went back" in back.sentence and "platform team" in back.sentence
+
+
+def test_every_state_and_word_of_the_controller_is_in_the_runbook() -> None:
+    """What a state means, what to look at and what to do stands under its own heading."""
+    text = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### `([^`]+)`\n(.*?)(?=^##|\Z)", text, flags=re.DOTALL | re.MULTILINE))
+    source = (Path(__file__).parents[3] / "console" / "standing.py").read_text(encoding="utf-8")
+    said = set(re.findall(r'state="([^"]+)"', source)) | {"monitoring", "training"}
+    assert said == set(STATES)
+    others = {"no controller is watching", "the clock went back", "fails", "answers were not logged", "not ready"}
+    assert set(sections) >= {*STATES, *others}
+    for word, section in sections.items():
+        for part in ("Means:", "Look at:", "Do:"):
+            assert part in section, f"{word}: {part}"
+
+
+def test_status_fits_one_screen_and_its_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    add_window(world.ledger, 0, measurement())
+    decide(world, "retrain", "scheduled", "waits for a person")
+    show_status(world.settings, NOW, NOW, json=False)
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) <= 24
+    for said in ("no controller is watching", "waits for a person", "the window from 2024-04-08 closes", "no local server"):
+        assert said in " ".join(printed.split())
+    show_status(world.settings, NOW, NOW, json=True)
+    stated = json.loads(capsys.readouterr().out)
+    assert ModelStatus.model_validate(stated["models"][0]) == world.stands()
+    assert stated["controller"]["is_watching"] is False
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server that lost three rows."""
+
+    def do_GET(self) -> None:
+        body = b'perennial_log_lost_rows_total{model="churn"} 3.0\n' if self.path == "/metrics" else b"{}"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_rows_that_a_server_lost_are_said_with_who_must_act(address: str, tmp_path: Path) -> None:
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path)})
+    assert server_of(settings, "churn") is None
+    settings.server_address("churn").parent.mkdir(parents=True)
+    settings.server_address("churn").write_text(address)
+    server = server_of(settings, "churn")
+    assert server == ServerStatus(address=address, is_ready=True, lost_rows=3)
+    said = ModelStatus(model=NAME, state="trained", why="", next="", server=server).served
+    assert "3 answers were not logged" in said
+    assert "platform" in said
+
+
+def test_a_server_that_is_gone_is_no_server(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path)})
+    settings.server_address("churn").parent.mkdir(parents=True)
+    settings.server_address("churn").write_text("127.0.0.1:1")
+    assert server_of(settings, "churn") is None
