@@ -243,8 +243,8 @@ def unexpected(where: str, kind: str, text: str, place: str, report: str) -> Une
 def place_of(frames: Iterable[FrameSummary]) -> str:
     """File relative to the package, line and function of the last frame that is ours; of the last one where none is.
 
-    >>> place_of([FrameSummary("/opt/app/perennial/evaluation/gates.py", 7, "judge"), FrameSummary("/opt/lib/numpy/core.py", 3, "dot")])
-    'perennial/evaluation/gates.py, line 7, in judge'
+    >>> place_of([FrameSummary("/opt/perennial/data/rows.py", 7, "read"), FrameSummary("/opt/lib/numpy/core.py", 3, "dot")])
+    'perennial/data/rows.py, line 7, in read'
     """
     known = [(_file(frame.filename), frame) for frame in frames]
     ours = [found for found in known if found[0].split("/")[0] in OURS]
