@@ -33,9 +33,9 @@ def read_traces(lines: Iterable[str]) -> Iterator[Trace]:
     Args:
         lines: of the log, without colours.
 
-    >>> log = [BEGIN, '  File "/app/perennial/data/rows.py", line 7, in judge', "    1 / 0", "ZeroDivisionError: division by zero"]
+    >>> log = [BEGIN, '  File "/app/perennial/data/rows.py", line 7, in do', "    1 / 0", "ZeroDivisionError: division by zero"]
     >>> [(found.name, found.text, found.place) for found in read_traces(["hello", *log, "", "bye"])]
-    [('ZeroDivisionError', 'division by zero', 'perennial/data/rows.py, line 7, in judge')]
+    [('ZeroDivisionError', 'division by zero', 'perennial/data/rows.py, line 7, in do')]
     """
     before: Trace | None = None
     caused, indent, frames = False, -1, list[FrameSummary]()
