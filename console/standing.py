@@ -303,16 +303,20 @@ def seen_in(windows: Sequence[WindowRecord]) -> str:
 
 def _harm(loss: Loss | None) -> str:
     if loss is None:
-        return "no label"
+        return "harm is not judged: no prediction of the champion has a label"
     if loss.hurt:
         return "hurts"
     return "harm is not judged: there is no limit for its log loss" if loss.limit is None else "does no harm"
 
 
 def not_judged(record: WindowRecord) -> list[str]:
-    """How many columns of a window were not judged, and why the first was not; empty where all were, or nothing was watched."""
+    """How many columns of a window were not judged, and why the first was not; empty where all were."""
+    if not record.measurement.rows:
+        return ["nothing to judge"]
+    if not record.measurement.columns:
+        return ["no column is watched for drift (monitoring.columns)"]
     columns = [column for column in record.measurement.columns if column.verdict == "not judged"]
-    if not columns or not record.measurement.rows:
+    if not columns:
         return []
     return [f"{len(columns)} of {len(record.measurement.columns)} columns not judged ({columns[0].sentence.removesuffix('.')})"]
 

@@ -27,7 +27,7 @@ from perennial.settings import Settings
 from perennial.spec import Model, Sliding
 from perennial.spec.columns import Column
 
-LABEL, KNOWN_AT, PROBABILITY = "label", "label_known_at", "probability"
+LABEL, KNOWN_AT, PROBABILITY, BLOCK = "label", "label_known_at", "probability", "block"
 DAY = timedelta(days=1)
 
 
@@ -156,7 +156,8 @@ def _names(model: Model, service: ServiceInfo, columns: Sequence[Column]) -> Ite
     """
     identifier = model.spec.requests.id
     own = [(identifier, "the id"), (TIME, "the time"), (LABEL, "the label"), (KNOWN_AT, "the label's time")]
-    for name, role in (*own, (PROBABILITY, "the model's own output")):
+    kept = ((PROBABILITY, "the model's own output"), (BLOCK, "the blocks that monitoring keeps of a training"))
+    for name, role in (*own, *kept):
         yield name, f"the name {name!r} of {role}", role
     for view in service.sources:
         yield view.observed_at, f"the observation time of {view.name!r}", f"the observation time of {view.name!r}"

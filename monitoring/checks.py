@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from monitoring.reference.acceptance import widened
+from monitoring.reference.acceptance import ROOM, widened
 from monitoring.reference.statistics import Values, present
 from monitoring.windows import LoggedWindow
 from perennial.loop.decision import AcceptedCheck
@@ -36,7 +36,7 @@ Name = Literal["missing column", "nulls", "new categories", "range", "volume", "
 
 def check(
     logged: LoggedWindow,
-    before: Sequence[LoggedWindow],
+    usual_rows: Sequence[int],
     contract: Contract,
     thresholds: Thresholds | None,
     *,
@@ -48,14 +48,14 @@ def check(
 
     Args:
         logged: the window.
-        before: the windows before it.
+        usual_rows: predictions of the newest windows before it that were not broken.
         contract: of the version that answered most of it.
         thresholds: of that version; without them no column is checked for its values.
         min_volume_share: fewest rows, as a share of the median of the windows before.
         max_stale_share: largest share of rows for which a view was stale.
         accepted: by check and subject, what a person said is no fault.
     """
-    found = [volume(logged, before, min_volume_share)]
+    found = [volume(logged, usual_rows, min_volume_share, [check.value for check in accepted.get(("volume", ""), ())])]
     if len(logged.frame) >= FEWEST_ROWS:
         texts = {column.name for column in contract.columns if column.dtype == "string"}
         watched = set() if thresholds is None else {column.column for column in thresholds.columns}
@@ -68,7 +68,7 @@ def check(
             is_text = name in texts or (limit is not None and limit.categories is not None)
             found += check_column(name, logged.values(name, is_text), limit, name in watched)
         for view in views_of(logged):
-            most = max([max_stale_share, *(check.value for check in accepted.get(("stale", view), ()))])
+            most = max([max_stale_share, *(check.value + ROOM for check in accepted.get(("stale", view), ()))])
             found += [stale for stale in [stale_view(logged, view, most)] if stale.failed]
     return tuple(found)
 
@@ -129,22 +129,23 @@ def _most(values: Sequence[str]) -> str:
     return repr(max(sorted(set(values)), key=values.count)) if values else ""
 
 
-def volume(logged: LoggedWindow, before: Sequence[LoggedWindow], min_share: float) -> Check:
+def volume(logged: LoggedWindow, usual_rows: Sequence[int], min_share: float, accepted: Sequence[float] = ()) -> Check:
     """Whether the window has rows enough. One with gaps never fails: its rows were there and are lost.
 
     Args:
         logged: the window.
-        before: the windows before it; those before the first logged prediction have no rows and do not count.
-        min_share: fewest rows, as a share of the median.
+        usual_rows: predictions of the newest windows before it that were not broken: a broken one says nothing of what is usual.
+        min_share: fewest rows, as a share of their median, or of fewer rows that a person accepted.
+        accepted: rows that a person said are no fault.
     """
     rows = len(logged.frame)
-    others = [len(window.frame) for window in before]
-    while others and others[-1] == 0:  # oldest last: nothing was logged yet
-        others.pop()
-    usual = median(others) if len(others) >= FEWEST_WINDOWS else 0.0
-    limit = min_share * usual
+    usual = median(usual_rows) if len(usual_rows) >= FEWEST_WINDOWS else 0.0
+    limit = min_share * min([usual, *accepted])
     failed = rows < limit and not logged.has_gaps
-    against = f"the median of the {len(others)} windows before is {usual:g}" if usual else "too few windows lie before it to say"
+    against = (
+        f"the median of the {len(usual_rows)} windows before is {usual:g}" if usual else "too few windows lie before it to say"
+    )
+    against += f"; {min(accepted):g} were accepted" if accepted else ""
     sentence = f"{rows:,} predictions; {against}"
     if rows < limit:
         because = f"{logged.lost:,} rows are known to be lost" if logged.lost else "segments of its time are damaged"

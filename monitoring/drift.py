@@ -77,7 +77,7 @@ def measure(
         columns.append(column.drift(logged, before))
     checks = check(
         logged,
-        before,
+        usual_rows(logged, before, trusted),
         reference.contract,
         thresholds,
         min_volume_share=spec.min_volume_share,
@@ -95,6 +95,26 @@ def measure(
         columns=tuple(columns),
         checks=checks,
     )
+
+
+def usual_rows(logged: LoggedWindow, before: Sequence[LoggedWindow], records: Mapping[datetime, WindowRecord]) -> tuple[int, ...]:
+    """Predictions of the newest four windows before one that were not broken, newest first.
+
+    Where the last weeks were broken it looks further back: a lasting loss of traffic would otherwise be usual after two of them.
+    How well the model did in them says nothing of the traffic.
+
+    Args:
+        logged: the window.
+        before: the windows before it, newest first.
+        records: windows of the ledger by their begin, without those whose data a person accepted.
+    """
+    rows = {start: record.measurement.rows for start, record in records.items() if start < logged.window.start}
+    rows |= {window.window.start: len(window.frame) for window in before}
+    broken = {start for start, record in records.items() if record.measurement.broken}
+    found = [count for start, count in sorted(rows.items(), reverse=True) if start not in broken][:BEFORE]
+    while found and found[-1] == 0:  # oldest last: nothing was logged yet
+        found.pop()
+    return tuple(found)
 
 
 def is_accepted(record: WindowRecord, incidents: Sequence[Incident]) -> bool:

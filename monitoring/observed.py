@@ -31,7 +31,8 @@ def observed(
     for record in own:
         for check in record.measurement.broken:
             key = check.name, check.subject
-            widest[key] = max(check.value, widest.get(key, check.value))
+            further = min if check.name == "volume" else max  # fewer rows are further from what is usual
+            widest[key] = further(check.value, widest.get(key, check.value))
     if not widest:
         return ()
     windows = [record.window for record in own]

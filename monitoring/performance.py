@@ -220,6 +220,8 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
         sentence += f" With fewer than {FEWEST_BLOCKS} weeks no false alarm rate is claimed."
     if is_worse:
         sentence += f" The naive rule, the constant rate of the training, is better on the same predictions: {naive:.4f}."
+    if naive is None:
+        sentence += f" It is not compared with the naive rule: fewer than {FEWEST_ROWS} predictions have a label."
     return Loss(
         value=value,
         limit=limit,

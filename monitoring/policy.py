@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitoring.unjudged import late_labels, unjudged
+from monitoring.unjudged import late_labels, unjudged, unlimited
 from perennial.loop.decision import DecisionDraft, DecisionState, Fact, Incident, Reason
 from perennial.loop.window import SAME_FINDINGS, WindowRecord, lasting_findings
 from perennial.spec.model import Model
@@ -116,7 +116,7 @@ def decide(situation: Situation) -> Conclusion:
 def with_gaps(situation: Situation, draft: DecisionDraft) -> DecisionDraft:
     """The decision, and what it does not rest on: what could not be judged is never taken for quiet."""
     judged = [record for record in reversed(situation.windows) if record.start in situation.judged]
-    gaps = [*unjudged(_new(situation)), *late_labels(judged)]
+    gaps = [*unjudged(_new(situation)), *unlimited(judged), *late_labels(judged)]
     if situation.set_aside:
         gaps.append(Fact(name="set aside", value=None, limit=None, sentence=f"{situation.set_aside}."))
     if not gaps:
@@ -272,21 +272,21 @@ def _hurt(situation: Situation, champion: Champion) -> Finding:
         and record.performance.loss is not None
     ]
     facts = tuple(
-        Fact(name=f"log loss {_day(record.start)}", value=loss.value, limit=loss.limit, sentence=loss.sentence)
+        Fact(name=f"log loss {_day(record.start)}", value=loss.value, limit=loss.bound, sentence=loss.sentence)
         for record, loss in losses
     )
     hurting = [(record, loss) for record, loss in losses if loss.hurt]
     if hurting:
         record, loss = hurting[0]
         sentence = f"in the window of {_day(record.start)} the model hurts. {loss.sentence}"
-        return Finding(True, sentence, "", f"a mean log loss of at most {loss.limit:.4f}", facts)
-    limited = [(loss.limit - loss.value, record, loss) for record, loss in losses if loss.limit is not None]
-    if not limited:
+        return Finding(True, sentence, "", f"a mean log loss of at most {loss.bound:.4f}", facts)
+    bounded = [(loss.bound - loss.value, record, loss) for record, loss in losses if loss.bound is not None]
+    if not bounded:
         lacks = "A training would be due with a judged window of the champion whose log loss is above its limit; none is new."
         return Finding(False, "", lacks, "", facts)
-    _, record, loss = min(limited, key=lambda found: found[0])
+    _, record, loss = min(bounded, key=lambda found: found[0])
     nearest = f"the nearest is {loss.value:.4f} ({_day(record.start)})"
-    return Finding(False, "", f"A training would be due with a mean log loss above {loss.limit:.4f}; {nearest}.", "", facts)
+    return Finding(False, "", f"A training would be due with a mean log loss above {loss.bound:.4f}; {nearest}.", "", facts)
 
 
 def _drift(situation: Situation, champion: Champion) -> Finding:

@@ -7,19 +7,42 @@ from perennial.loop.window import WindowRecord
 
 
 def unjudged(records: Sequence[WindowRecord]) -> list[Fact]:
-    """For each window with columns that could not be judged how many they are, and why the first was not.
+    """For each window with columns that could not be judged how many they are, and why the first was not; or that it was empty.
 
     Args:
         records: in any order.
     """
     found = []
+    if any(not record.measurement.columns for record in records):
+        nothing = "the spec watches no column for drift (monitoring.columns)."
+        found.append(Fact(name="nothing watched", value=None, limit=None, sentence=nothing))
     for record in records:
+        if not record.measurement.rows:
+            empty = f"the window of {record.start:%Y-%m-%d} has no prediction."
+            found.append(Fact(name=f"no prediction {record.start:%Y-%m-%d}", value=None, limit=None, sentence=empty))
+            continue
         columns = [column for column in record.measurement.columns if column.verdict == "not judged"]
-        if columns and record.measurement.rows:
+        if columns:
             which = f"{len(columns)} of {len(record.measurement.columns)} columns of the window of {record.start:%Y-%m-%d}"
             name = f"not judged {record.start:%Y-%m-%d}"
             found.append(Fact(name=name, value=None, limit=None, sentence=f"{which}: {columns[0].sentence}"))
     return found
+
+
+def unlimited(records: Sequence[WindowRecord]) -> list[Fact]:
+    """For each judged window whose loss nothing is known to hold against, that nobody knows whether the model hurt.
+
+    Args:
+        records: in any order.
+    """
+    return [
+        Fact(name=f"harm {record.start:%Y-%m-%d}", value=loss.value, limit=None, sentence=f"harm. {loss.sentence}")
+        for record in records
+        if record.performance is not None
+        and (loss := record.performance.loss) is not None
+        and loss.limit is None
+        and not loss.hurt
+    ]
 
 
 def late_labels(records: Sequence[WindowRecord]) -> list[Fact]:

@@ -61,6 +61,20 @@ def measurement(
     )
 
 
+def quiet_column(name: str) -> ColumnDrift:
+    """A watched column that did not change."""
+    return ColumnDrift(
+        column=name,
+        method="wasserstein",
+        step=0.01,
+        threshold=0.1,
+        size_sd=0.02,
+        distance=0.1,
+        verdict="quiet",
+        sentence=f"{name} is quiet.",
+    )
+
+
 def broken(subject: str) -> Check:
     """A check that failed."""
     said = f"40 % of {subject} are missing, at most 10 % are normal."

@@ -89,6 +89,7 @@ def flagged(windows: Sequence[WindowRecord]) -> str:
     for record in windows:
         names = {f"drift {alarm.column}" for alarm in record.measurement.alarms}
         names |= {check.title for check in record.measurement.broken}
+        names |= {"columns not judged" for column in record.measurement.columns if column.verdict == "not judged"}
         if record.performance is not None and record.performance.loss is not None and record.performance.loss.hurt:
             names.add("log loss")
         for name in names:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from perennial.loop.decision import AcceptedCheck, Incident
 from perennial.versions.thresholds import ColumnLimits
 
+ROOM = 0.1
+"""How far a share of nulls or stale rows may lie beyond what was accepted: the next window is never the same to the row."""
 MOST_CATEGORIES = 1000
 """Categories that are listed; with more, new ones are no sign of anything."""
 
@@ -32,7 +34,7 @@ def widened(limits: ColumnLimits, accepted: Mapping[tuple[str, str], Sequence[Ac
     (0.0, 9.0, True)
     """
     name = limits.column
-    nulls = [check.value for check in accepted.get(("nulls", name), ())]
+    nulls = [min(1.0, check.value + ROOM) for check in accepted.get(("nulls", name), ())]
     lows = [check.low for check in accepted.get(("range", name), ()) if check.low is not None]
     highs = [check.high for check in accepted.get(("range", name), ()) if check.high is not None]
     categories = limits.categories

@@ -178,6 +178,11 @@ class Loss(Record):
     sentence: str
     """What was seen; says so when too few blocks allow no rate to be claimed."""
 
+    @property
+    def bound(self) -> float | None:
+        """Largest loss that does not hurt, the smaller of the limit and the naive rule's loss; None where neither is known."""
+        return min((bound for bound in (self.limit, self.naive) if bound is not None), default=None)
+
 
 class Criterion(Record):
     """A watched criterion of the objective on a window."""
@@ -238,14 +243,14 @@ class WindowRecord(Record):
 
 
 def lasting_findings(records: Sequence[WindowRecord]) -> tuple[str, ...]:
-    """What the newest four windows have in common when all are broken in the same way: a change of the data rather than a fault.
+    """What is broken in each of the newest four windows, whatever else is: a change of the data rather than a fault.
 
     Args:
         records: newest first; windows without a prediction show nothing and do not count.
 
     Returns:
-        The titles of the failed checks, sorted; none where fewer windows are broken, or each in its own way.
+        Titles of the checks that failed in all of them, sorted; none where fewer windows are broken, or each in its own way.
     """
     newest = [record for record in records if record.measurement.rows][:SAME_FINDINGS]
-    found = {tuple(sorted(check.title for check in record.measurement.broken)) for record in newest}
-    return found.pop() if len(newest) == SAME_FINDINGS and len(found) == 1 else ()
+    found = [{check.title for check in record.measurement.broken} for record in newest]
+    return tuple(sorted(set.intersection(*found))) if len(newest) == SAME_FINDINGS else ()

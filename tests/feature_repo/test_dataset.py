@@ -242,6 +242,7 @@ NAMES = (
     ("account_days", "label", "the column 'label' of view 'account' is also the label; rename"),
     ("account_days", "Label", "the column 'Label' of view 'account' is also the label but for case, 'label'"),
     ("account_days", "probability", "the column 'probability' of view 'account' is also the model's own output"),
+    ("account_days", "block", "the column 'block' of view 'account' is also the blocks that monitoring keeps of a training"),
     ("account_days", "event_timestamp", "the column 'event_timestamp' of view 'account' is also the time"),
     ("account_days", "amount", "the column 'amount' of the request is also a column of 'account'"),
     ("account_days", "pair_Observed_at", "is also the observation time of 'pair' but for case, 'pair_observed_at'"),

@@ -1,7 +1,7 @@
 """Planted faults are found, each by what it is; a quiet week is silent."""
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring.drift import Reference, measure
+from monitoring.checks import volume
+from monitoring.drift import Reference, measure, usual_rows
 from monitoring.evidence import reference
 from monitoring.log.collect import collect, infos, load
 from monitoring.windows import Log, LoggedWindow
-from perennial.loop.window import ColumnDrift, Measurement, WindowRecord
+from perennial.loop.window import Check, ColumnDrift, Measurement, Window, WindowRecord
 from tests.monitoring.world import NAME, PER_DAY, World, log_rows, requests_of, write_log
 
 pytestmark = pytest.mark.xdist_group("watched model")
@@ -206,3 +207,39 @@ def test_without_thresholds_no_rate_is_claimed(world: World, version: Reference,
 def test_the_same_window_is_measured_the_same(world: World, version: Reference) -> None:
     one, two = (measure(*world.logged(WEEK), version, world.model, {}) for _ in range(2))
     assert one == two
+
+
+def volume_of(rows: int, usual: Sequence[int], accepted: Sequence[float] = ()) -> Check:
+    start = datetime(2024, 4, 1, tzinfo=UTC)
+    window = Window(start=start, end=start + timedelta(weeks=1))
+    return volume(LoggedWindow(window, pd.DataFrame(index=range(rows)), 0, 0, ()), usual, 0.5, accepted)
+
+
+def test_an_accepted_loss_of_traffic_is_no_fault_the_week_after_and_a_further_one_is() -> None:
+    usual = (1000, 1000, 1000, 1000)
+    assert volume_of(400, usual).failed and not volume_of(600, usual).failed
+    assert not volume_of(390, usual, [400.0]).failed
+    assert volume_of(190, usual, [400.0]).failed
+
+
+def test_a_lasting_loss_of_traffic_stays_broken_however_long_it_lasts(
+    world: World, version: Reference, before: tuple[LoggedWindow, ...], tmp_path: Path
+) -> None:
+    def recorded(seen: LoggedWindow, measurement: Measurement) -> WindowRecord:
+        start, end = seen.window.start, seen.window.end
+        return WindowRecord(
+            model=world.model.name, start=start, end=end, measured_at=end, measurement=measurement, performance=None
+        )
+
+    window, frame, newest, found = before[0].window, before[0].frame, before, list[bool]()
+    records = {seen.window.start: recorded(seen, measure(seen, (), version, world.model, {})) for seen in before}
+    for number in range(1, 7):
+        start = window.start + number * timedelta(weeks=1)
+        low = LoggedWindow(Window(start=start, end=start + timedelta(weeks=1)), frame.iloc[:100], 0, 0, ())
+        measurement = measure(low, newest[:4], version, world.model, records)
+        found.append(("volume", "") in failed(measurement))
+        records[start] = recorded(low, measurement)
+        newest = (low, *newest)
+    assert found == [True] * 6
+    accepted = usual_rows(LoggedWindow(Window(start=start, end=low.window.end), frame, 0, 0, ()), newest[:4], {})
+    assert accepted == (100, 100, 100, 100), "where a person accepted the windows, they are what is usual"

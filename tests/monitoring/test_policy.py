@@ -272,7 +272,7 @@ def test_four_windows_of_one_finding_look_like_a_change_three_and_different_ones
     assert lasting_findings(broken[::-1]) == ("nulls weight",)
     assert lasting_findings(broken[:3]) == ()
     assert lasting_findings([*broken[:3], window(3, checks=[failed("speed")])]) == ()
-    assert lasting_findings([*broken[:3], window(3, checks=[failed(), failed("speed")])]) == ()
+    assert lasting_findings([*broken[:3], window(3, checks=[failed(), failed("speed")])]) == ("nulls weight",)
     assert lasting_findings([*broken[:3], window(3)]) == ()
     assert lasting_findings([window(4, checks=[failed()], rows=0), *broken[:3]]) == ()
 
@@ -302,8 +302,9 @@ def test_what_was_not_judged_is_said_in_every_decision_and_never_quiet() -> None
     assert [fact.name for fact in blind.facts if fact.name.startswith("not judged")] == [
         f"not judged {START + number * WEEK:%Y-%m-%d}" for number in range(5)
     ]
-    for other in (window(0, verdict="quiet"), window(0, verdict="not judged", rows=0)):
-        assert "Not judged" not in decide(situation(other)).draft.sentence
+    assert "Not judged" not in decide(situation(window(0, verdict="quiet"))).draft.sentence
+    empty = decide(situation(window(0, verdict="not judged", rows=0))).draft.sentence
+    assert empty.endswith("Not judged: the window of 2024-04-01 has no prediction.")
 
 
 @pytest.mark.parametrize(
@@ -327,3 +328,39 @@ def test_labels_that_come_late_leave_a_sentence(arrived: int, missing: int, said
 def test_rows_that_were_set_aside_are_a_fact() -> None:
     found = decide(situation(window(0), set_aside="2 rows of the log are set aside")).draft
     assert found.facts[-1].name == "set aside" and "2 rows of the log are set aside." in found.sentence
+
+
+def unlimited(value: float, naive: float | None) -> Loss:
+    """A loss for which the version has no limit."""
+    return loss(value).model_copy(update={"limit": None, "naive": naive, "hurt": naive is not None and value > naive})
+
+
+def with_loss(record: WindowRecord, found: Loss) -> WindowRecord:
+    assert record.performance is not None
+    return record.model_copy(update={"performance": record.performance.model_copy(update={"loss": found})})
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "said"),
+    [
+        (unlimited(0.9, 0.6), "retrain", "a mean log loss of at most 0.6000"),
+        (unlimited(0.5, 0.6), "leave", "a mean log loss above 0.6000; the nearest is 0.5000"),
+        (unlimited(0.5, None), "leave", "whose log loss is above its limit; none is new"),
+        (loss(0.7, 0.9).model_copy(update={"naive": 0.65, "hurt": True}), "retrain", "a mean log loss of at most 0.6500"),
+        (loss(0.7, 0.9).model_copy(update={"naive": 0.95}), "leave", "a mean log loss above 0.9000; the nearest is 0.7000"),
+    ],
+)
+def test_harm_is_worded_by_whichever_bound_there_is(found: Loss, kind: str, said: str) -> None:
+    draft = decide(situation(with_loss(QUIET[-1], found))).draft
+    assert draft.kind == kind and said in draft.otherwise
+    beside = with_loss(window(3, checks=[failed()]), found)
+    assert ("What else holds: hurt" in decide(situation(*QUIET[:-1], beside)).draft.sentence) == found.hurt
+
+
+def test_a_decision_says_that_no_column_is_watched_and_that_harm_has_no_limit() -> None:
+    assert "Not judged" not in decide(situation(*QUIET)).draft.sentence
+    last = QUIET[-1]
+    unwatched = last.model_copy(update={"measurement": last.measurement.model_copy(update={"columns": ()})})
+    assert "Not judged: the spec watches no column for drift" in decide(situation(*QUIET[:-1], unwatched)).draft.sentence
+    blind = decide(situation(*QUIET[:-1], with_loss(last, unlimited(0.5, None)))).draft.sentence
+    assert "Not judged: harm. The mean log loss is 0.5" in blind

@@ -32,6 +32,7 @@ from tests.made_up import (
     draft,
     measurement,
     performance,
+    quiet_column,
     settings_in,
 )
 
@@ -127,7 +128,7 @@ def test_a_champion_that_is_not_served_yet_is_trained(world: World) -> None:
 
 def test_a_watched_model_says_what_comes_and_when(world: World) -> None:
     add_version(world.ledger, 1, BEFORE)
-    add_window(world.ledger, 0, measurement())
+    add_window(world.ledger, 0, measurement(columns=[quiet_column("weight")]))
     status = world.stands()
     assert status.state == "watched"
     assert "1,400 predictions, nothing flagged" in status.why
@@ -136,6 +137,14 @@ def test_a_watched_model_says_what_comes_and_when(world: World) -> None:
         ("04-15", "the window from 2024-04-08 closes"),
         ("05-28", "its scheduled retrain is due"),
     ]
+
+
+def test_where_nothing_could_be_judged_nothing_is_called_quiet(world: World) -> None:
+    add_version(world.ledger, 1, BEFORE)
+    add_window(world.ledger, 0, measurement())
+    assert "1,400 predictions, no column is watched for drift (monitoring.columns)" in world.stands().why
+    add_window(world.ledger, 1, measurement(rows=0))
+    assert "0 predictions, nothing to judge" in world.stands().why
 
 
 def test_windows_that_nobody_measured_or_judged_are_due(world: World) -> None:

@@ -105,7 +105,7 @@ def test_limits_take_in_what_was_accepted_of_their_own_column_only() -> None:
         ("range", "b"): [AcceptedCheck(name="range", subject="b", value=1.0, low=-9.0, high=9.0)],
     }
     found = widened(limits, accepted)
-    assert (found.max_null_share, found.low, found.high, found.categories) == (0.6, 0.0, 1.0, ("x", "y", "z"))
+    assert (found.max_null_share, found.low, found.high, found.categories) == (0.7, 0.0, 1.0, ("x", "y", "z"))
 
 
 def traffic(world: World, folder: Path, per_week: int, weeks: int) -> World:
