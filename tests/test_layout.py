@@ -1,5 +1,6 @@
 """The shape of the repository: packages, homes, names, exemptions."""
 
+import ast
 import importlib.metadata
 import re
 import tomllib
@@ -88,3 +89,21 @@ def test_file_names_are_nouns_that_say_something() -> None:
     for path in ROOT.rglob("*.py"):
         if not path.relative_to(ROOT).parts[0].startswith("."):
             assert path.stem not in empty, path
+
+
+MOST_MODULES = 15
+"""Modules of one folder that a newcomer can still look over."""
+
+
+def test_no_folder_holds_more_modules_than_one_can_look_over() -> None:
+    for package in PACKAGES:
+        for folder in [ROOT / package, *(path for path in (ROOT / package).rglob("*") if path.is_dir())]:
+            modules = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")]
+            assert len(modules) <= MOST_MODULES, f"{folder.relative_to(ROOT)} holds {len(modules)} modules: give it wings"
+
+
+def test_every_folder_says_what_belongs_there_and_what_does_not() -> None:
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("__init__.py"):
+            said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            assert said.count(".") >= 2, f"{path.relative_to(ROOT)}: two sentences say what belongs here and what does not"

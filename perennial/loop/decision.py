@@ -140,7 +140,7 @@ class Claim(Record):
     """Who may have the effect of a decision or a monitoring run: one owner at a time, each take with a higher token."""
 
     key: str
-    """What is claimed: `<model>/monitor/<now>` or `<model>/train/<decision>/<attempt>`."""
+    """What is claimed: one of the keys that `docs/architecture.md` lists."""
     model: str
     """Name of the model."""
     owner: str
