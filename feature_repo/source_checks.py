@@ -197,18 +197,39 @@ def check_schema(source: Source, time: str) -> list[str]:
             raise DataError(
                 f"{source.path}: no column {name!r}; it has {', '.join(schema.names)}; write it, or change spec or view{where}"
             )
-        type_ = schema.field(name).type
-        if not has_kind(type_, kind):
-            hint = "; write it as timestamp in microseconds, UTC (pandas: coerce_timestamps='us')" if kind == "timestamp" else ""
-            raise DataError(
-                f"{source.path}: column {name!r} is {type_}, expected {kind}{hint or '; write it so, or change spec or view'}"
-            )
+        check_type(source.path, name, schema.field(name).type, kind)
         if name in lacking:
             without = f"{source.path}: column {name!r} is not in {shown(lacking[name])}, or has no value there"
             if name in (*source.keys, *source.required, time):
                 raise DataError(f"{without}, and every row needs it; write it into all files")
             notes.append(f"{without}: it is null in their rows")
     return notes
+
+
+def check_type(path: str, name: str, found: pa.DataType, kind: Kind) -> None:
+    """A column of a source has the type that is expected of it.
+
+    Args:
+        path: of the source, or its URI.
+        name: of the column.
+        found: its type.
+        kind: the expected one.
+
+    Raises:
+        DataError: it has not.
+    """
+    if not has_kind(found, kind):
+        hint = "; write it as timestamp in microseconds, UTC (pandas: coerce_timestamps='us')" if kind == "timestamp" else ""
+        raise DataError(f"{path}: column {name!r} is {found}, expected {kind}{hint or '; write it so, or change spec or view'}")
+
+
+def identifier_kind(found: pa.DataType) -> Kind:
+    """The type that is expected of a column of ids: text where it is one, else whole numbers.
+
+    >>> identifier_kind(pa.string()), identifier_kind(pa.int32()), identifier_kind(pa.float64())
+    ('string', 'int64', 'int64')
+    """
+    return "string" if has_kind(found, "string") else "int64"
 
 
 def has_kind(found: pa.DataType, kind: Kind) -> bool:
@@ -324,7 +345,7 @@ def _identifier_kind(settings: Settings, model: Model) -> Kind:
             schema = found.schema
     except NotFoundError as error:
         raise DataError(str(error)) from error
-    return "string" if name in schema.names and has_kind(schema.field(name).type, "string") else "int64"
+    return identifier_kind(schema.field(name).type) if name in schema.names else "int64"
 
 
 def _refuse(database: duckdb.DuckDBPyConnection, source: Source, condition: str, names: tuple[str, ...], message: str) -> None:
