@@ -103,7 +103,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
             notes += check_schema(source, time)
             attach(database, source.path)
             _refuse_missing_times(database, source, time)
-        since = begin_of(database, requests.path, service.sources, wall_clock)
+        since = begin_of(database, requests.path, service.sources, min(now, wall_clock))
         for source, what in ((requests, "requests"), (labels, "labels")):
             notes += set_aside(database, source.path, what, source.rows, source.keys, since, wall_clock)
             check_rows(database, source, TIME, now)
