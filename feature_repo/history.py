@@ -16,21 +16,22 @@ LONGEST_GAP = timedelta(days=366)
 """Time without a request, before which nothing belongs to the history: a clock that was not set says 1970, a season returns."""
 
 
-def begin_of(database: duckdb.DuckDBPyConnection, requests: str, views: Sequence[ViewInfo], wall_clock: datetime) -> datetime:
+def begin_of(database: duckdb.DuckDBPyConnection, requests: str, views: Sequence[ViewInfo], now: datetime) -> datetime:
     """Begin of the history: no request before it is believed.
 
     A request before the first row of every view could have read nothing: the project did not exist. And a request that lies more
-    than a year before all others says the time of a clock that was not set.
+    than a year before all others says the time of a clock that was not set. What comes after `now` says nothing of what came
+    before: one request from after a year that is replayed would cost that year.
 
     Args:
         database: with the sources attached.
         requests: path or URI of the requests.
         views: the views that they read.
-        wall_clock: the real time.
+        now: of a dataset; the real time or before it.
     """
-    query = f"select distinct date_trunc('day', {quoted(TIME)}) from {quoted(requests)} where {until(TIME, wall_clock)}"
+    query = f"select distinct date_trunc('day', {quoted(TIME)}) from {quoted(requests)} where {until(TIME, now)}"
     days = _times(database, query)
-    begin = days[-1] if days else wall_clock
+    begin = days[-1] if days else now
     for day in reversed(days):
         if begin - day > LONGEST_GAP:
             break

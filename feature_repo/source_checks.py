@@ -6,6 +6,7 @@ except for their time: a replayed year lies in the future of its own `now`. What
 `perennial.data.validation`, as a result.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -103,10 +104,11 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
             notes += check_schema(source, time)
             attach(database, source.path)
             _refuse_missing_times(database, source, time)
-        since = begin_of(database, requests.path, service.sources, wall_clock)
+        since = begin_of(database, requests.path, service.sources, min(now, wall_clock))
         for source, what in ((requests, "requests"), (labels, "labels")):
             notes += set_aside(database, source.path, what, source.rows, source.keys, since, wall_clock)
             check_rows(database, source, TIME, now)
+        check_seen_keys(database, requests, [sent.name for sent in spec.requests.fields if sent.name in kinds], now)
         check_unique(database, requests, (), now, "a request is asked for once")
         check_labels(database, requests, labels, spec.label.column, now)
         for view in service.sources:
@@ -197,18 +199,39 @@ def check_schema(source: Source, time: str) -> list[str]:
             raise DataError(
                 f"{source.path}: no column {name!r}; it has {', '.join(schema.names)}; write it, or change spec or view{where}"
             )
-        type_ = schema.field(name).type
-        if not has_kind(type_, kind):
-            hint = "; write it as timestamp in microseconds, UTC (pandas: coerce_timestamps='us')" if kind == "timestamp" else ""
-            raise DataError(
-                f"{source.path}: column {name!r} is {type_}, expected {kind}{hint or '; write it so, or change spec or view'}"
-            )
+        check_type(source.path, name, schema.field(name).type, kind)
         if name in lacking:
             without = f"{source.path}: column {name!r} is not in {shown(lacking[name])}, or has no value there"
             if name in (*source.keys, *source.required, time):
                 raise DataError(f"{without}, and every row needs it; write it into all files")
             notes.append(f"{without}: it is null in their rows")
     return notes
+
+
+def check_type(path: str, name: str, found: pa.DataType, kind: Kind) -> None:
+    """A column of a source has the type that is expected of it.
+
+    Args:
+        path: of the source, or its URI.
+        name: of the column.
+        found: its type.
+        kind: the expected one.
+
+    Raises:
+        DataError: it has not.
+    """
+    if not has_kind(found, kind):
+        hint = "; write it as timestamp in microseconds, UTC (pandas: coerce_timestamps='us')" if kind == "timestamp" else ""
+        raise DataError(f"{path}: column {name!r} is {found}, expected {kind}{hint or '; write it so, or change spec or view'}")
+
+
+def identifier_kind(found: pa.DataType) -> Kind:
+    """The type that is expected of a column of ids: text where it is one, else whole numbers.
+
+    >>> identifier_kind(pa.string()), identifier_kind(pa.int32()), identifier_kind(pa.float64())
+    ('string', 'int64', 'int64')
+    """
+    return "string" if has_kind(found, "string") else "int64"
 
 
 def has_kind(found: pa.DataType, kind: Kind) -> bool:
@@ -255,6 +278,30 @@ def check_rows(database: duckdb.DuckDBPyConnection, source: Source, time: str, n
             tuple(dict.fromkeys((*source.keys, time, name))),
             f"column {name!r} holds numbers beyond {kind}, which has {low} to {high}; declare a wider type, or write a text",
         )
+
+
+def check_seen_keys(database: duckdb.DuckDBPyConnection, requests: Source, names: Sequence[str], now: datetime) -> None:
+    """No join key that a model also sees as a field is a whole number that a dataset, whose numbers are float64, cannot hold.
+
+    Args:
+        database: with the requests attached.
+        requests: as they are expected.
+        names: join keys that are fields of the request too.
+        now: rows published later are not looked at.
+    """
+    with files(requests.path) as found:
+        types = {name: found.schema.field(name).type for name in names}
+    for name in names:
+        low, high = bounds_of(types[name], "float64")
+        if low is not None and high is not None:
+            _refuse(
+                database,
+                requests,
+                f"{quoted(name)} not between {low!r} and {high!r} and {until(TIME, now)}",
+                (*requests.keys, TIME, name),
+                f"column {name!r} is a join key and a field that the model sees, and holds numbers beyond {low} to {high}, of "
+                "which a model sees a neighbour; take it out of requests.fields, where a key need not stand, or write a text",
+            )
 
 
 def bounds_of(found: pa.DataType, kind: Kind) -> tuple[int | float | None, int | float | None]:
@@ -324,7 +371,7 @@ def _identifier_kind(settings: Settings, model: Model) -> Kind:
             schema = found.schema
     except NotFoundError as error:
         raise DataError(str(error)) from error
-    return "string" if name in schema.names and has_kind(schema.field(name).type, "string") else "int64"
+    return identifier_kind(schema.field(name).type) if name in schema.names else "int64"
 
 
 def _refuse(database: duckdb.DuckDBPyConnection, source: Source, condition: str, names: tuple[str, ...], message: str) -> None:

@@ -9,6 +9,8 @@ from datetime import datetime
 import pandas as pd
 import pyarrow.compute
 
+from feature_repo.online_store.layout import Kind
+from feature_repo.source_checks import check_type, identifier_kind
 from feature_repo.sources import TIME, frame_of, opened
 from monitoring.log.collect import identifiers
 from monitoring.reference.blocks import PROBABILITY
@@ -28,7 +30,7 @@ def labels_by(settings: Settings, model: Model, start: datetime, until: datetime
 
     Raises:
         NotFoundError: there is no source of labels.
-        DataError: it lacks a column.
+        DataError: it lacks a column, or one has another type than training takes.
     """
     return published(settings, model, start, until).drop_duplicates(model.spec.requests.id).reset_index(drop=True)
 
@@ -40,7 +42,7 @@ def published(settings: Settings, model: Model, start: datetime, until: datetime
 
     Raises:
         NotFoundError: there is no source of labels.
-        DataError: it lacks a column.
+        DataError: it lacks a column, or one has another type than training takes.
     """
     spec, path = model.spec, settings.source(model.spec.label.source)
     names, time = [spec.requests.id, TIME, spec.label.column], pyarrow.compute.field(TIME)
@@ -48,6 +50,10 @@ def published(settings: Settings, model: Model, start: datetime, until: datetime
         missing = [name for name in names if name not in labels.schema.names]
         if missing:
             raise DataError(f"{path}: no column {', '.join(missing)}; labels need {', '.join(names)}")
+        types = {name: labels.schema.field(name).type for name in names}
+        kinds: tuple[Kind, ...] = (identifier_kind(types[spec.requests.id]), "timestamp", "bool")
+        for name, kind in zip(names, kinds, strict=True):
+            check_type(path, name, types[name], kind)
         table = labels.to_table(columns=names, filter=(time >= pd.Timestamp(start)) & (time <= pd.Timestamp(until)))
     frame = frame_of(table).dropna(subset=[spec.requests.id, spec.label.column]).sort_values(TIME, kind="stable")
     return frame.rename(columns={spec.label.column: "label"}).reset_index(drop=True)
@@ -109,7 +115,7 @@ def label_counts(settings: Settings, model: Model, now: datetime) -> tuple[Label
 
     Raises:
         NotFoundError: there is no source of labels.
-        DataError: it lacks a column.
+        DataError: it lacks a column, or one has another type than training takes.
         PlatformError: the log cannot be read.
     """
     first = Log.first_time(settings, model.name, now)

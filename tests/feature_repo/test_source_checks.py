@@ -272,6 +272,27 @@ def test_a_row_of_1970_costs_nothing(settings: Settings) -> None:
     pd.testing.assert_frame_equal(left, whole[whole["payment_id"] != 1000].reset_index(drop=True))
 
 
+@pytest.mark.parametrize("source", ["payments", "outcomes"])
+@pytest.mark.parametrize("after", [timedelta(microseconds=1), timedelta(days=380)])
+def test_a_row_from_between_now_and_the_real_time_is_merely_not_yet(settings: Settings, source: str, after: timedelta) -> None:
+    # A year that is replayed must not end because of one request from long after it.
+    whole = run(settings)
+    rewrite(settings, source, put("event_timestamp", pd.Timestamp(NOW + after).as_unit("us")))
+    if source == "payments":
+        rewrite(settings, "outcomes", lambda frame: frame[frame["payment_id"] != 1000])
+    assert run(settings) == whole
+    frame, info = build(settings, read(settings.models / "chargeback.yaml"), NOW, WALL_CLOCK)
+    assert info.notes == () and (1000 in set(frame["payment_id"])) == (source == "outcomes")
+
+
+def test_a_row_from_long_after_the_others_begins_a_history_once_its_time_has_come(settings: Settings) -> None:
+    late = NOW + timedelta(days=380)
+    rewrite(settings, "payments", put("event_timestamp", pd.Timestamp(late).as_unit("us")))
+    rewrite(settings, "outcomes", lambda frame: frame[frame["payment_id"] != 1000])
+    found = run(settings, now=late)
+    assert found.since == late.replace(hour=0, minute=0) and "499 before" in found.notes[0]
+
+
 def test_a_view_that_was_always_valid_does_not_make_old_requests_believable(settings: Settings) -> None:
     always = put("event_timestamp", pd.Timestamp("1970-01-01", tz="UTC").as_unit("us"), 300)
     rewrite(
@@ -315,3 +336,24 @@ def test_a_number_beyond_its_declared_type_is_refused(settings: Settings, dtype:
         DataError, match=rf"account\.parquet: {message}.*declare a wider type.*1 rows, as .customer_id=4, .*account_days="
     ):
         run(settings)
+
+
+@pytest.mark.parametrize("value", [2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1])
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_key_that_the_model_sees_is_a_number_that_it_can_see(settings: Settings, value: int, seen: bool) -> None:
+    spec = settings.models / "chargeback.yaml"
+    field = "{name: amount, dtype: float}"
+    spec.write_text(spec.read_text().replace(field, f"{field}\n      - {{name: customer_id, dtype: int}}" if seen else field))
+    for source in ("payments", "account", "pair"):
+        rewrite(settings, source, lambda frame: frame.assign(customer_id=frame["customer_id"].replace(7, value)))
+    if seen and abs(value) > 2**53:
+        message = r"payments\.parquet: column 'customer_id' is a join key and a field .* -9007199254740992 to 9007199254740992"
+        with pytest.raises(DataError, match=rf"{message}.*take it out of requests\.fields.*customer_id={value}\)"):
+            run(settings)
+        return
+    run(settings)
+    frame, _ = build(settings, read(spec), NOW, WALL_CLOCK)
+    asked = pd.read_parquet(settings.source("payments")).set_index("payment_id")["customer_id"]
+    assert [int(one) for one in frame["customer_id"]] == [int(asked[one]) for one in frame["payment_id"]]
+    assert value in {int(one) for one in frame["customer_id"]}
+    assert frame.loc[frame["customer_id"] == value, "account_days"].notna().all()

@@ -4,11 +4,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from console.monitoring import show_labels
-from monitoring.labels import LabelCount, label_counts
-from perennial.errors import NotFoundError
+from monitoring.labels import LabelCount, label_counts, published
+from perennial.errors import DataError, NotFoundError
 from perennial.prediction_log import LogRow, LogWriter
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -105,6 +107,66 @@ def test_the_command_prints_a_row_for_each_window_and_why_labels_are_not_found(
         assert said in printed
     show_labels(served[0], NAME, DUE + HOUR, json=True)
     assert '"changed": 1' in capsys.readouterr().out
+
+
+IDS, KNOWN, TIMES = pa.array([1, 2**53 + 1]), pa.array([True, None]), pa.array([DUE, DUE], pa.timestamp("us", "UTC"))
+"""Ids, labels and times that are taken as they are."""
+
+
+def write_labels(settings: Settings, ids: pa.Array, times: pa.Array, known: pa.Array) -> str:
+    """The path of labels of these types."""
+    path = settings.source("outcomes")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pa.table({"payment_id": ids, "event_timestamp": times, "charged_back": known}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ids", "times", "known", "said"),
+    [
+        (IDS, TIMES, pa.array(["false", "true"]), "column 'charged_back' is string, expected bool"),
+        (IDS, TIMES, pa.array([0.2, 0.0]), "column 'charged_back' is double, expected bool"),
+        (IDS, TIMES, pa.array([0, 1]), "column 'charged_back' is int64, expected bool"),
+        (pa.array([1.0, 2.0**53]), TIMES, KNOWN, "column 'payment_id' is double, expected int64"),
+        (pa.array([b"1", b"2"]), TIMES, KNOWN, "column 'payment_id' is binary, expected int64"),
+        (
+            IDS,
+            TIMES.cast(pa.timestamp("us")),
+            KNOWN,
+            "column 'event_timestamp' is timestamp[us], expected timestamp; write it as",
+        ),
+    ],
+    ids=["texts", "shares", "numbers", "float ids", "ids of bytes", "times without zone"],
+)
+def test_a_label_or_an_id_of_another_type_is_refused_as_in_training(
+    tmp_path: Path, ids: pa.Array, times: pa.Array, known: pa.Array, said: str
+) -> None:
+    settings = settings_in(tmp_path)
+    path = write_labels(settings, ids, times, known)
+    with pytest.raises(DataError) as raised:
+        published(settings, read(settings.models / f"{NAME}.yaml"), FIRST, DUE)
+    assert str(raised.value).startswith(f"{path}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("ids", "known", "found"),
+    [
+        (IDS, pa.array([True, False]), [(1, True), (2**53 + 1, False)]),
+        (IDS, KNOWN, [(1, True)]),
+        (IDS.filter(pa.array([True, False])).cast(pa.int32()), pa.array([True]), [(1, True)]),
+        (pa.array(["007", "7"]), pa.array([True, False]), [("007", True), ("7", False)]),
+        (pa.array(["a", "b"]).dictionary_encode(), pa.array([True, False]), [("a", True), ("b", False)]),
+        (IDS, pa.nulls(2), []),
+    ],
+    ids=["numbers", "a label to come", "short numbers", "texts", "categories", "no label known"],
+)
+def test_labels_and_ids_of_their_types_are_themselves(
+    tmp_path: Path, ids: pa.Array, known: pa.Array, found: list[tuple[int | str, bool]]
+) -> None:
+    settings = settings_in(tmp_path)
+    write_labels(settings, ids, TIMES[: len(ids)], known)
+    labels = published(settings, read(settings.models / f"{NAME}.yaml"), FIRST, DUE)
+    assert list(zip(labels["payment_id"].tolist(), labels["label"].tolist(), strict=True)) == found
 
 
 def test_without_a_log_the_command_says_what_writes_one(tmp_path: Path) -> None:
