@@ -25,7 +25,7 @@ BUILD ?= docker build
 IMAGES ?= perennial
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-cluster images lint clean
+.PHONY: help setup demo test test-cluster images lint docs clean
 
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -74,6 +74,11 @@ lint: setup ## Formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site has an environment of a moment: what it needs is small and nothing else imports it. A broken link ends it.
+docs: $(if $(shell command -v uv),,.uv/bin/uv) ## Build the site of docs/ into site/
+	@rm -rf site
+	$(UV) run --quiet --isolated --locked --only-group docs zensical build --clean --strict
+
 clean: ## Remove what was made here: state, environment, caches
-	rm -rf .perennial .venv .venv-* .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	rm -rf .perennial .venv .venv-* .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
