@@ -3,7 +3,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
-BIN := .venv/bin
+
+# Another Python gets an environment of its own: `make test PYTHON=3.12` makes .venv-3.12.
+PYTHON := 3.11
+VENV := .venv$(patsubst %,-%,$(filter-out 3.11,$(PYTHON)))
+BIN := $(VENV)/bin
+export UV_PROJECT_ENVIRONMENT := $(VENV)
 
 # A project's folders may carry the names of ours; Python must not import from the working directory.
 export PYTHONSAFEPATH := 1
@@ -20,7 +25,7 @@ BUILD ?= docker build
 IMAGES ?= perennial
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-cluster images lint clean
+.PHONY: help setup demo test test-cluster images lint docs clean
 
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,11 +39,11 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 	python3 -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/installed: pyproject.toml uv.lock $(if $(shell command -v uv),,.uv/bin/uv)
-	$(UV) sync --locked --python '>=3.11,<3.12'
+$(VENV)/installed: pyproject.toml uv.lock $(if $(shell command -v uv),,.uv/bin/uv)
+	$(UV) sync --locked --python $(PYTHON)
 	@touch $@
 
-setup: .venv/installed ## Install everything into .venv
+setup: $(VENV)/installed ## Install everything into .venv
 
 demo: setup ## Train on a year of flights through the whole pipeline; stop a worse challenger
 	$(BIN)/python -m examples.flights.demo
@@ -49,7 +54,7 @@ demo: setup ## Train on a year of flights through the whole pipeline; stop a wor
 servers:
 	@tests/servers/install
 
-test: setup servers ## Run the test suite
+test: setup servers ## Run the test suite; with another Python: make test PYTHON=3.12
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
 
 test-cluster: setup ## Run the tests that need a cluster with KServe and our images: the one that KUBECONFIG names
@@ -69,6 +74,11 @@ lint: setup ## Formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site has an environment of a moment: what it needs is small and nothing else imports it. A broken link ends it.
+docs: $(if $(shell command -v uv),,.uv/bin/uv) ## Build the site of docs/ into site/
+	@rm -rf site
+	$(UV) run --quiet --isolated --locked --only-group docs zensical build --clean --strict
+
 clean: ## Remove what was made here: state, environment, caches
-	rm -rf .perennial .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	rm -rf .perennial .venv .venv-* .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

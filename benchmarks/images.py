@@ -7,6 +7,7 @@ where a cluster is at hand (KUBECONFIG).
 """
 
 import argparse
+import importlib.metadata
 import json
 import shlex
 import statistics
@@ -77,7 +78,7 @@ def main() -> None:
         prog="python -m benchmarks.images", description=__doc__.partition("\n")[0] if __doc__ else None
     )
     parser.add_argument("--images", default="perennial", help="what the images' names begin with (default %(default)s)")
-    parser.add_argument("--tag", default="0.1.0", help="their tag (default %(default)s)")
+    parser.add_argument("--tag", default=importlib.metadata.version("perennial"), help="their tag (default %(default)s)")
     parser.add_argument("--base", default=BASE, help="their base (default %(default)s)")
     parser.add_argument("--save", default="docker save --output {file} {image}", help="command that writes an image's archive")
     parser.add_argument("--namespace", default="perennial", help="whose serving pods are looked at (default %(default)s)")

@@ -17,7 +17,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 2 spec or data wrong, 3 stopped by a gate, 4 not found, "
     "70 a bug or a fault of the data that nobody foresaw: report it, 75 a store failed: try again.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -27,10 +26,22 @@ features = typer.Typer(
 app.add_typer(features, name="features")
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version of the installed package and end the program, if it is wanted."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"perennial {version('perennial')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """The options before the command."""
     context.ensure_object(Invocation).debug = debug

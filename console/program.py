@@ -26,8 +26,8 @@ class Listing(TyperGroup):
     """A group that lists when no command of it is named: `perennial decisions churn` is `perennial decisions list churn`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # the class that typer passes here has no public name
-        """The arguments, with the command `list` where none is named."""
-        named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        """The arguments, with the command `list` where none is named. A shell that completes a line is offered the commands."""
+        named = ctx.resilient_parsing or (bool(args) and (args[0] in self.commands or args[0] == "--help"))
         return super().parse_args(ctx, args if named else ["list", *args])
 
 

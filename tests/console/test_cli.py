@@ -1,5 +1,6 @@
 """The command line: help with an example, light imports, exit codes, errors without traces."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ HEAVY = (
     "duckdb",
     "scipy",
 )
-"""What `--help`, `status` and `explain` must not import: each costs a tenth of a second to seconds."""
+"""What `--help`, `--version`, `status` and `explain` must not import: each costs a tenth of a second to seconds."""
 
 GROUPS = {
     "features": ("upload", "apply", "materialize", "parity"),
@@ -78,8 +79,11 @@ def test_help_has_an_example_and_json(call: tuple[str, ...], tmp_path: Path) -> 
     assert call == ("serve",) or "--json" in run.stdout  # a server answers by HTTP
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("status",), ("explain", NAME), ("decisions", NAME)], ids=" ".join)
-def test_help_status_and_explain_import_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
+LIGHT = [("--help",), ("--version",), ("status",), ("explain", NAME), ("decisions", NAME)]
+
+
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+def test_help_version_status_and_explain_import_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     with Ledger.open(settings.ledger) as ledger:  # the ledger is made here: that is not what is looked at
         write_year(ledger, weeks=6)
@@ -91,8 +95,38 @@ def test_help_status_and_explain_import_nothing_heavy(arguments: tuple[str, ...]
     )
     environment = {**os.environ, "PERENNIAL_PROJECT": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
-    assert arguments == ("--help",) or NAME in run.stdout
+    assert arguments[0].startswith("--") or NAME in run.stdout
     assert run.stdout.rstrip().endswith("HEAVY []")
+
+
+def test_the_version_is_that_of_the_installed_package(tmp_path: Path) -> None:
+    run = perennial(tmp_path, "--version")
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"perennial {importlib.metadata.version('perennial')}\n", "")
+
+
+def test_completion_is_offered(tmp_path: Path) -> None:
+    said = perennial(tmp_path, "--help").stdout
+    assert "--install-completion" in said
+    assert "--show-completion" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (("",), {*COMMANDS, *GROUPS}),
+        (("tr",), {"train"}),
+        (("features", ""), set(GROUPS["features"])),
+        (("decisions", ""), set(GROUPS["decisions"])),
+        (("decisions", "acc"), {"accept", "accept-change"}),
+        (("decisions", "list", "--j"), {"--json"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_shell_completes_commands_and_options(words: tuple[str, ...], completed: set[str]) -> None:
+    program = [sys.executable, "-c", "from console.cli import app; app(prog_name='perennial')"]
+    line = {"COMP_WORDS": " ".join(("perennial", *words)), "COMP_CWORD": str(len(words)), "_PERENNIAL_COMPLETE": "complete_bash"}
+    run = subprocess.run(program, capture_output=True, text=True, env={**os.environ, **line}, check=True)
+    assert set(run.stdout.split()) == completed
 
 
 def test_an_empty_project_is_told_what_to_do(tmp_path: Path) -> None:
