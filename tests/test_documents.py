@@ -70,9 +70,10 @@ def test_the_commands_of_the_guide_exist() -> None:
 
 
 def test_the_words_of_code_in_the_guide_exist() -> None:
-    words = {"ALL": "components/__init__.py", "WAITS_FOR": "console/training.py", "def judge": "perennial/gates.py"}
-    words |= {"class OnlineDatabase": "feature_repo/database.py", "class Lookup": "feature_repo/database.py"}
-    words |= {"def open_database": "feature_repo/database.py", "def open_lookup": "feature_repo/database.py"}
+    words = {"ALL": "components/__init__.py", "WAITS_FOR": "console/training.py", "def judge": "perennial/evaluation/gates.py"}
+    store = "feature_repo/online_store"
+    words |= {"class OnlineDatabase": f"{store}/interface.py", "class Lookup": f"{store}/interface.py"}
+    words |= {"def open_database": f"{store}/database.py", "def open_lookup": f"{store}/database.py"}
     words |= {"def new_store": "tests/servers/redis.py", "def check(": "feature_repo/source_checks.py"}
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for word, file in words.items():
