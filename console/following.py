@@ -60,10 +60,8 @@ def _shown(
 
 def error_of(run: Run, code: int | None) -> errors.PerennialError:
     """The error that ended a run, with the command that shows more."""
-    kind, _, message = run.reason.partition(": ")
-    known = getattr(errors, kind, None)
     hint = f"perennial logs {run.run_id}"
-    if isinstance(known, type) and issubclass(known, errors.PerennialError):
-        return known(f"{message}\n  the run's log: {hint}")
-    unknown = errors.UnexpectedError if code == errors.UnexpectedError.exit_code else errors.PlatformError
-    return unknown(f"run {run.run_id} ended without a result (exit code {code}): {run.reason or 'it was killed'}; see {hint}")
+    if run.failure is None:
+        return errors.PlatformError(f"run {run.run_id} ended without a result (exit code {code}): it was killed; see {hint}")
+    failure = run.failure
+    return failure.model_copy(update={"sentence": f"{failure.sentence}\n  the run's log: {hint}"}).error()

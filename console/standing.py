@@ -12,7 +12,6 @@ from console.display.explanation import incident_state, outcome_of
 from console.display.output import minute
 from perennial.errors import SpecError
 from perennial.ledger import Run, Version
-from perennial.lifecycle.claim import FOR_GOOD
 from perennial.loop.decision import Decision, Incident
 from perennial.loop.rollout import Rollout
 from perennial.loop.window import SAME_FINDINGS, Loss, WindowRecord, lasting_findings, window_at
@@ -157,13 +156,13 @@ def _run(stored: Stored, watching: bool) -> Iterator[Finding]:
     if run is not None and run.state == "failed":
         again = f"`perennial {'monitor' if run.mode == 'monitor' else 'train'} {stored.name}`"
         read_log = f"`perennial logs {run.run_id}` shows where"
-        is_passing = run.reason.partition(":")[0] not in FOR_GOOD
+        is_passing = run.failure is not None and run.failure.retry
         tried = (
             "the controller tries it again, up to three times"
             if watching and is_passing
             else f"once mended, again by hand: {again}"
         )
-        yield Finding(state="run failed", why=f"run {run.run_id}: {run.reason}", next=f"{read_log}; {tried}")
+        yield Finding(state="run failed", why=f"run {run.run_id}: {run.why}", next=f"{read_log}; {tried}")
     if run is None or run.state != "running":
         return
     if stored.executing:

@@ -74,7 +74,7 @@ def _broke_lately(world: World, model: Model) -> Problem | None:
         return None
     again = newest.now + MONITORS_AGAIN
     sentence = (
-        f"windows are due, but run {newest.run_id} failed: {newest.reason}. It is tried again from {again:%Y-%m-%d %H:%M} UTC "
+        f"windows are due, but run {newest.run_id} failed: {newest.why}. It is tried again from {again:%Y-%m-%d %H:%M} UTC "
         f"on, or by hand: `perennial monitor {model.name}`; `perennial logs {newest.run_id}` shows where it broke"
     )
     return Problem(model=model.name, sentence=sentence)

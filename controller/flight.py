@@ -60,7 +60,7 @@ def _ended(world: World, model: Model, claim: Claim, run: Run) -> Iterator[Act]:
         claims.end(world.ledger, run, world.now)
         yield Act(model=model.name, what="ended", sentence=f"run {run.run_id} ended {run.outcome}: {run.reason}")
     elif not claims.is_tried_again(claim, run):
-        yield _give_up(world, claim, f"run {run.run_id} failed: {run.reason}")
+        yield _give_up(world, claim, f"run {run.run_id} failed: {run.why}")
     else:
         following = world.ledger.reown(claim, world.runner.new_id(model.name, world.wall_clock), world.now)
         yield _start(world, model, following, "unknown")

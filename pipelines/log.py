@@ -1,20 +1,14 @@
-"""The log of a local run, read by step: what ran, how long, and why it failed."""
+"""The log of a local run, read by step: what ran, and how long. What broke is no matter of the log: see `steps`."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from perennial import errors
-from perennial.outages import outage, unexpected
-from pipelines.traces import read_traces
-
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 MARK = re.compile(r"^(?P<time>\d\d:\d\d:\d\d\.\d{3}) - (INFO|ERROR) - (?P<what>.*)$")
 EXECUTING = re.compile(r"^Executing task '(?P<step>[^']+)'")
 FINISHED = re.compile(r"^Task '(?P<step>[^']+)' finished with status (?P<status>\w+)")
-RAISED = re.compile(r"^\s*perennial\.errors\.(?P<kind>\w+): (?P<message>.*)$")
-ANY_RAISED = re.compile(r"^\s{0,8}([A-Za-z_]\w*\.)*[A-Za-z_]\w*(Error|Exception|Interrupt|Killed): ")
 
 
 @dataclass(frozen=True)
@@ -61,41 +55,6 @@ def _seconds(clock: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def find_error(lines: Iterable[str], run_id: str = "RUN") -> errors.PerennialError | None:
-    r"""The error that ended the last step of a log, or none: that step ended well, or said nothing.
-
-    The last error of ours counts, whatever was printed after it. Of foreign exceptions the last one does: a `PlatformError` where
-    it says that a platform failed, else an `UnexpectedError`.
-
-    Args:
-        lines: of the log.
-        run_id: the run, for the command that shows its log.
-
-    >>> str(find_error(["Traceback", "    perennial.errors.DataError: orders.parquet: empty", "      add rows", "", "bye"]))
-    'orders.parquet: empty\n  add rows'
-    >>> type(find_error(["Traceback (most recent call last):", "ValueError: no"])).__name__
-    'UnexpectedError'
-    >>> find_error(["all is well"]) is None
-    True
-    """
-    step, printed = last_step(lines)
-    ours = _ours(printed)
-    if ours is not None:
-        return ours
-    *_, trace = (None, *read_traces(printed))
-    if trace is None:
-        return None
-    where = step or "run"
-    if trace.is_outage:
-        return outage(where, trace.name, trace.text)
-    return unexpected(where, trace.name, trace.text, trace.place, report_of(run_id, step))
-
-
-def report_of(run_id: str, step: str) -> str:
-    """What whoever reports a broken run sends along; the step may be empty."""
-    return f"what `perennial logs {run_id}{' ' * bool(step)}{step}` shows"
-
-
 def last_step(lines: Iterable[str]) -> tuple[str, list[str]]:
     """The step that a log ends in, if it did not succeed, and what it printed; else an empty name and what came last.
 
@@ -115,16 +74,3 @@ def last_step(lines: Iterable[str]) -> tuple[str, list[str]]:
         elif (finished := FINISHED.match(mark["what"])) and finished["status"] == "SUCCESS":
             step, printed = "", []
     return step, printed
-
-
-def _ours(printed: Iterable[str]) -> errors.PerennialError | None:
-    """The last error of ours, with all its lines."""
-    kind, message, inside = errors.PerennialError, list[str](), False
-    for text in printed:
-        if raised := RAISED.match(text):
-            kind, message, inside = getattr(errors, raised["kind"], errors.PerennialError), [raised["message"]], True
-        elif inside and text.strip() and not ANY_RAISED.match(text):
-            message.append(text.removeprefix("    "))
-        else:
-            inside = False
-    return kind("\n".join(message)) if message else None

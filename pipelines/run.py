@@ -28,10 +28,14 @@ def execute(folder: Path, parameters: dict[str, str]) -> None:
         RuntimeError: a step failed; its error is in the log.
     """
     from kfp import local
+    from kfp.local import subprocess_task_handler
+
+    from pipelines.steps import Steps
 
     os.environ.update({**runs.ENVIRONMENT, MARK: folder.name})
     warnings.simplefilter("ignore")
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "steps"), raise_on_error=True)
+    subprocess_task_handler.run_local_subprocess = Steps(folder).run
     if "recipe" in parameters:
         from pipelines.training import training
 
@@ -60,6 +64,8 @@ def main(arguments: list[str]) -> int:
             case [run_id]:
                 return show(settings, run_id)
             case [run_id, "--lock", descriptor]:
+                # Who holds the lock executes the run: a step that outlives it must not hold it.
+                os.register_at_fork(after_in_child=lambda: os.close(int(descriptor)))
                 return runs.execute_locked(settings, run_id, execute, os.fdopen(int(descriptor), "a+"))
             case _:
                 sys.stderr.write(USAGE)

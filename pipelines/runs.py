@@ -15,16 +15,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Literal
 
-from perennial.errors import NotFoundError, PerennialError, PlatformError
+from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Mode, Version
 from perennial.lifecycle.claim import BEING_BEGUN, GIVEN_UP, end, give_up, is_tried_again, put_back
 from perennial.loop.decision import Claim, Decision, DecisionDraft, Fact
+from perennial.loop.failure import Failure
 from perennial.outages import translated
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import digest, to_json
 from pipelines.lock import MARK, held, is_executing, open_lock
-from pipelines.log import Step, find_error, last_step, read_steps, report_of
+from pipelines.log import Step, last_step, read_steps
+from pipelines.steps import FAILURE, read_failure, report_of
 
 ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",  # a project has folders with the names of ours; a step must not import those
@@ -199,13 +201,13 @@ def settle_left(settings: Settings, ledger: Ledger, model: str, now: datetime, w
         if run is not None and run.state == "succeeded":
             end(ledger, run, now)
             continue
-        why = f"{GIVEN_UP}it had not come to its end, and a person asked for another run"
+        why = "it had not come to its end, and a person asked for another run"
         if run is not None and run.state == "failed":
-            why = f"run {run.run_id} failed: {run.reason}"
+            why = f"run {run.run_id} failed: {run.why}"
         if is_tried_again(claim, run) and _is_of_the_loop(ledger, claim):
-            put_back(ledger, claim, why, now=now, wall_clock=wall_clock)
+            put_back(ledger, claim, why, now=now, wall_clock=wall_clock, kind=GIVEN_UP)
         else:
-            give_up(ledger, claim, why, now=now, wall_clock=wall_clock)
+            give_up(ledger, claim, why, now=now, wall_clock=wall_clock, kind=GIVEN_UP)
 
 
 def _is_being_started(settings: Settings, ledger: Ledger, claim: Claim, wall_clock: datetime) -> bool:
@@ -245,7 +247,7 @@ def _begin(ledger: Ledger, decision: Decision, run_id: str, now: datetime, wall_
     model = decision.model
     if ledger.intend(decision.cause, model=model, owner=run_id, decision=decision.number, now=now) is None:
         said = "another run of the model was started at the same moment"
-        ledger.fail_run(run_id, finished=wall_clock, reason=f"PlatformError: not begun: {said}")
+        ledger.fail_run(run_id, finished=wall_clock, failure=Failure.of(PlatformError(f"not begun: {said}")))
         ledger.end_decision(model, decision.number, state="failed", outcome=f"not begun: {said}")
         raise PlatformError(f"{model}: {said}; `perennial runs {model}` shows it")
     ledger.move_decision(model, decision.number, before="open", after="acting")
@@ -367,7 +369,8 @@ def log_lines(settings: Settings, run_id: str) -> list[str]:
 def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None], lock: IO[str]) -> int:
     """Execute a prepared run while holding its lock; returns the exit code.
 
-    An error of a step ends in the ledger with its message, never in a trace for the user to read; the trace stays in the log.
+    What a step broke with ends in the ledger, never in a trace for the user to read; the trace stays in the log. The ledger is
+    opened after that: a step is a fork of this process, and no database may be open across a fork.
 
     Args:
         settings: where things are.
@@ -376,20 +379,22 @@ def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dic
         lock: the run's lock, locked.
     """
     folder = settings.runs / run_id
-    with held(lock, run_id), Ledger.open(settings.ledger) as ledger:
+    with held(lock, run_id):
         printed = len(log_lines(settings, run_id))
+        (folder / FAILURE).unlink(missing_ok=True)
         try:
             execute(folder, json.loads((folder / "parameters.json").read_text(encoding="utf-8")))
         except Exception as raised:  # whatever ended the run is its result, and the ledger must say so
-            lines = log_lines(settings, run_id)[printed:]
-            error = find_error(lines, run_id) or _unsaid(raised, last_step(lines)[0], run_id)
-            ledger.fail_run(run_id, finished=datetime.now(UTC), reason=f"{type(error).__name__}: {error}")
-            return error.exit_code
+            failure = read_failure(folder) or _unsaid(raised, last_step(log_lines(settings, run_id)[printed:])[0], run_id)
+            with Ledger.open(settings.ledger) as ledger:
+                ledger.fail_run(run_id, finished=datetime.now(UTC), failure=failure)
+            return failure.error().exit_code
     return 0
 
 
-def _unsaid(raised: Exception, step: str, run_id: str) -> PerennialError:
-    """The error of a run whose log says none: a step's process that is gone without a word, or what the run itself raised."""
+def _unsaid(raised: Exception, step: str, run_id: str) -> Failure:
+    """The failure of a run of which no step wrote one: a step that is gone without a word, or what the run itself raised."""
     if step and isinstance(raised, RuntimeError):  # KFP's, which says no more than that the step failed
-        return PlatformError(f"{step}: its process ended without an error of its own: it was killed, or memory ran out")
-    return translated(raised, step or "run", report_of(run_id, step))
+        gone = f"{step}: its process ended without an error of its own: it was killed, or memory ran out"
+        return Failure.of(PlatformError(gone), step)
+    return Failure.of(translated(raised, step or "run", report_of(run_id, step)), step)

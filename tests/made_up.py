@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from perennial import errors
 from perennial.evaluation.estimate import Estimate
 from perennial.ledger import Ledger
 from perennial.loop.decision import DecisionDraft, Fact
+from perennial.loop.failure import Failure
 from perennial.loop.rollout import Observation
 from perennial.loop.window import Check, ColumnDrift, Labels, Loss, Measurement, Performance, Window
 from perennial.settings import Settings
@@ -193,3 +195,9 @@ def write_year(ledger: Ledger, weeks: int = 36) -> None:
             )
             closed = now + 3 * WEEK
             ledger.close_incident(NAME, incident.number, now=closed, closing="two clean windows")
+
+
+def failure_of(said: str) -> Failure:
+    """What a run broke with, from the kind of the error and what it says."""
+    kind, _, sentence = said.partition(": ")
+    return Failure.of(getattr(errors, kind)(sentence), "build-dataset")

@@ -40,7 +40,7 @@ def show_runs(settings: Settings, model: str | None, limit: int, json: bool) -> 
         print_json([run.model_dump(mode="json") for run in found])
         return
     rows = [
-        (run.run_id, minute(run.started), minute(run.now), run.mode, run.outcome or run.state, seconds(run), run.reason)
+        (run.run_id, minute(run.started), minute(run.now), run.mode, run.outcome or run.state, seconds(run), run.why)
         for run in found
     ]
     columns = ("run", "started", "for the time", "mode", "outcome", "seconds", "why")

@@ -88,7 +88,7 @@ def page_of_run(settings: Settings, run: Run) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(evidently[-1], path)
     if not path.exists():
-        raise NotFoundError(f"{path}: run {run.run_id} left no report ({run.outcome or run.state}: {run.reason})")
+        raise NotFoundError(f"{path}: run {run.run_id} left no report ({run.outcome or run.state}: {run.why})")
     return path
 
 

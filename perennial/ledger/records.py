@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
+from perennial.loop.failure import Failure
 from perennial.record import Record
 from perennial.training.recipe import Recipe
 
@@ -45,6 +46,24 @@ class Run(Record):
     """Key of the claim that it carries out; null in a run from before there were claims."""
     decision: int | None = None
     """Number of the decision that it carries out; null when it monitors."""
+    failure_kind: str | None = None
+    """What it broke with: the name of an error's type, or `given up`; null unless it failed."""
+    failure_retry: bool | None = None
+    """Whether the same may work later; null unless it failed."""
+    failure_step: str | None = None
+    """The step that broke, empty where none did; null unless it failed."""
+
+    @property
+    def failure(self) -> Failure | None:
+        """What it broke with; None unless it failed."""
+        if self.failure_kind is None:
+            return None
+        return Failure(kind=self.failure_kind, retry=bool(self.failure_retry), step=self.failure_step or "", sentence=self.reason)
+
+    @property
+    def why(self) -> str:
+        """How it ended, for people: of a run that failed with the kind of its failure."""
+        return self.reason if self.failure_kind is None else f"{self.failure_kind}: {self.reason}"
 
 
 class Version(Record):

@@ -12,6 +12,7 @@ from perennial.errors import NotFoundError
 from perennial.ledger.records import Mode, Run
 from perennial.ledger.tables import gate_results, runs
 from perennial.ledger.transactions import Transactions, read_all, read_one
+from perennial.loop.failure import Failure
 
 if TYPE_CHECKING:
     from perennial.evaluation.gates import GateResult
@@ -86,20 +87,21 @@ class Runs(Transactions):
                 connection.execute(update(runs).where(runs.c.run_id == run_id).values(**values, **ended))
             return run_of(connection, run_id)
 
-    def fail_run(self, run_id: str, *, finished: datetime, reason: str) -> Run:
+    def fail_run(self, run_id: str, *, finished: datetime, failure: Failure) -> Run:
         """The run is known to have broken; one that has come to an end already is left alone.
 
         Args:
             run_id: the run.
             finished: when it was found broken, aware.
-            reason: one sentence: which step, and why.
+            failure: what it broke with.
 
         Raises:
             NotFoundError: there is no such run.
         """
         with self._write() as connection:
             if run_of(connection, run_id).state == "running":
-                ended = {"finished": finished, "state": "failed", "reason": reason}
+                ended = {"finished": finished, "state": "failed", "reason": failure.sentence}
+                ended |= {"failure_kind": failure.kind, "failure_retry": failure.retry, "failure_step": failure.step}
                 connection.execute(update(runs).where(runs.c.run_id == run_id).values(**ended))
             return run_of(connection, run_id)
 

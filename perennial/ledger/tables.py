@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -22,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """Revision that these tables have. Here, so that opening a ledger needs Alembic only when it must be upgraded."""
 
 VERSION_TABLE = "ledger_revision"
@@ -80,6 +81,9 @@ runs = Table(
     Column("mlflow_run_id", String(64)),
     Column("claim", String(200)),
     Column("decision", Integer),
+    Column("failure_kind", String(60)),
+    Column("failure_retry", Boolean),
+    Column("failure_step", String(100)),
     CheckConstraint("state in ('running', 'succeeded', 'failed')", name="state"),
     CheckConstraint("(outcome is not null) = (state = 'succeeded')", name="outcome"),
     Index(None, "model", "started"),

@@ -3,9 +3,10 @@
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from perennial.errors import NotFoundError
+from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Run
 from perennial.loop.decision import Claim
+from perennial.loop.failure import Failure
 from perennial.settings import Settings
 
 MINE, THEIRS = "mine", "theirs"
@@ -14,12 +15,10 @@ SUPERSEDED = "superseded"
 """Outcome of a run that came second."""
 MOST_STARTS = 3
 """How often a run is started for one claim before a person must look: what kills three runs will kill the fourth."""
-FOR_GOOD = ("SpecError", "DataError", "NotFoundError", "UnexpectedError")
-"""Errors that trying again at once does not mend."""
 BEING_BEGUN = timedelta(seconds=10)
 """How long whoever prepared a run has to start it, before it counts as left: a person's command does both."""
-GIVEN_UP = "given up: "
-"""How the reason begins of a run that was left, and that a person's command put aside: it says nothing about what it would do."""
+GIVEN_UP = "given up"
+"""Kind of the failure of a run that was left, and that a person's command put aside: it says nothing about what it would do."""
 
 
 def take(settings: Settings, key: str, owner: str, now: datetime) -> tuple[str, int]:
@@ -63,11 +62,13 @@ def is_tried_again(claim: Claim, run: Run | None) -> bool:
         claim: open.
         run: its owner, which failed or was killed; none where it was never prepared.
     """
-    failed_for_good = run is not None and run.state == "failed" and run.reason.partition(":")[0] in FOR_GOOD
+    failed_for_good = run is not None and run.failure is not None and not run.failure.retry
     return claim.starts < MOST_STARTS and not failed_for_good
 
 
-def put_back(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
+def put_back(
+    ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime, kind: str = PlatformError.__name__
+) -> None:
     """The decision that the claim carries out waits again for whoever carries it out next, under the same key.
 
     The claim comes last: while it is open, whoever finds it does the same again, or carries it on.
@@ -78,13 +79,16 @@ def put_back(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_cloc
         why: half a sentence: what became of its run.
         now: the time for which it is put back, aware.
         wall_clock: the real time, aware.
+        kind: of its run's failure, if that had no end.
     """
     if claim.decision is not None:
         ledger.move_decision(claim.model, claim.decision, before="acting", after="open")
-    _release(ledger, claim, why, now=now, wall_clock=wall_clock)
+    _release(ledger, claim, why, now=now, wall_clock=wall_clock, kind=kind)
 
 
-def give_up(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
+def give_up(
+    ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime, kind: str = PlatformError.__name__
+) -> None:
     """Nobody carries the claim out any more: it has failed, with its decision, and with its run if that had no end.
 
     The claim comes last: while it is open, whoever finds it does the same again.
@@ -95,18 +99,19 @@ def give_up(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock
         why: half a sentence.
         now: the time for which it is given up, aware.
         wall_clock: the real time, aware.
+        kind: of its run's failure, if that had no end.
     """
     if claim.decision is not None:
         ledger.end_decision(claim.model, claim.decision, state="failed", outcome=why)
-    _release(ledger, claim, why, now=now, wall_clock=wall_clock)
+    _release(ledger, claim, why, now=now, wall_clock=wall_clock, kind=kind)
 
 
 def was_given_up(run: Run) -> bool:
     """Whether a run is over only because a person's command put it aside."""
-    return run.state == "failed" and run.reason.startswith(f"PlatformError: {GIVEN_UP}")
+    return run.failure_kind == GIVEN_UP
 
 
-def _release(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime) -> None:
+def _release(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime, kind: str) -> None:
     with suppress(NotFoundError):  # a run that was never prepared
-        ledger.fail_run(claim.owner, finished=wall_clock, reason=f"PlatformError: {why}")
+        ledger.fail_run(claim.owner, finished=wall_clock, failure=Failure(kind=kind, retry=True, step="", sentence=why))
     ledger.end_claim(claim.key, state="failed", now=now)

@@ -21,6 +21,7 @@ from perennial.spec.read import read
 from pipelines import lock, runs
 from serving import rollouts
 from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, add_version, tick_until_idle, write_world
+from tests.made_up import failure_of
 
 KEYS: dict[str, str] = {"loop": f"{NAME}/train/1", "person": f"{NAME}/manual/r", "monitor": f"{NAME}/monitor/x"}
 """Key of the claim by who asked for the run, which is `r`."""
@@ -72,7 +73,7 @@ def leave(settings: Settings, ledger: Ledger, asked: str, standing: str, starts:
     if standing == "succeeded":
         ledger.finish_run("r", finished=REAL, outcome="stopped", reason="by a gate")
     elif standing != "killed":
-        ledger.fail_run("r", finished=REAL, reason=standing)
+        ledger.fail_run("r", finished=REAL, failure=failure_of(standing))
     return ledger.claim(key)
 
 

@@ -33,6 +33,7 @@ from perennial.spec.model import Model
 from perennial.spec.read import read
 from perennial.training.recipe import Recipe
 from pipelines.runs import RunState
+from tests.made_up import failure_of
 from tests.second_project import NAME as NAME
 from tests.second_project import SPEC
 
@@ -162,7 +163,7 @@ class QuickRunner:
             assert run.claim is not None
             unlucky = self.first_breaks and run.mode != "monitor" and unfenced.claim(run.claim).token == 0
             if self.breaks or unlucky:
-                unfenced.fail_run(run_id, finished=run.now, reason=self.breaks or "PlatformError: a store was away")
+                unfenced.fail_run(run_id, finished=run.now, failure=failure_of(self.breaks or "PlatformError: a store was away"))
                 return
             taken = unfenced.take(run.claim, run_id, run.now)
             if taken is None:

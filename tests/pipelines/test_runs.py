@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from feature_repo.dataset import spans
-from perennial.errors import NotFoundError, PlatformError
+from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.ledger import Ledger, Version
 from perennial.loop.decision import DecisionDraft
+from perennial.loop.failure import Failure
 from perennial.settings import Settings
 from perennial.spec.read import read
 from perennial.training.recipe import Recipe
 from pipelines import lock, runs
+from pipelines.steps import FAILURE
 from tests.second_project import NAME, write_project
 
 MOMENT = datetime(2024, 4, 13, tzinfo=UTC)
@@ -70,19 +72,21 @@ def test_a_prepared_run_is_in_the_ledger_before_it_executes(settings: Settings) 
 
 def test_a_run_that_breaks_is_failed_with_the_step_s_own_error(settings: Settings) -> None:
     run_id = runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), MOMENT, MOMENT)
-    log = settings.runs / run_id / "log.txt"
+    folder = settings.runs / run_id
 
-    def execute(folder: Path, parameters: dict[str, str]) -> None:
+    def execute(_: Path, parameters: dict[str, str]) -> None:
         assert lock.is_executing(settings, run_id)
-        with log.open("a") as more:
-            more.write("    perennial.errors.DataError: pair.parquet: empty\n")
+        assert not (folder / FAILURE).exists(), "what an earlier start broke with is gone"
+        Failure.of(DataError("pair.parquet: empty"), "build-dataset").write(folder / FAILURE)
         raise RuntimeError("a task failed")
 
-    log.write_text("    perennial.errors.PlatformError: of an earlier start\n")
+    (folder / "log.txt").touch()
+    Failure.of(PlatformError("of an earlier start"), "claim").write(folder / FAILURE)
     assert runs.execute_locked(settings, run_id, execute, lock.open_lock(settings, run_id)) == 2
     with Ledger.open(settings.ledger) as ledger:
         run = ledger.run(run_id)
-    assert (run.state, run.reason) == ("failed", "DataError: pair.parquet: empty")
+    assert (run.state, run.reason, run.why) == ("failed", "pair.parquet: empty", "DataError: pair.parquet: empty")
+    assert run.failure == Failure(kind="DataError", retry=False, step="build-dataset", sentence="pair.parquet: empty")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,7 @@ def test_a_run_that_breaks_without_a_trace_says_what_it_means(
 
     assert runs.execute_locked(settings, run_id, execute, lock.open_lock(settings, run_id)) == code
     with Ledger.open(settings.ledger) as ledger:
-        assert ledger.run(run_id).reason.startswith(reason)
+        assert ledger.run(run_id).why.startswith(reason)
 
 
 def test_a_run_is_executed_by_one_process(settings: Settings) -> None:
@@ -150,7 +154,7 @@ def test_a_run_is_unknown_then_dead_then_ended(settings: Settings) -> None:
         assert runs.state(settings, ledger, run_id) == "dead"
         with lock.held(lock.open_lock(settings, run_id), run_id):
             assert runs.state(settings, ledger, run_id) == "executing"
-        ledger.fail_run(run_id, finished=MOMENT, reason="DataError: empty")
+        ledger.fail_run(run_id, finished=MOMENT, failure=Failure.of(DataError("empty")))
         assert runs.state(settings, ledger, run_id) == "ended"
 
 

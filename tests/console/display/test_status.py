@@ -18,6 +18,7 @@ from console.standing import STATES
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger, Mode
 from perennial.loop.decision import DecisionState
+from perennial.loop.failure import Failure
 from perennial.loop.rollout import Observation
 from perennial.settings import Settings
 from serving.deployers import Standing, local
@@ -101,7 +102,7 @@ def test_a_monitoring_run_that_executes_or_broke_is_said(world: World) -> None:
     start_run(world, "monitor")
     with executing(world.settings, "r1"):
         assert world.stands().state == "monitoring"
-    world.ledger.fail_run("r1", finished=NOW, reason="PlatformError: the disk is full")
+    world.ledger.fail_run("r1", finished=NOW, failure=Failure.of(PlatformError("the disk is full")))
     broke = world.stands()
     assert (broke.state, broke.why) == ("run failed", "run r1: PlatformError: the disk is full")
     assert "perennial monitor churn" in broke.next

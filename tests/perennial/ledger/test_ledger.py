@@ -11,6 +11,7 @@ import pytest
 from perennial.errors import NotFoundError, PlatformError
 from perennial.evaluation.gates import GateResult
 from perennial.ledger import Ledger
+from perennial.loop.failure import Failure
 from perennial.training.recipe import Recipe
 from tests.perennial.ledger.conftest import held
 
@@ -65,9 +66,9 @@ def test_starting_or_finishing_a_run_again_changes_nothing(ledger: Ledger) -> No
 
 def test_a_run_that_came_to_its_end_cannot_be_called_failed_but_a_failed_one_can_come_to_its_end(ledger: Ledger) -> None:
     start(ledger, "r1")
-    assert ledger.fail_run("r1", finished=NOW, reason="Step train was killed.").state == "failed"
+    assert ledger.fail_run("r1", finished=NOW, failure=Failure.of(PlatformError("Step train was killed."))).state == "failed"
     finish(ledger, "r1")
-    assert ledger.fail_run("r1", finished=NOW, reason="Looked dead.").state == "succeeded"
+    assert ledger.fail_run("r1", finished=NOW, failure=Failure.of(PlatformError("Looked dead."))).state == "succeeded"
 
 
 def test_times_come_back_in_utc_and_naive_ones_are_refused(ledger: Ledger) -> None:

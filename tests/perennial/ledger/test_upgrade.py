@@ -15,6 +15,7 @@ from perennial.errors import PlatformError
 from perennial.ledger import Ledger
 from perennial.ledger.tables import HEAD, VERSION_TABLE, metadata, rollouts, runs, versions
 from perennial.ledger.upgrade import MIGRATIONS
+from perennial.loop.failure import Failure
 from tests.perennial.ledger.conftest import directly, migrate
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -67,6 +68,27 @@ def test_what_an_older_ledger_held_is_kept(url: str) -> None:
         assert (champion.created, champion.recipe.columns) == (NOW, ("amount",))
         assert (ledger.windows("churn"), ledger.open_claims("churn"), ledger.decisions("churn")) == ((), (), ())
         assert ledger.intend("churn/manual/r2", model="churn", owner="r2", decision=None, now=NOW) is not None
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "retry", "sentence"),
+    [
+        ("DataError: pair.parquet: empty", "DataError", False, "pair.parquet: empty"),
+        ("UnexpectedError: train: ValueError: no", "UnexpectedError", False, "train: ValueError: no"),
+        ("FencedError: taken", "FencedError", True, "taken"),
+        ("PlatformError: given up: it had not come to its end", "given up", True, "it had not come to its end"),
+        ("Looked dead.", "PlatformError", True, "Looked dead."),
+        ("ValueError: of a release long ago", "PlatformError", True, "ValueError: of a release long ago"),
+    ],
+)
+def test_a_run_that_failed_before_has_a_failure(url: str, reason: str, kind: str, retry: bool, sentence: str) -> None:
+    run = {"run_id": "r1", "model": "churn", "mode": "search", "started": NOW, "finished": NOW, "state": "failed"}
+    with directly(url) as older:
+        migrate(older, "0001", "0002", "0003", "0004")
+        older.execute(insert(runs).values(**run, spec="s", now=NOW, reason=reason, folder="/r"))
+    with Ledger.open(url) as ledger:
+        failure = ledger.run("r1").failure
+    assert failure == Failure(kind=kind, retry=retry, step="", sentence=sentence)
 
 
 def test_a_ledger_of_a_newer_release_is_refused_untouched(url: str) -> None:
