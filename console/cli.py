@@ -100,7 +100,7 @@ def validate(
     from console.validation import check_specs
     from perennial.settings import Settings
 
-    raise typer.Exit(check_specs(Settings.from_environment(), models or [], json))
+    raise typer.Exit(check_specs(Settings.from_environment(), models or [], wall_clock(), json))
 
 
 @features.command("upload", epilog="Example: perennial features upload sources")

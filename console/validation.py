@@ -1,5 +1,6 @@
 """`perennial validate`: every mistake of the specs, alone and against the features that exist."""
 
+from datetime import datetime
 from pathlib import Path
 
 from console.display.output import console, print_json
@@ -10,8 +11,14 @@ from perennial.spec.problem import Problem
 from perennial.spec.read import check, check_against, read
 
 
-def check_specs(settings: Settings, names: list[str], json: bool) -> int:
-    """Check the named specs, else all; print every problem; returns the exit code.
+def check_specs(settings: Settings, names: list[str], now: datetime, json: bool) -> int:
+    """Check the named specs, else all; print every problem and what has a consequence; returns the exit code.
+
+    Args:
+        settings: where specs, definitions and requests are.
+        names: models; all when empty.
+        now: the real time.
+        json: as JSON, by path: the mistakes, and the notes of a spec without any.
 
     Raises:
         NotFoundError: there is no spec of that name, or none at all.
@@ -24,24 +31,30 @@ def check_specs(settings: Settings, names: list[str], json: bool) -> int:
             known = ", ".join(sorted(found.stem for found in settings.models.glob("*.yaml"))) or "none"
             raise NotFoundError(f"{path}: no such spec; there are: {known}")
     problems = {path: check(path) or _against_features(settings, path) for path in paths}
+    notes = {path: () if found else _notes(settings, path, now) for path, found in problems.items()}
     if json:
-        print_json({str(path): [str(problem) for problem in found] for path, found in problems.items()})
+        print_json(
+            {
+                str(path): {"mistakes": [str(problem) for problem in found], "notes": list(notes[path])}
+                for path, found in problems.items()
+            }
+        )
         return 2 if any(problems.values()) else 0
     for path, found in problems.items():
         out = console()
         for problem in found:
             out.print(str(problem), soft_wrap=True)
         out.print(f"{path}: {f'{len(found)} mistakes' if found else 'valid'}", soft_wrap=True)
-        for note in () if found else _notes(settings, path):
+        for note in notes[path]:
             out.print(f"  note: {note}", soft_wrap=True)
     return 2 if any(problems.values()) else 0
 
 
-def _notes(settings: Settings, path: Path) -> tuple[str, ...]:
+def _notes(settings: Settings, path: Path, now: datetime) -> tuple[str, ...]:
     """What is allowed, and has a consequence that its owner should know: what no window of the model could be judged by."""
     from monitoring.reference.traffic import blindness
 
-    return blindness(settings, read(path))
+    return blindness(settings, read(path), now)
 
 
 def _against_features(settings: Settings, path: Path) -> tuple[Problem, ...]:

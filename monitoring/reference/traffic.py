@@ -1,15 +1,16 @@
 """Whether the traffic of a model is enough for its windows to be judged, before anything is trained."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import ceil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute
 
 from feature_repo.sources import TIME, opened
 from monitoring.reference.blocks import FEWEST_ROWS, ROOM, WEAK
 from monitoring.reference.limits import FEWEST_BLOCKS
-from perennial.errors import PerennialError
+from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.settings import Settings
 from perennial.spec.model import Model
 
@@ -17,19 +18,24 @@ LOOKED_AT = 26
 """Newest windows of the requests that are counted: half a year of weeks."""
 
 
-def blindness(settings: Settings, model: Model) -> tuple[str, ...]:
+def blindness(settings: Settings, model: Model, now: datetime) -> tuple[str, ...]:
     """What no window of the model could be judged by, by the traffic that its requests show; a sentence each.
 
-    None where the traffic is enough, and where no requests can be read: then nothing is known of it.
+    None where the traffic is enough, and where there are no requests yet. That requests cannot be read is a sentence too: nothing
+    is known of their traffic.
 
     Args:
         settings: where the requests are.
         model: the spec.
+        now: the real time; no request from after it is counted.
     """
     spec = model.spec.monitoring
     if not spec.columns:
         return ("monitoring.columns names no column: no drift can be seen",)
-    rows = rows_by_window(settings, model)
+    try:
+        rows = rows_by_window(settings, model, now)
+    except (DataError, PlatformError) as error:
+        return (f"not known: whether the traffic is enough for windows of {spec.window_days} days to be judged: {error}",)
     if rows is None:
         return ()
     said = []
@@ -51,13 +57,19 @@ def blindness(settings: Settings, model: Model) -> tuple[str, ...]:
     return tuple(said)
 
 
-def rows_by_window(settings: Settings, model: Model) -> list[int] | None:
-    """Requests in each of the newest whole windows of the source, newest first; None where it cannot be read or has none."""
+def rows_by_window(settings: Settings, model: Model, now: datetime) -> list[int] | None:
+    """Requests in each of the newest whole windows of the source, newest first; None where there are none until `now`.
+
+    Raises:
+        DataError: the source cannot be read.
+        PlatformError: it does not answer.
+    """
     try:
         with opened(settings.source(model.spec.requests.source)) as dataset:
-            times = dataset.to_table(columns=[TIME]).column(TIME)
+            until = pyarrow.compute.field(TIME) <= pa.scalar(now, pa.timestamp("us", "UTC"))
+            times = dataset.to_table(columns=[TIME], filter=until).column(TIME)
             newest = pyarrow.compute.max(times).as_py()
-    except (PerennialError, ValueError):
+    except NotFoundError:
         return None
     if newest is None:
         return None

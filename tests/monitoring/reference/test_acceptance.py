@@ -141,7 +141,7 @@ def test_a_model_whose_windows_could_not_be_judged_is_told_before_it_is_trained(
     from tests.monitoring.reference.test_thresholds import with_monitoring
 
     changed = traffic(world, tmp_path, per_week, weeks)
-    found = blindness(changed.settings, with_monitoring(block_rows=block_rows))
+    found = blindness(changed.settings, with_monitoring(block_rows=block_rows), END)
     assert len(found) == bool(said) and said in "".join(found)
 
 
@@ -149,5 +149,5 @@ def test_without_requests_or_columns_nothing_is_guessed(world: World, tmp_path: 
     from tests.monitoring.reference.test_thresholds import with_monitoring
 
     empty = world.settings.model_copy(update={"sources": str(tmp_path)})
-    assert blindness(empty, world.model) == ()
-    assert blindness(empty, with_monitoring(columns=())) == ("monitoring.columns names no column: no drift can be seen",)
+    assert blindness(empty, world.model, END) == ()
+    assert blindness(empty, with_monitoring(columns=()), END) == ("monitoring.columns names no column: no drift can be seen",)
