@@ -20,8 +20,8 @@ def begin_of(database: duckdb.DuckDBPyConnection, requests: str, views: Sequence
     """Begin of the history: no request before it is believed.
 
     A request before the first row of every view could have read nothing: the project did not exist. And a request that lies more
-    than a year before all others says the time of a clock that was not set. What comes after `now` says nothing of what came before:
-    in a replay, one request from after the year that is replayed would cost that year.
+    than a year before all others says the time of a clock that was not set. What comes after `now` says nothing of what came
+    before: one request from after a year that is replayed would cost that year.
 
     Args:
         database: with the sources attached.
