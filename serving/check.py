@@ -31,8 +31,9 @@ from feature_repo.online_store.interface import Row
 from feature_repo.online_store.layout import Field, Layout, Value, key_encoder
 from perennial.data.matrix import LARGEST, is_missing
 from perennial.data.read_plan import PlanView, ReadPlan
-from perennial.errors import DataError, PerennialError, PlatformError
+from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.evaluation.gates import GateResult
+from perennial.outages import is_outage, translated
 from perennial.versions.contract import Contract
 from perennial.versions.folder import publish
 from serving.deployers.local import deploy
@@ -49,6 +50,8 @@ ANSWER_SECONDS = 30.0
 """How long one answer may take before the server counts as hung."""
 END_SECONDS = 10.0
 """How long the server may take to end before it is killed."""
+LATER = 503
+"""HTTP status of an answer that says that the same request may be answered later: no fault of the version."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What a training step was given is not for the server: it chooses its own."""
 
@@ -67,6 +70,10 @@ class Call:
     """What the store holds: views of which nothing was found are left out."""
     probability: float
     """What the fitted model answered."""
+
+
+class NotServedError(DataError):
+    """The server does not serve the version as it must: a failed gate, seen by nobody else."""
 
 
 @dataclass
@@ -88,7 +95,9 @@ class Measured:
 def check_serving(files: Path, *, model: str, run_key: str, p95_ms: float, calls: int = 200, warm_up: int = 50) -> GateResult:
     """Whether the real runtime serves the files of a refitted version as the fitted model answered, and fast enough.
 
-    Whatever is wrong with the files or the server is a `fail` with its reason, never an exception. The server has ended.
+    Whatever is wrong with the files or with the server on them is a `fail` with its reason, never an exception: the server does
+    not listen in time, refuses the version, hangs, answers wrongly. What says nothing of the version is raised: a full disk, a
+    store that does not answer, a bug. The server has ended either way.
 
     Args:
         files: folder with `model.skops`, `contract.json` and `reference.parquet`, as `Refitted.write` makes it.
@@ -97,11 +106,14 @@ def check_serving(files: Path, *, model: str, run_key: str, p95_ms: float, calls
         p95_ms: latency budget of one call in milliseconds, 95th percentile, seen by the caller.
         calls: calls that are measured in one try.
         warm_up: calls before them; their answers are compared too.
+
+    Raises:
+        PlatformError: the disk or the store failed, here or in the server.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="serving-check-") as folder:
             measured = _measure(files, Path(folder), model, run_key, p95_ms, calls, warm_up)
-    except (PerennialError, OSError) as error:
+    except (DataError, NotFoundError) as error:
         sentence = f"The model server does not serve the refitted files: {_one_line(str(error))}."
         return GateResult(name=NAME, verdict="fail", sentence=sentence, numbers={"limit": p95_ms, "tolerance": TOLERANCE})
     return _judge(measured, p95_ms)
@@ -162,6 +174,8 @@ def _reference(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path)
     except (pa.ArrowException, ValueError, OSError) as error:
+        if is_outage(error):
+            raise translated(error, path.name) from error
         raise DataError(f"{path.name} cannot be read: {error}") from error
     if frame.empty:
         raise DataError(f"{path.name} has no rows: there is nothing to compare")
@@ -279,7 +293,8 @@ class _Asking:
         """The answer is compared; returns how long it took, in milliseconds.
 
         Raises:
-            PlatformError: there is none.
+            NotServedError: there is none, or not the one that a row of the training data gets.
+            PlatformError: the server says that the same call may work later.
         """
         with open_database(self.online) as database:
             # The store holds this row's values and nothing else.
@@ -292,11 +307,12 @@ class _Asking:
         status, answer = _exchange(self.connection, "POST", f"/v1/models/{self.model}:predict", call.body, headers)
         took = (time.perf_counter() - start) * 1e3
         if status != 200:
-            raise PlatformError(f"row {call.id} was answered with {status}: {answer.get('error', answer)}")
+            kind = PlatformError if status == LATER else NotServedError
+            raise kind(f"row {call.id} was answered with {status}: {answer.get('error', answer)}")
         [prediction] = answer["predictions"]
         if prediction["probability"] is None:
             views = ", ".join(prediction.get("rejected", ()))
-            raise PlatformError(
+            raise NotServedError(
                 f"row {call.id} got no probability, although it was trained on; rejected for {views or 'no reason'}"
             )
         difference = abs(float(prediction["probability"]) - call.probability)
@@ -312,16 +328,16 @@ def _exchange(
     """Status and body of an answer.
 
     Raises:
-        PlatformError: there is none, or it is not a JSON object.
+        NotServedError: there is none, or it is not a JSON object.
     """
     try:
         connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise PlatformError(f"{method} {path}: no answer: {error or type(error).__name__}") from error
+        raise NotServedError(f"{method} {path}: no answer: {error or type(error).__name__}") from error
     if not isinstance(answer, dict):
-        raise PlatformError(f"{method} {path}: answered {answer!r}")
+        raise NotServedError(f"{method} {path}: answered {answer!r}")
     return response.status, answer
 
 
@@ -329,11 +345,11 @@ def _check_ready(connection: http.client.HTTPConnection, model: str) -> None:
     """The version serves.
 
     Raises:
-        PlatformError: it was refused; says why.
+        NotServedError: it was refused; says why.
     """
     status, answer = _exchange(connection, "GET", f"/v2/models/{model}/ready", None, {})
     if status != 200:
-        raise PlatformError(str(answer.get("reason", answer)))
+        raise NotServedError(str(answer.get("reason", answer)))
 
 
 @contextmanager
@@ -350,7 +366,8 @@ def _booted(folder: Path, model: str, online: str) -> Iterator[int]:
     """The port of a server process for what is deployed in `folder`; it has ended afterwards.
 
     Raises:
-        PlatformError: it does not listen.
+        NotServedError: it does not listen.
+        PlatformError: it ended, and says that it may work later.
     """
     output = folder / "server.txt"
     # Without -P a folder `serving` of the project that is trained would be taken for ours.
@@ -379,9 +396,10 @@ def _port_in(output: Path, process: "subprocess.Popen[bytes]") -> int:
             return int(found[1])
         said = f"it said: {text.strip().splitlines()[-1]}" if text.strip() else "it said nothing"
         if code is not None:
-            raise PlatformError(f"the server ended with exit code {code} before it listened; {said}")
+            kind = PlatformError if code == PlatformError.exit_code else NotServedError
+            raise kind(f"the server ended with exit code {code} before it listened; {said}")
         if time.monotonic() > until:
-            raise PlatformError(f"the server did not listen within {BOOT_SECONDS:g} s; {said}")
+            raise NotServedError(f"the server did not listen within {BOOT_SECONDS:g} s; {said}")
         time.sleep(0.02)
 
 

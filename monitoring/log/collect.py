@@ -20,6 +20,7 @@ from monitoring.log import tables
 from monitoring.log.inventory import SegmentInfo, Span, end_of, gaps
 from monitoring.log.shipped import CONNECTIONS, Shipped, is_gone, is_over
 from perennial.errors import NotFoundError, PlatformError
+from perennial.outages import is_outage, translated
 from perennial.prediction_log import Segment, read_segment, seal_left
 from perennial.prediction_log.segment import OPEN, SEALED
 from perennial.record import Record
@@ -117,6 +118,8 @@ def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None
             if shipped is not None:
                 found = _collect_shipped(shipped, into, infos(into) if new else known, now)
     except OSError as error:
+        if not is_outage(error):
+            raise translated(error, str(error.filename or into)) from error
         raise PlatformError(f"{error.filename or into}: {error.strerror}; the same call may work later") from error
     known = infos(into)
     segments = tuple(info for info in known if not info.is_end)

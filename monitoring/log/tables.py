@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from monitoring.log.inventory import SegmentInfo, info_of
 from perennial.errors import DataError
+from perennial.outages import is_outage, translated
 from perennial.prediction_log import Segment
 from perennial.prediction_log.rows import OBSERVED_AT, Value, flat
 
@@ -62,8 +63,9 @@ class Kept:
         )
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows, of all columns or of some."""
-        return pyarrow.parquet.read_table(self.path, columns=None if columns is None else list(columns), partitioning=None)
+        """The rows, of all columns or of some. Raises as `kept`."""
+        with _readable(self.path):
+            return pyarrow.parquet.read_table(self.path, columns=None if columns is None else list(columns), partitioning=None)
 
 
 @contextmanager
@@ -79,15 +81,30 @@ def kept(into: Path) -> list[Kept]:
     """Every file in the folder.
 
     Raises:
-        DataError: one of them was not made here.
+        DataError: one of them was not made here, or is broken.
+        PlatformError: the disk cannot be read.
     """
     found = []
     for path in sorted(into.glob("*.parquet")):
-        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        with _readable(path):
+            metadata = pyarrow.parquet.read_schema(path).metadata or {}
         if INFOS not in metadata:
             raise DataError(f"{path}: not a segment of a prediction log; only `collect` writes into this folder")
         found.append(Kept(path, _STORED.validate_json(metadata[INFOS])))
     return found
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if is_outage(error):
+            raise translated(error, str(path)) from error
+        raise DataError(
+            f"{path}: not a Parquet file that can be read: {str(error).strip()}; move it away: its segments are collected again "
+            "as far as they are still there, and count as lost where not"
+        ) from error
 
 
 def keep(into: Path, segments: Sequence[Segment]) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from perennial.data.read_plan import ReadPlan
 from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.outages import is_outage, translated
 from perennial.record import Record
 from perennial.settings import Settings
 from perennial.spec.columns import Column
@@ -176,6 +177,7 @@ def load(path: Path) -> "tuple[pd.DataFrame, DatasetInfo]":
     Raises:
         NotFoundError: there is no snapshot.
         DataError: a file is broken, or the values are not those of the digest.
+        PlatformError: the disk cannot be read.
     """
     import pandas as pd
 
@@ -185,6 +187,8 @@ def load(path: Path) -> "tuple[pd.DataFrame, DatasetInfo]":
     except FileNotFoundError as error:
         raise NotFoundError(f"{path / DATA}: no such file; build the dataset again") from error
     except (OSError, ValueError) as error:
+        if is_outage(error):
+            raise translated(error, str(path / DATA)) from error
         raise DataError(f"{path / DATA}: not a Parquet file: {error}; build the dataset again") from error
     found = values_digest(frame)
     if found != info.digest:

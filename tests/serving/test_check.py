@@ -1,8 +1,11 @@
 """The serving check on a version as a refit writes it: silent when all is well, and fired by everything that can be wrong."""
 
+import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 
 from perennial.data.matrix import to_matrix
 from perennial.data.rows import Rows
+from perennial.errors import PlatformError
 from perennial.evaluation.gates import GateResult
 from perennial.training import model_file
 from perennial.training.fitting import fit
@@ -198,6 +202,80 @@ def test_fires_on_a_contract_without_a_read_plan(files: Path) -> None:
 def test_fires_when_the_server_cannot_start(files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     assert "the server ended with exit code 1 before it listened" in failed(check(files))
+
+
+SERVER = """\
+#!{python}
+import http.server, sys
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    def answer(self):
+        body = b'{{"error": "said so"}}'
+        self.send_response(200 if self.command == "GET" else {status})
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = answer
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Answers)
+print(f"serving {{sys.argv}} on http://127.0.0.1:{{server.server_port}}", flush=True)
+server.serve_forever()
+"""
+"""A server whose every answer to a prediction has one status."""
+
+
+def put_server(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """This script is started in the place of the server."""
+    script = folder / "server"
+    script.write_text(text)
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_an_answer_that_may_come_later_says_nothing_of_the_version(
+    files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int
+) -> None:
+    put_server(tmp_path, monkeypatch, SERVER.format(python=sys.executable, status=status))
+    if status == 500:
+        assert "was answered with 500: said so" in failed(check(files))
+    else:
+        with pytest.raises(PlatformError, match="was answered with 503: said so"):
+            check(files)
+
+
+@pytest.mark.parametrize("code", [1, 70, 75])
+def test_a_server_that_ends_because_a_platform_failed_says_nothing_of_the_version(
+    files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    put_server(tmp_path, monkeypatch, f"#!/bin/sh\necho the disk is full\nexit {code}\n")
+    said = f"the server ended with exit code {code} before it listened; it said: the disk is full"
+    if code == 75:
+        with pytest.raises(PlatformError, match=said):
+            check(files)
+    else:
+        assert said in failed(check(files))
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "raised"),
+    [
+        ((subprocess, "Popen"), OSError(errno.ENOSPC, "No space left on device"), OSError),
+        ((subprocess, "Popen"), KeyError("a bug"), KeyError),
+        ((pd, "read_parquet"), OSError(errno.EIO, "Input/output error"), PlatformError),
+    ],
+    ids=["full disk", "bug", "disk that cannot be read"],
+)
+def test_what_is_nobodys_fault_is_no_verdict(
+    files: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[object, str], error: Exception, raised: type[Exception]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(*where, fail)
+    with pytest.raises(raised, match=r"No space|a bug|reference\.parquet: OSError: .*Input/output"):
+        check(files)
 
 
 def test_fires_when_a_row_of_the_training_data_is_refused(files: Path) -> None:

@@ -1,5 +1,6 @@
 """Sealed segments become tables once; damaged ones up to their damage; what is missing is counted by process and sequence."""
 
+import errno
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from monitoring.log import tables
 from monitoring.log.collect import Collected, collect, infos, load
 from monitoring.log.inventory import gaps
 from monitoring.windows import as_values
-from perennial.errors import DataError
+from perennial.errors import DataError, PerennialError, PlatformError, UnexpectedError
 from perennial.prediction_log import LogRow, LogWriter, Segment
 
 NOW = datetime(2013, 4, 1, tzinfo=UTC)
@@ -173,3 +174,40 @@ def test_a_foreign_table_among_them_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(DataError, match="not a segment of a prediction log"):
         infos(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1" + b"\0" * 50, b"PAR1" + b"\1" * 50 + b"\x20\0\0\0PAR1"])
+def test_a_broken_table_among_them_is_named_with_the_way_out(tmp_path: Path, content: bytes) -> None:
+    with LogWriter(tmp_path / "log", lambda: 0.0) as writer:
+        writer.append([row_of(0)])
+    assert run(tmp_path).rows == 1
+    (table,) = (tmp_path / "tables").glob("*.parquet")
+    table.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{table.name}: not a Parquet file that can be read: .*; move it away"):
+        run(tmp_path)
+    table.unlink()
+    assert run(tmp_path).rows == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), PlatformError),
+        (PermissionError(errno.EACCES, "Permission denied"), PlatformError),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), UnexpectedError),
+        (OSError("of no system"), UnexpectedError),
+    ],
+    ids=repr,
+)
+def test_only_an_outage_may_work_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, kind: type[PerennialError]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(tables, "keep", fail)
+    with LogWriter(tmp_path / "log", lambda: 0.0) as writer:
+        writer.append([row_of(0)])
+    with pytest.raises(kind) as raised:
+        run(tmp_path)
+    assert ("the same call may work later" in str(raised.value)) == (kind is PlatformError)

@@ -1,5 +1,6 @@
 """A dataset is named by its values: the digest sees every change of a value, and nothing else."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from perennial.data.dataset import DATA, INFO, DatasetInfo, copy, keep, load, store, values_digest
-from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.errors import DataError, NotFoundError, PerennialError, PlatformError
 from perennial.settings import Settings
 from perennial.spec.columns import Column
 from perennial.stores.bucket import Bucket
@@ -135,6 +136,28 @@ def test_a_broken_file_is_noticed(tmp_path: Path, content: bytes) -> None:
     path = store(frame(), info_of(frame()), tmp_path)
     (path / DATA).write_bytes(content)
     with pytest.raises(DataError, match="not a Parquet file"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.EIO, "Input/output error"), PlatformError),
+        (PermissionError(errno.EACCES, "Permission denied"), PlatformError),
+        (OSError("Couldn't deserialize thrift"), DataError),
+    ],
+    ids=repr,
+)
+def test_a_disk_that_cannot_be_read_is_no_broken_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, kind: type[PerennialError]
+) -> None:
+    path = store(frame(), info_of(frame()), tmp_path)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pd, "read_parquet", fail)
+    with pytest.raises(kind, match=DATA):
         load(path)
 
 
