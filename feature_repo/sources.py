@@ -18,7 +18,7 @@ import pyarrow.fs
 from feature_repo.files import Files, listed
 from perennial import sqlite
 from perennial.errors import DataError, PlatformError
-from perennial.outages import is_outage, translated
+from perennial.outages import is_outage, raised_by, translated
 from perennial.settings import Settings
 
 REMOTE = "s3://"
@@ -91,13 +91,15 @@ def opened(source: str) -> Iterator[pyarrow.dataset.Dataset]:
 
 @contextmanager
 def files(source: str) -> Iterator[Files]:
-    """Inside, the files of the source can be read. Raises as `opened`."""
+    """Inside, the files of the source can be read. Raises as `opened`; what is not Arrow's goes through as it is."""
     try:
         if source.startswith(REMOTE):
             yield listed(source, source.removeprefix(REMOTE).rstrip("/"), _object_store())
         else:
             yield listed(source, source.rstrip("/"), pyarrow.fs.LocalFileSystem())
     except (pa.ArrowException, OSError) as error:
+        if not (isinstance(error, pa.ArrowException) or raised_by(error, "pyarrow")):
+            raise  # of whoever reads: a file of its own, or a mistake
         refuse_outage(error, source)
         raise DataError(f"{source}: not a Parquet file that can be read: {error}; write the source again") from error
 

@@ -29,7 +29,7 @@ from feature_repo.service import ServiceInfo
 from feature_repo.source_checks import check_stretch
 from feature_repo.sources import make_registry_folder
 from perennial.errors import DataError, PerennialError, PlatformError
-from perennial.outages import is_outage, translated
+from perennial.outages import is_outage, raised_by, translated
 from perennial.settings import Settings
 from perennial.stores import postgresql
 from perennial.stores.exclusion import alone
@@ -37,7 +37,8 @@ from perennial.stores.exclusion import alone
 REGISTRY = "feature registry"
 """Its name in messages."""
 OF_DEFINITIONS, OF_DATA = (FeastError, ValueError), (FeastError, duckdb.Error)
-"""How Feast and DuckDB refuse definitions and data; anything else that they raise nobody foresaw."""
+"""How Feast and DuckDB refuse definitions and data; anything else that they raise nobody foresaw. A `ValueError` of others than
+Feast is a bug."""
 BATCH_ROWS = 10_000
 """Rows that Feast hands to the online store at once: bounds its memory, and each batch is one transaction."""
 
@@ -294,9 +295,16 @@ def _foreign_errors(where: str | Path, refusals: tuple[type[Exception], ...]) ->
     except Exception as error:
         if _is_of_database(error):
             raise
-        if not is_outage(error) and isinstance(error, refusals):
+        if not is_outage(error) and isinstance(error, refusals) and not _is_mistake(error):
             raise DataError(f"{where}: {type(error).__name__}: {error}") from error
         raise translated(error, str(where)) from error
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether it is a `ValueError` that refuses nothing: Feast raises those itself, and never one about an encoding."""
+    if isinstance(error, FeastError) or not isinstance(error, ValueError):
+        return False
+    return isinstance(error, UnicodeError) or not raised_by(error, "feast")
 
 
 def _is_of_database(error: Exception) -> bool:

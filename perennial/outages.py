@@ -194,6 +194,20 @@ def is_outage(error: BaseException) -> bool:
     return error.__cause__ is not None and is_outage(error.__cause__)
 
 
+def raised_by(error: BaseException, package: str) -> bool:
+    """Whether code of an installed package raised an exception, and not who called it; what C raises is its caller's.
+
+    Args:
+        error: as it was caught.
+        package: top-level name. Files of Cython are named from its folder on.
+
+    >>> raised_by(KeyError("never raised"), "pyarrow")
+    False
+    """
+    frames = extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.rpartition("/site-packages/")[2].startswith(f"{package}/")
+
+
 def translated(error: BaseException, where: str, report: str = "the whole output of `perennial --debug`") -> PerennialError:
     """An exception as one of ours: unchanged if it is, a `PlatformError` where it says so, else an `UnexpectedError`.
 

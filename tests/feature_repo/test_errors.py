@@ -1,5 +1,6 @@
 """What an error of a library becomes at the edges of the feature repository: the data's fault, a platform's, or nobody's."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -13,6 +14,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 from feature_repo import store
 from feature_repo.online_store import redis as redis_store
 from feature_repo.online_store import sqlite as sqlite_store
+from feature_repo.online_store.feast_store import PackedOnlineStore
 from feature_repo.project import load
 from feature_repo.sources import opened
 from feature_repo.sql import connect
@@ -28,6 +30,13 @@ pytestmark = [
 ]
 
 FULL = OSError(28, "No space left on device")
+
+
+def raise_in(file: str, error: Exception) -> None:
+    """Raise an error as the code of this file would."""
+    found: dict[str, Callable[[Exception], None]] = {}
+    exec(compile("def fail(error):\n    raise error\n", file, "exec"), found)
+    found["fail"](error)
 
 
 @pytest.fixture
@@ -56,7 +65,26 @@ def test_a_disk_that_fails_below_a_source_is_not_the_source_s_fault(
     source: str, raised: Exception, kind: type[PerennialError], said: str
 ) -> None:
     with pytest.raises(kind, match=said), opened(source):
-        raise raised
+        raise_in("pyarrow/error.pxi", raised)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [FULL, FileNotFoundError(2, "No such file or directory"), OSError("of the caller"), KeyError("x"), ValueError("no")],
+    ids=repr,
+)
+def test_what_a_reader_s_own_code_raises_is_not_the_source_s_fault(source: str, raised: Exception) -> None:
+    with pytest.raises(type(raised)) as found, opened(source):
+        raise raised.with_traceback(None)
+    assert found.value is raised
+
+
+def test_what_arrow_raises_of_a_source_is_the_source_s(source: str) -> None:
+    with pytest.raises(DataError, match="No match for FieldRef"), opened(source) as dataset:
+        dataset.to_table(columns=["nothing"])
+    with pytest.raises(DataError, match="not a Parquet file that can be read"), opened(source) as dataset:
+        Path(source).unlink()
+        dataset.to_table()
 
 
 def test_a_full_disk_below_a_query_is_the_platform_s_and_a_value_is_not(source: str) -> None:
@@ -70,6 +98,7 @@ REFUSED: list[tuple[Exception, type[PerennialError], str]] = [
     # what Feast raises while definitions are applied
     (FeatureNameCollisionError(["x"], True), DataError, "definitions: FeatureNameCollisionError"),
     (ValueError("an entity named x exists"), DataError, "definitions: ValueError: an entity named x exists"),
+    (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), UnexpectedError, "definitions: UnicodeDecodeError: 'utf-8' codec"),
     (KeyError("x"), UnexpectedError, r"definitions: KeyError: 'x' \(feature_repo/"),
     (TypeError("no"), UnexpectedError, "definitions: TypeError: no"),
     (FULL, PlatformError, "No space left on device; the same call may work later"),
@@ -81,10 +110,19 @@ def test_what_feast_raises_is_the_definitions_fault_only_where_it_refuses_them(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, raised: Exception, kind: type[PerennialError], said: str
 ) -> None:
     def apply(*_: object, **__: object) -> None:
-        raise raised
+        raise_in(feast.feature_store.__file__, raised)
 
     monkeypatch.setattr(feast.FeatureStore, "apply", apply)
     with pytest.raises(kind, match=said):
+        store.apply(settings)
+
+
+def test_a_value_error_of_others_than_feast_is_a_bug(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def update(*_: object, **__: object) -> None:
+        raise ValueError("of our own store, which Feast asks")
+
+    monkeypatch.setattr(PackedOnlineStore, "update", update)
+    with pytest.raises(UnexpectedError, match="definitions: ValueError: of our own store"):
         store.apply(settings)
 
 

@@ -32,7 +32,7 @@ from obstore.store import S3Store
 from sqlalchemy import create_engine, text
 
 from perennial.errors import DataError, FencedError, PerennialError, PlatformError, UnexpectedError
-from perennial.outages import RULES, is_outage, place_of, says_outage, translated
+from perennial.outages import RULES, is_outage, place_of, raised_by, says_outage, translated
 
 PORT = 1
 """Of this machine; nothing listens there."""
@@ -295,3 +295,11 @@ def test_every_state_of_postgresql_s_failures_is_listed() -> None:
     }
     assert len(wanted) > 20
     assert [name for name in sorted(wanted) if f"psycopg.errors.{name}" not in RULES] == []
+
+
+def test_who_raised_an_exception_is_known_by_its_last_place(tmp_path: Path) -> None:
+    by_arrow = caught(lambda: pyarrow.dataset.dataset(str(tmp_path / "nothing")))
+    from_cython = caught(lambda: pa.array(["x"], pa.int64()))
+    by_caller = caught(lambda: (tmp_path / "nothing").read_bytes())
+    assert [raised_by(error, "pyarrow") for error in (by_arrow, from_cython, by_caller)] == [True, True, False]
+    assert not raised_by(by_arrow, "arrow")
