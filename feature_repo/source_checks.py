@@ -6,6 +6,7 @@ except for their time: a replayed year lies in the future of its own `now`. What
 `perennial.data.validation`, as a result.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -107,6 +108,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
         for source, what in ((requests, "requests"), (labels, "labels")):
             notes += set_aside(database, source.path, what, source.rows, source.keys, since, wall_clock)
             check_rows(database, source, TIME, now)
+        check_seen_keys(database, requests, [sent.name for sent in spec.requests.fields if sent.name in kinds], now)
         check_unique(database, requests, (), now, "a request is asked for once")
         check_labels(database, requests, labels, spec.label.column, now)
         for view in service.sources:
@@ -276,6 +278,30 @@ def check_rows(database: duckdb.DuckDBPyConnection, source: Source, time: str, n
             tuple(dict.fromkeys((*source.keys, time, name))),
             f"column {name!r} holds numbers beyond {kind}, which has {low} to {high}; declare a wider type, or write a text",
         )
+
+
+def check_seen_keys(database: duckdb.DuckDBPyConnection, requests: Source, names: Sequence[str], now: datetime) -> None:
+    """No join key that a model also sees as a field is a whole number that a dataset, whose numbers are float64, cannot hold.
+
+    Args:
+        database: with the requests attached.
+        requests: as they are expected.
+        names: join keys that are fields of the request too.
+        now: rows published later are not looked at.
+    """
+    with files(requests.path) as found:
+        types = {name: found.schema.field(name).type for name in names}
+    for name in names:
+        low, high = bounds_of(types[name], "float64")
+        if low is not None and high is not None:
+            _refuse(
+                database,
+                requests,
+                f"{quoted(name)} not between {low!r} and {high!r} and {until(TIME, now)}",
+                (*requests.keys, TIME, name),
+                f"column {name!r} is a join key and a field that the model sees, and holds numbers beyond {low} to {high}, of "
+                "which a model sees a neighbour; take it out of requests.fields, where a key need not stand, or write a text",
+            )
 
 
 def bounds_of(found: pa.DataType, kind: Kind) -> tuple[int | float | None, int | float | None]:

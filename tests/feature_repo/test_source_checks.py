@@ -336,3 +336,25 @@ def test_a_number_beyond_its_declared_type_is_refused(settings: Settings, dtype:
         DataError, match=rf"account\.parquet: {message}.*declare a wider type.*1 rows, as .customer_id=4, .*account_days="
     ):
         run(settings)
+
+
+@pytest.mark.parametrize("value", [2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1])
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_key_that_the_model_sees_is_a_number_that_it_can_see(settings: Settings, value: int, seen: bool) -> None:
+    spec = settings.models / "chargeback.yaml"
+    field = "{name: amount, dtype: float}"
+    spec.write_text(spec.read_text().replace(field, f"{field}\n      - {{name: customer_id, dtype: int}}" if seen else field))
+    somebody = pd.read_parquet(settings.source("payments"))["customer_id"].iloc[0]
+    for source in ("payments", "account", "pair"):
+        rewrite(settings, source, lambda frame: frame.assign(customer_id=frame["customer_id"].replace(somebody, value)))
+    if seen and abs(value) > 2**53:
+        message = r"payments\.parquet: column 'customer_id' is a join key and a field .* -9007199254740992 to 9007199254740992"
+        with pytest.raises(DataError, match=rf"{message}.*take it out of requests\.fields.*customer_id={value}\)"):
+            run(settings)
+        return
+    run(settings)
+    frame, _ = build(settings, read(spec), NOW, WALL_CLOCK)
+    asked = pd.read_parquet(settings.source("payments")).set_index("payment_id")["customer_id"]
+    assert [int(one) for one in frame["customer_id"]] == [int(asked[one]) for one in frame["payment_id"]]
+    assert value in {int(one) for one in frame["customer_id"]}
+    assert frame.loc[frame["customer_id"] == value, "account_days"].notna().all()
