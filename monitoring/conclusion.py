@@ -47,7 +47,8 @@ def conclude(
             ledger.record_window(name, closed.window, closed.measurement, now=now)
         for matured in performed.windows:
             ledger.record_performance(name, matured.window.start, matured.performance)
-        found = situation(ledger, model, fence.key, now, measured.set_aside)
+        set_aside = ". ".join(filter(None, (measured.set_aside, performed.set_aside)))
+        found = situation(ledger, model, fence.key, now, set_aside)
         conclusion = decide(found)
         decision, _ = ledger.add_decision(
             name,

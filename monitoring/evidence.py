@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from monitoring.drift import Reference, measure
-from monitoring.labels import labels_by
+from monitoring.labels import labels_by, too_early, without_label
 from monitoring.results import Measured, Measurements, Performances, Performed
 from monitoring.windows import Log, LoggedWindow, due, matures
 from perennial.errors import NotFoundError
@@ -112,15 +112,16 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
         None if first is None else Alone(first.digest, Champion.read(version_store.folder(settings, model.name, first.digest)))
     )
     losses = {digest: earlier_losses(records, digest) for digest in set(judged_by.values())}
-    found = []
+    found, unlabelled = [], dict[int | str, datetime]()
     for window in matured:
-        digest = judged_by[window.start]
+        digest, logged = judged_by[window.start], log.window(window)
         labels = labels_by(settings, model, window.start, matures(window, model))
-        performance = perform(log.window(window), labels, model, served(digest), alone, losses[digest])
+        performance = perform(logged, labels, model, served(digest), alone, losses[digest])
+        unlabelled |= dict.fromkeys(without_label(logged, labels, model.spec.requests.id), window.start)
         found.append(Performed(window=window, performance=performance))
         if performance.loss is not None and not performance.loss.hurt and window.start not in broken:
             losses[digest][window.start] = performance.loss.value
-    return Performances(windows=tuple(found))
+    return Performances(windows=tuple(found), set_aside=too_early(settings, model, unlabelled))
 
 
 def reference(folder: Path) -> Reference:

@@ -3,10 +3,11 @@
 Performance is judged on the first alone; which labels came late or were changed is shown to people, and decides nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute
 
 from feature_repo.online_store.layout import Kind
@@ -78,6 +79,41 @@ def labelled(logged: LoggedWindow, labels: pd.DataFrame, id_column: str) -> pd.D
     known = dict(zip(theirs, labels["label"].astype(bool).tolist(), strict=True))
     found = [None if one is None else known.get(one) for one in own]
     return frame.assign(label=pd.array(found, dtype="boolean"))
+
+
+def without_label(logged: LoggedWindow, labels: pd.DataFrame, id_column: str) -> list[int | str]:
+    """Ids of the window's predictions whose label is not known; arguments as of `labelled`."""
+    found, name = labelled(logged, labels, id_column), FIELDS + id_column
+    every = identifiers(found.loc[found["label"].isna(), name]) if name in found else []
+    return [one for one in every if one is not None]
+
+
+def too_early(settings: Settings, model: Model, unlabelled: Mapping[int | str, datetime]) -> str:
+    """What labels have a time before the window of their request, so that they are none, in a sentence; empty where none have.
+
+    Args:
+        settings: where the labels are.
+        model: the spec.
+        unlabelled: ids of predictions without a label, each with the begin of its window.
+    """
+    if not unlabelled:
+        return ""
+    spec, path, begins = model.spec, settings.source(model.spec.label.source), {str(one): at for one, at in unlabelled.items()}
+    early = []
+    with opened(path) as labels:
+        before = pyarrow.compute.field(TIME) < pd.Timestamp(max(begins.values()))
+        for batch in labels.to_batches(columns=[spec.requests.id, TIME, spec.label.column], filter=before):
+            frame = frame_of(pa.Table.from_batches([batch])).dropna(subset=[spec.requests.id, spec.label.column])
+            ids = frame[spec.requests.id].astype(str)
+            asked = zip(ids[ids.isin(begins)], frame.loc[ids.isin(begins), TIME], strict=True)
+            early += [(time, one) for one, time in asked if time < begins[one]]
+    if not early:
+        return ""
+    (time, one), labels_are = min(early), "1 label is" if len(early) == 1 else f"{len(early):,} labels are"
+    return (
+        f"{labels_are} set aside for a time before the window of the request, as {spec.requests.id} {one} of {time.isoformat()}; "
+        "correct the clock or the zone that wrote them"
+    )
 
 
 class LabelCount(Record):

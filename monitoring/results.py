@@ -32,3 +32,5 @@ class Performances(Record):
 
     windows: tuple[Performed, ...]
     """Every matured window that was not judged, oldest first."""
+    set_aside: str = ""
+    """What of their labels was set aside for its time, in a sentence; empty where nothing was."""

@@ -78,6 +78,25 @@ def test_the_age_of_the_champion_trains_again_and_an_open_decision_is_not_repeat
     assert f"decision {first.number} to train is open" in second.sentence
 
 
+def test_labels_of_impossible_times_are_counted_and_named_in_the_decision(world: World, tmp_path: Path) -> None:
+    changed, now = world.at(tmp_path), END + WEEK + DAYS
+    path = Path(changed.settings.source("arrivals"))
+    labels = pd.read_parquet(path)
+    quiet = run(changed, now)
+    assert quiet.facts and not any(fact.name == "set aside" for fact in quiet.facts)
+    other = world.at(tmp_path / "other")
+    inside = labels["event_timestamp"].between(END + timedelta(days=1), END + timedelta(days=2))
+    moved = labels["event_timestamp"].mask(inside, pd.Timestamp("1970-01-01", tz="UTC"))
+    changed_labels = labels.assign(event_timestamp=moved.astype(labels["event_timestamp"].dtype))
+    changed_labels.to_parquet(other.settings.source("arrivals"), index=False, coerce_timestamps="us")
+    (fact,) = [fact for fact in run(other, now).facts if fact.name == "set aside"]
+    first = labels.loc[inside, "parcel_id"].astype(str).min()
+    assert fact.sentence == (
+        f"{inside.sum():,} labels are set aside for a time before the window of the request, as parcel_id {first} of "
+        "1970-01-01T00:00:00+00:00; correct the clock or the zone that wrote them."
+    )
+
+
 def broken(world: World, folder: Path) -> World:
     """The weight of the seventh week is sent in another unit; the two weeks after it are as before."""
     changed = world.at(folder)

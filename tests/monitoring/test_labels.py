@@ -9,8 +9,10 @@ import pyarrow.parquet
 import pytest
 
 from console.monitoring import show_labels
-from monitoring.labels import LabelCount, label_counts, published
+from monitoring.labels import LabelCount, label_counts, labels_by, published, too_early, without_label
+from monitoring.windows import Log
 from perennial.errors import DataError, NotFoundError
+from perennial.loop.window import Window
 from perennial.prediction_log import LogRow, LogWriter
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -167,6 +169,31 @@ def test_labels_and_ids_of_their_types_are_themselves(
     write_labels(settings, ids, TIMES[: len(ids)], known)
     labels = published(settings, read(settings.models / f"{NAME}.yaml"), FIRST, DUE)
     assert list(zip(labels["payment_id"].tolist(), labels["label"].tolist(), strict=True)) == found
+
+
+@pytest.mark.parametrize("ids", ["numbers", "texts"])
+@pytest.mark.parametrize("time", ["0001-01-01", "1970-01-01", "2024-03-31T23:59:59", "2024-04-01", "2024-04-09", "9999-12-31"])
+def test_a_label_from_before_the_window_of_its_request_is_counted_and_named(
+    served: tuple[Settings, Model], ids: str, time: str
+) -> None:
+    settings, model = served
+    # Of 4 and 7 no label is known in time, of 1 one is; nobody asked for 99.
+    odd = datetime.fromisoformat(time).replace(tzinfo=FIRST.tzinfo)
+    own = pa.array([1, 1, 4, 99]) if ids == "numbers" else pa.array(["1", "1", "4", "99"])
+    times = pa.array([DUE - HOUR, odd, odd, odd], pa.timestamp("us", "UTC"))
+    write_labels(settings, own, times, pa.array([True, True, True, True]))
+    logged = Log.read(settings, model, [Window(start=FIRST, end=FIRST + WEEK)], DUE).window(Window(start=FIRST, end=FIRST + WEEK))
+    known = labels_by(settings, model, FIRST, DUE)
+    unlabelled = without_label(logged, known, "payment_id")
+    assert unlabelled == ([2, 3, 5] if FIRST <= odd <= DUE else [2, 3, 4, 5])
+    said = too_early(settings, model, dict.fromkeys(unlabelled, FIRST))
+    assert said == (
+        f"1 label is set aside for a time before the window of the request, as payment_id 4 of {odd.isoformat()}; "
+        "correct the clock or the zone that wrote them"
+        if odd < FIRST
+        else ""
+    )
+    assert too_early(settings, model, {}) == ""
 
 
 def test_without_a_log_the_command_says_what_writes_one(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def request(settings: Settings, per_week: int, *more: datetime) -> None:
     """So many requests in each of twenty weeks, and some of these times."""
     path = Path(settings.source("payments"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    times = [END - number * (WEEK / per_week) - timedelta(seconds=1) for number in range(per_week * 20)]
+    times = [END - timedelta(seconds=1) - place * WEEK / per_week for place in range(per_week * 20)]
     frame = pd.DataFrame({"event_timestamp": pd.Series([*times, *more], dtype="datetime64[us, UTC]")})
     frame.to_parquet(path, index=False, coerce_timestamps="us")
 
