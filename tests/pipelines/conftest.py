@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from perennial.settings import Settings
+from pipelines.run import COLD
 from tests.second_project import NAME, NOW, ODD, write_project
 
 
@@ -64,6 +65,11 @@ atexit.register(note)
 """Written as `sitecustomize`: each step notes at its end what it has imported."""
 
 
+def cold(noted: Path) -> dict[str, str]:
+    """Variables by which each step of a run is started by itself, and notes in this folder what it imported."""
+    return {"PYTHONPATH": str(noted), "MODULES": str(noted), COLD: "1"}
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The second project with one registered version."""
@@ -71,7 +77,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     noted = project.folder / "modules"
     noted.mkdir()
     (noted / "sitecustomize.py").write_text(NOTE_MODULES)
-    run = project.perennial("train", NAME, "--now", NOW.isoformat(), PYTHONPATH=str(noted), MODULES=str(noted))
+    run = project.perennial("train", NAME, "--now", NOW.isoformat(), **cold(noted))
     assert run.returncode == 0, run.stdout + run.stderr
     return project
 

@@ -67,7 +67,9 @@ def answer_the_past(project: Project) -> int:
 def test_a_monitoring_run_ends_in_one_decision(copied: Project) -> None:
     rows = answer_the_past(copied)
     noted = copied.folder / "modules"
-    run = copied.perennial("monitor", NAME, "--now", NOW.isoformat(), "--json", PYTHONPATH=str(noted), MODULES=str(noted))
+    run = copied.perennial(
+        "monitor", NAME, "--now", NOW.isoformat(), "--json", PYTHONPATH=str(noted), MODULES=str(noted), PIPELINE_COLD="1"
+    )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)
     with Ledger.open(copied.settings.ledger) as ledger:
