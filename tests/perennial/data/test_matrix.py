@@ -130,6 +130,6 @@ def test_a_hundred_thousand_rows_take_less_than_seconds() -> None:
 
 @pytest.mark.parametrize("module", ["matrix", "rows"])
 def test_serving_can_import_it_without_pandas_and_pyarrow(module: str) -> None:
-    code = f"import perennial.{module}, sys; print(*{{'pandas', 'pyarrow'}} & set(sys.modules))"
+    code = f"import perennial.data.{module}, sys; print(*{{'pandas', 'pyarrow'}} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.split() == []
