@@ -386,7 +386,7 @@ def explain(
     number: Annotated[int | None, typer.Argument(metavar="[NUMBER]", help="Number of the decision; the last if absent.")] = None,
     json: Json = False,
 ) -> None:
-    """Say in 15 lines what was decided last, on what it rests, what would have changed it and what came of it."""
+    """Explain the latest decision: its evidence, what would have changed it, and what came of it."""
     from console.decisions import explain as explain_decision
     from perennial.settings import Settings
 
@@ -435,7 +435,7 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two ticks.")] = 60.0,
     json: Json = False,
 ) -> None:
-    """Be the controller of this installation until told to end: monitoring, retraining and rollouts, unattended."""
+    """Run the controller until interrupted: monitoring, retraining and rollouts, unattended."""
     from console.control import watch_and_show
     from perennial.settings import Settings
 

@@ -106,7 +106,7 @@ def _said(error: Exception) -> str:
 
 
 def _roll_out(world: World, model: Model) -> Iterator[Found]:
-    """The newest request for traffic is as far as it goes, what is deployed is what the ledger wants, and how far traffic is."""
+    """Advance the newest rollout, reconcile the deployment with the ledger, report progress."""
     before = next(iter(world.ledger.rollouts(model.name)), None)
     world.ledger.check_fence()
     deployer = open_deployer(world.settings)

@@ -29,7 +29,7 @@ def explanation(decision: Decision, incident: Incident | None) -> tuple[str, ...
     lines = [
         f"{decision.model}, decision {decision.number} of {made}: {decision.title} ({decision.state})",
         f"  {decision.sentence}",
-        f"Looked at for the first time: windows {begins(decision.windows)}; how good it was in those {begins(decision.judged)}",
+        f"New windows: {begins(decision.windows)}; newly scored windows: {begins(decision.judged)}",
     ]
     ending = [
         f"What would have changed it: {decision.otherwise}",

@@ -112,7 +112,7 @@ def images(client: Client, settings: Settings) -> str:
     except RefusedError as error:
         if error.status != 403:
             raise
-        return f"{image}; who asks may not see which nodes have it"
+        return f"{image}; you may not list nodes, so it is unknown which ones have the image"
     having = sum(_has_image(node, image) for node in nodes)
     if not having:
         return f"{image}: none of {len(nodes)} nodes has it yet: it is pulled with the first pod"

@@ -1,4 +1,4 @@
-"""All rows, in the order in which what is missing should be got."""
+"""All checks, in the order to fix them."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime

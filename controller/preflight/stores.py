@@ -68,7 +68,7 @@ def object_store(uri: str | None) -> str:
     made = bucket.put(KEY, PROBE)
     held = bucket.get(KEY)
     if made and held != PROBE:
-        raise DataError(f"{uri}/{KEY}: another content is read than was put")
+        raise DataError(f"{uri}/{KEY}: read back different content than was written")
     if KEY not in bucket.keys(f"{KEY.rpartition('/')[0]}/"):
         raise DataError(f"{uri}/{KEY}: was put and is not listed")
     if bucket.put(KEY, held + b".") or bucket.get(KEY) != held:

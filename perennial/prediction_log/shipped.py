@@ -2,7 +2,7 @@
 
 A process announces its boot id and the number of its next row while it lives: that is what is known of rows whose segment was
 lost with the machine. It announces before it ships, so that every process with a segment in the bucket is found there, and from
-time to time while no rows come, so that one that is cut off is told from one that nobody asks.
+time to time while no rows come, so that a partitioned process can be told from an idle one.
 """
 
 import re

@@ -146,4 +146,4 @@ def _what_changed(applied: Applied, version: Version) -> tuple[str, str]:
     if _digest(applied.before) != version.digest:
         return "RolledOut", f"version {version.number} takes over"
     what = "the InferenceService" if applied.change != "unchanged" else "the PodDisruptionBudget"
-    return "Repaired", f"{what} of version {version.number} was not as the ledger and the spec say, and is so now"
+    return "Repaired", f"{what} of version {version.number} had drifted from the ledger and was reconciled"

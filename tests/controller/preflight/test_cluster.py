@@ -212,7 +212,7 @@ def test_what_is_needed_and_may_not_be_seen_is_a_failure_that_says_who_may(name:
         (lambda api: forget(api, "/api/v1/nodes/one"), f"{IMAGE}: none of 1 nodes has it yet: it is pulled with the first pod"),
         (
             lambda api: api.refused.update({("GET", "/api/v1/nodes"): 403}),
-            f"{IMAGE}; who asks may not see which nodes have it",
+            f"{IMAGE}; you may not list nodes, so it is unknown which ones have the image",
         ),
     ],
 )

@@ -65,7 +65,7 @@ def test_an_object_store_that_loses_or_hides_what_it_is_given_is_missing(s3: S3,
         patched.setattr(Bucket, "keys", lambda *_: [])
         assert "is not listed" in rows({"PERENNIAL_BUCKET": uri})["object store"].found
     monkeypatch.setattr(Bucket, "get", lambda *_: b"another")
-    assert "another content is read" in rows({"PERENNIAL_BUCKET": s3.bucket()})["object store"].found
+    assert "read back different content" in rows({"PERENNIAL_BUCKET": s3.bucket()})["object store"].found
 
 
 def test_the_clock_of_the_object_store_is_compared(s3: S3) -> None:

@@ -133,7 +133,7 @@ def test_what_others_change_returns_and_what_they_add_stays(api: Api, client: Cl
     stored["metadata"]["annotations"]["team.example.com/note"] = "ours"
     api.keep(stored)
     said = deployer.deploy(model, version(1), run(1), NOW)
-    assert said is not None and "the InferenceService of version 1 was not as the ledger and the spec say" in said
+    assert said is not None and "the InferenceService of version 1 had drifted from the ledger and was reconciled" in said
     mended = apply.get(client, *SERVICES, model.name, NAMESPACE)
     assert mended is not None
     assert mended["spec"]["predictor"]["minReplicas"] == 2
