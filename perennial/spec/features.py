@@ -84,5 +84,6 @@ class Label(Part):
     maturity_hours: float = Field(gt=0)
     """Hours after the close of a block of requests until its labels count as arrived. A block matures by elapsed time, never by
     the share of labels: labels may arrive earlier for one class than for the other."""
-    never: str = Field(min_length=1)
-    """What it means when a label never comes, and how such a request counts for the utility."""
+    never: str = Field("It always comes: nobody has said what it would mean if it did not.", min_length=1)
+    """What it means when a label never comes, and how such a request counts for the utility. Leave it out where each request
+    gets its label in the end."""

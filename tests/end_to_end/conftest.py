@@ -14,9 +14,8 @@ import pytest
 from cluster import apply
 from cluster.client import Client
 from serving.deployers.on_kserve import KServeDeployer
-from tests import second_project
 from tests.end_to_end.installation import Installation, install, until
-from tests.second_project import NAME, write_project
+from tests.second_project import DAYS, NAME, write_project
 
 ROWS = 60
 """Payments that callers ask about, again and again."""
@@ -89,15 +88,13 @@ def installation(client: Client) -> Iterator[Installation]:
 @pytest.fixture(scope="session")
 def first_day() -> datetime:
     """First day of the project's data, so that it ends today."""
-    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=second_project.DAYS + 3)
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS + 3)
 
 
 @pytest.fixture(scope="session")
 def story(installation: Installation, tmp_path_factory: pytest.TempPathFactory, first_day: datetime) -> Story:
     """The second project on the cluster, its features in Redis, version 1 trained there and served by KServe."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(second_project, "FIRST_DAY", first_day)
-        folder = write_project(tmp_path_factory.mktemp("end-to-end") / "project")
+    folder = write_project(tmp_path_factory.mktemp("end-to-end") / "project", first_day=first_day)
     rows = rows_of(folder)
     for each in sorted(folder.iterdir()):
         installation.kubectl("cp", str(each), f"operator:/project/{each.name}")

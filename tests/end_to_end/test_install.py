@@ -12,9 +12,8 @@ import pytest
 
 from cluster import apply
 from cluster.client import Client
-from tests import second_project
 from tests.end_to_end.installation import ROOT, STEPS
-from tests.second_project import write_project
+from tests.second_project import DAYS, write_project
 
 PAGE = ROOT / "docs" / "install.md"
 NAMESPACE = "perennial-install"
@@ -76,9 +75,7 @@ def workplace(tmp_path: Path) -> Iterator[Path]:
     text = lab.read_text(encoding="utf-8")
     lab.write_text(text.replace("newName: localhost/perennial/steps, newTag: lab", f"newName: {name}, newTag: {tag}"))
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(second_project, "FIRST_DAY", today - timedelta(days=second_project.DAYS + 3))
-        write_project(tmp_path / "project")
+    write_project(tmp_path / "project", first_day=today - timedelta(days=DAYS + 3))
     with Client.open() as client:
         apply.delete(client, "v1", "Namespace", NAMESPACE, wait_seconds=180)
         yield tmp_path
