@@ -30,8 +30,8 @@ from feast.saved_dataset import SavedDatasetStorage
 from pydantic import StrictInt
 
 from feature_repo.matches import NONE, Integers, newest
+from feature_repo.reading.sql import MICROSECOND, attach, connect, literal, quoted
 from feature_repo.sources import REMOTE, opened
-from feature_repo.sql import MICROSECOND, attach, connect, literal, quoted
 from perennial.errors import DataError
 
 TIME = "__time"

@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
-from feature_repo import source_checks
 from feature_repo.asof import AsofRetrievalJob, Joined
 from feature_repo.checks import Treated, check_conservation, treat
 from feature_repo.plan import plan_of
 from feature_repo.project import Project, load
+from feature_repo.reading import source_checks
 from feature_repo.service import ServiceInfo
 from feature_repo.sources import TIME, frame_of, opened
 from feature_repo.store import open_private

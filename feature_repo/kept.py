@@ -10,11 +10,11 @@ from feast import FeatureStore, FeatureView
 from feast.repo_config import RepoConfig
 
 from feature_repo.asof import AsofOfflineStore, source_of
-from feature_repo.kinds import has_kind
 from feature_repo.online_store.database import open_database
 from feature_repo.online_store.layout import Layout
 from feature_repo.online_store.packing import pack
-from feature_repo.source_checks import check_stretch
+from feature_repo.reading.kinds import has_kind
+from feature_repo.reading.source_checks import check_stretch
 from feature_repo.sources import TIME, files, frame_of
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.ledger import Ledger

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.fs
 
-from feature_repo.files import Files, listed
+from feature_repo.reading.files import Files, listed
 from perennial import sqlite
 from perennial.errors import DataError, PlatformError
 from perennial.outages import is_outage, raised_by, translated

@@ -25,8 +25,8 @@ from feature_repo.online_store.database import check_prefix, is_redis, open_data
 from feature_repo.online_store.feast_store import to_microseconds
 from feature_repo.online_store.packing import pack
 from feature_repo.project import Project, load
+from feature_repo.reading.source_checks import check_stretch
 from feature_repo.service import ServiceInfo
-from feature_repo.source_checks import check_stretch
 from feature_repo.sources import make_registry_folder
 from perennial.errors import DataError, PerennialError, PlatformError
 from perennial.outages import is_outage, raised_by, translated

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
-from feature_repo.kinds import check_type, identifier_kind
 from feature_repo.online_store.layout import Kind
+from feature_repo.reading.kinds import check_type, identifier_kind
 from feature_repo.sources import TIME, frame_of, opened
 from monitoring.log.collect import identifiers
 from monitoring.reference.blocks import PROBABILITY

@@ -74,7 +74,7 @@ def test_the_words_of_code_in_the_guide_exist() -> None:
     store = "feature_repo/online_store"
     words |= {"class OnlineDatabase": f"{store}/interface.py", "class Lookup": f"{store}/interface.py"}
     words |= {"def open_database": f"{store}/database.py", "def open_lookup": f"{store}/database.py"}
-    words |= {"def new_store": "tests/servers/redis.py", "def check(": "feature_repo/source_checks.py"}
+    words |= {"def new_store": "tests/servers/redis.py", "def check(": "feature_repo/reading/source_checks.py"}
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for word, file in words.items():
         assert f"`{word.rpartition(' ')[2].rstrip('(')}`" in text

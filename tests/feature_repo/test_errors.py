@@ -16,8 +16,8 @@ from feature_repo.online_store import redis as redis_store
 from feature_repo.online_store import sqlite as sqlite_store
 from feature_repo.online_store.feast_store import PackedOnlineStore
 from feature_repo.project import load
+from feature_repo.reading.sql import connect
 from feature_repo.sources import opened
-from feature_repo.sql import connect
 from perennial.errors import DataError, PerennialError, PlatformError, UnexpectedError
 from perennial.settings import Settings
 from tests.second_project import write_project

@@ -15,9 +15,9 @@ import pytest
 from feature_repo import store
 from feature_repo.asof import Wanted, look_up
 from feature_repo.dataset import build
-from feature_repo.files import Files
 from feature_repo.project import load
-from feature_repo.source_checks import check
+from feature_repo.reading.files import Files
+from feature_repo.reading.source_checks import check
 from feature_repo.sources import files, opened
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.settings import Settings
@@ -204,7 +204,7 @@ def test_a_store_that_goes_away_while_duckdb_reads_is_no_fault_of_the_data(remot
             self.inner.__exit__(None, None, None)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("feature_repo.sql.files", Leaving)
+        patch.setattr("feature_repo.reading.sql.files", Leaving)
         with pytest.raises(PlatformError, match="the object store does not answer or refuses: NETWORK_CONNECTION"):
             look_up(pyarrow.table({"customer_id": [1]}), moments, view)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pyarrow as pa
 
-from feature_repo.files import same
+from feature_repo.reading.files import same
 from feature_repo.sources import REMOTE, files, refuse_outage
 
 MICROSECOND = timedelta(microseconds=1)

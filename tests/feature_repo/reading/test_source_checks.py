@@ -11,7 +11,7 @@ import pytest
 
 from feature_repo.dataset import build
 from feature_repo.project import load
-from feature_repo.source_checks import Checked, check
+from feature_repo.reading.source_checks import Checked, check
 from perennial.errors import DataError
 from perennial.settings import Settings
 from perennial.spec.read import read

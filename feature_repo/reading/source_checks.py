@@ -13,13 +13,13 @@ from datetime import datetime
 import duckdb
 import pyarrow as pa
 
-from feature_repo.files import EXACT, shown
-from feature_repo.history import EXAMPLES, begin_of, examples, set_aside, until
-from feature_repo.kinds import check_type, identifier_kind
 from feature_repo.online_store.layout import Kind, Layout
+from feature_repo.reading.files import EXACT, shown
+from feature_repo.reading.history import EXAMPLES, begin_of, examples, set_aside, until
+from feature_repo.reading.kinds import check_type, identifier_kind
+from feature_repo.reading.sql import attach, connect, literal, quoted
 from feature_repo.service import ServiceInfo, ViewInfo
 from feature_repo.sources import TIME, files
-from feature_repo.sql import attach, connect, literal, quoted
 from perennial.errors import DataError, NotFoundError
 from perennial.settings import Settings
 from perennial.spec import Model

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
+from feature_repo.reading.sql import MICROSECOND, literal, quoted
 from feature_repo.service import ViewInfo
 from feature_repo.sources import TIME
-from feature_repo.sql import MICROSECOND, literal, quoted
 
 EXAMPLES = 3
 """Rows that a message shows."""

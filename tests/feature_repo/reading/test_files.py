@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from feature_repo.reading.sql import attach, connect, quoted
 from feature_repo.sources import files, opened
-from feature_repo.sql import attach, connect, quoted
 from perennial.errors import DataError, NotFoundError
 from perennial.stores.bucket import Bucket
 from tests.servers.s3 import S3
