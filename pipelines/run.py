@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import IO
 
 from perennial.outages import exit_code_after
 from perennial.settings import Settings
@@ -49,6 +50,15 @@ def execute(folder: Path, parameters: dict[str, str]) -> None:
         monitoring(**parameters)
 
 
+def hold(descriptor: int) -> IO[str]:
+    """The open file of a lock that this process was born with; its forks do not hold it.
+
+    Who holds the lock executes the run, and a step that outlives its run does not.
+    """
+    os.register_at_fork(after_in_child=lambda: os.close(descriptor))
+    return os.fdopen(descriptor, "a+")
+
+
 def show(settings: Settings, run_id: str) -> int:
     """Start a run and show what it prints; returns its exit code. It goes on when this process is stopped."""
     log = settings.runs / run_id / "log.txt"
@@ -67,9 +77,7 @@ def main(arguments: list[str]) -> int:
             case [run_id]:
                 return show(settings, run_id)
             case [run_id, "--lock", descriptor]:
-                # Who holds the lock executes the run: a step that outlives it must not hold it.
-                os.register_at_fork(after_in_child=lambda: os.close(int(descriptor)))
-                return runs.execute_locked(settings, run_id, execute, os.fdopen(int(descriptor), "a+"))
+                return runs.execute_locked(settings, run_id, execute, hold(int(descriptor)))
             case _:
                 sys.stderr.write(USAGE)
                 return 2

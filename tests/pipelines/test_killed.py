@@ -20,6 +20,7 @@ from perennial.settings import Settings
 from perennial.spec.read import read
 from pipelines import lock, runs
 from pipelines.log import Step, read_steps
+from pipelines.run import COLD
 from tests.second_project import NAME, NOW, SPEC, write_project
 
 pytestmark = [pytest.mark.local, pytest.mark.xdist_group("killed"), pytest.mark.timeout(1800)]
@@ -42,7 +43,8 @@ class Start:
     def __post_init__(self) -> None:
         log = self.settings.runs / self.run_id / "log.txt"
         self.begin = log.stat().st_size if log.exists() else 0
-        environment = {**os.environ, **self.settings.to_environment(), "PYTHONSAFEPATH": "1"}
+        # Each step is started by itself: a fork has no second of imports in which it can be met. `test_steps` looks at one.
+        environment = {**os.environ, **self.settings.to_environment(), "PYTHONSAFEPATH": "1", COLD: "1"}
         command = [sys.executable, "-m", "pipelines.run", self.run_id]
         self.shown = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 

@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from perennial.loop.failure import Failure
+from perennial.settings import Settings
+from pipelines import lock
 
 CARRY_OUT = """
 import json, sys
@@ -101,3 +104,39 @@ def test_the_run_has_imported_what_a_step_imports_and_nothing_that_the_step_made
     printed, failure = carry_out(tmp_path, body, warm=["colorsys", "ephemeral_component"])
     assert printed.endswith("exit code 1 True False\n")
     assert failure is not None and "ModuleNotFoundError" in failure.sentence
+
+
+EXECUTE = """
+import json, os, sys, time
+from pathlib import Path
+from perennial.settings import Settings
+from pipelines import lock
+from pipelines.run import hold
+from pipelines.steps import Steps
+settings, run_id, source = Settings.from_environment(), sys.argv[1], sys.argv[2]
+with lock.open_lock(settings, run_id) as opened:
+    held_by = hold(opened.fileno())
+    with lock.held(held_by, run_id):
+        command = ["sh", "-ec", "...", source, "--executor_input", "{}", "--function_to_execute", "train"]
+        Steps(settings.runs / run_id).run(command)
+"""
+
+
+def test_a_step_that_outlives_its_run_holds_no_lock_and_is_killed_by_the_next_start(tmp_path: Path) -> None:
+    run_id = "churn-1"
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path)})
+    (settings.runs / run_id).mkdir(parents=True)
+    source = f"import time\nopen({str(tmp_path / 'begun')!r}, 'w').close()\ntime.sleep(300)\ndef train(): pass\n"
+    environment = {**os.environ, **settings.to_environment(), "PYTHONPATH": str(Path(__file__).parents[2]), lock.MARK: run_id}
+    run = subprocess.Popen([sys.executable, "-c", EXECUTE, run_id, source], env=environment, start_new_session=True)
+    until = time.monotonic() + 120
+    while not (tmp_path / "begun").exists():
+        assert run.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    (step,) = (process for process in lock.living(run.pid, run_id) if process != run.pid)
+    assert lock.is_executing(settings, run_id)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    assert list(lock.living(run.pid, run_id)) == [step], "it lives on"
+    assert not lock.is_executing(settings, run_id), "who holds the lock executes the run, and it does not"
+    assert lock.kill_left(run.pid, run_id) == (step,)
