@@ -15,13 +15,16 @@ pytestmark = [pytest.mark.local, pytest.mark.xdist_group("second project")]
 BROKEN_DRIVER = """
 import os, sys
 
-if "--function_to_execute" in sys.orig_argv and "RAISED" in os.environ:
+def connect(*arguments, **options):
+    raise eval(os.environ["RAISED"])
+
+def lose():
     from sqlite3 import dbapi2
 
-    def connect(*arguments, **options):
-        raise eval(os.environ["RAISED"])
-
     dbapi2.connect = connect
+
+if "pipelines.run" in sys.orig_argv and "RAISED" in os.environ:
+    os.register_at_fork(after_in_child=lose)
 """
 """Written as `sitecustomize`: in the process of a step the driver of the ledger's database raises what `RAISED` says."""
 
@@ -50,7 +53,7 @@ def test_a_bug_ends_the_command_with_70_its_step_type_and_place_and_no_trace(pro
     assert "perennial: claim: ValueError: the driver lost its way (perennial/ledger/" in ended.stderr
     assert f"send what `perennial logs {run.run_id} claim` shows" in ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
-    assert (run.state, run.reason.partition(":")[0]) == ("failed", "UnexpectedError")
+    assert (run.state, run.failure_kind, run.failure_step) == ("failed", "UnexpectedError", "claim")
     shown = project.perennial("logs", run.run_id, "claim")
     assert "Traceback" in shown.stdout, "the log is what is sent along"
 
