@@ -74,7 +74,7 @@ def test_the_explanation_has_at_most_15_lines_and_shows_what_is_beyond_its_limit
     assert any(over.sentence in line for line in lines)
     shown = sum("was seen." in line for line in lines)
     assert shown == facts + 1 or f"  … and {facts + 1 - shown} more: perennial explain {NAME} 1 --json" in lines
-    assert any("windows from 2024-04-01 to 2024-10-21 (30)" in line for line in lines)
+    assert any("New windows: from 2024-04-01 to 2024-10-21 (30)" in line for line in lines)
 
 
 def test_an_incident_is_said_with_its_owner_and_afterwards_with_how_it_closed(ledger: Ledger) -> None:
