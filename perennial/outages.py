@@ -1,8 +1,7 @@
 """What a foreign exception means: a platform failed, where a list says so; else a bug or a fault of the data.
 
-A type is known by its qualified name: nothing is imported for it, and a name that was printed in a log is asked for like an
-exception at hand. Where one type stands for several things, its text says which. A log holds no base classes, so the list names
-the subclasses too.
+A type is known by its qualified name: nothing is imported for it. Where one type stands for several things, its text says which.
+SQLAlchemy names its driver's error in its own text, without base classes, so the list names the subclasses too.
 """
 
 import os

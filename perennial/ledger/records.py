@@ -67,7 +67,7 @@ class Run(Record):
 
 
 class Version(Record):
-    """One registered version of a model. Its files lie in the folder of that digest (`perennial.version`)."""
+    """One registered version of a model. Its files lie in the folder of that digest (`perennial.versions.folder`)."""
 
     model: str
     """Name of the model."""

@@ -172,7 +172,7 @@ class Bucket:
             raise NotFoundError(f"{self.uri}/{key}: no such objects")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            # Named like the drafts of `perennial.version`, which are removed when a killed process left one.
+            # Named like the drafts of `versions.folder`, which are removed when a killed process left one.
             with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as draft:
                 whole = Path(draft) / folder.name
                 whole.mkdir()
