@@ -4,11 +4,12 @@ from datetime import datetime
 
 from rich.console import Console
 
-from console.display.explanation import explanation, incident_of, incident_state, outcome_of
+from console.display.explanation import explanation, incident_of
 from console.display.output import console, minute, print_json, table
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.loop.decision import Acceptance, Decision, DecisionDraft, Fact, Incident
+from perennial.loop.outcome import incident_state, outcome_of
 from perennial.settings import Settings
 from perennial.spec.read import read
 

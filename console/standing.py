@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from console.display.explanation import incident_state, outcome_of
 from console.display.output import minute
 from perennial.errors import SpecError
 from perennial.ledger import Run, Version
 from perennial.loop.decision import Decision, Incident
+from perennial.loop.outcome import incident_state, outcome_of
 from perennial.loop.rollout import Rollout
+from perennial.loop.standing import Standing
 from perennial.loop.window import SAME_FINDINGS, Loss, WindowRecord, lasting_findings, window_at
 from perennial.record import Record
 from perennial.spec.model import Model
-from serving.deployers import Standing
 
 STATES = (
     "spec wrong",

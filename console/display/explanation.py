@@ -4,18 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from perennial.loop.decision import Decision, Fact, Incident
+from perennial.loop.outcome import incident_state, outcome_of
 
 MOST_LINES = 15
 """A decision is read on one screen."""
-
-STATES = {
-    "open": "The controller acts on it at its next tick.",
-    "waits for a person": "The policy is advisory: a person accepts it with `perennial decisions accept {model} {number}`.",
-    "acting": "A run is carrying it out; `perennial status` says how far it is.",
-    "done": "It is done.",
-    "failed": "It could not be carried out.",
-}
-"""What each state of a decision means, where nothing more is stored."""
 
 
 def explanation(decision: Decision, incident: Incident | None) -> tuple[str, ...]:
@@ -88,25 +80,6 @@ def numbers_of(fact: Fact) -> str:
     value = "–" if fact.value is None else f"{fact.value:.4g}"
     limit = "" if fact.limit is None else f"against {fact.limit:.4g}"
     return f"{value:>7} {limit:<15}"
-
-
-def outcome_of(decision: Decision) -> str:
-    """What came of a decision: as it is stored, else what its state means."""
-    if decision.kind != "retrain" and decision.state == "done" and not decision.outcome:
-        return "Nothing was done, as decided." if decision.kind == "leave" else "No training starts while its incident is open."
-    return decision.outcome or STATES[decision.state].format(model=decision.model, number=decision.number)
-
-
-def incident_state(incident: Incident) -> str:
-    """How an incident stands: who must act, or how it was closed."""
-    if incident.closed is not None:
-        return f"closed on {incident.closed:%Y-%m-%d %H:%M}: {incident.closing}"
-    barred = f"requests of {incident.barred_from:%Y-%m-%d} to {incident.barred_until:%Y-%m-%d} do not train"
-    return (
-        f"open, {incident.owner} acts; {barred}; it closes by itself after {incident.needed} clean windows "
-        f"({incident.clean} so far), or with `perennial decisions close {incident.model}`; if the data are like this now: "
-        f"`perennial decisions accept-change {incident.model} {incident.number} --reason '…'`"
-    )
 
 
 def incident_of(decision: Decision, incidents: Iterable[Incident]) -> Incident | None:

@@ -14,12 +14,13 @@ from console.stores import failing_stores
 from controller.ticked import LEASE
 from perennial.errors import PlatformError, SpecError
 from perennial.ledger import Lease, Ledger
+from perennial.loop.standing import Standing
 from perennial.record import Record
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from pipelines.lock import is_executing
-from serving.deployers import Deployer, Standing, open_deployer
+from serving.deployers import Deployer, open_deployer
 
 ANSWER_SECONDS = 0.5
 """How long a local server may take to say how it is."""

@@ -4,9 +4,9 @@ What a process does with a version belongs to `serving.runtime`; which version i
 """
 
 from perennial.settings import Settings
-from serving.deployers.deployer import Deployer, Standing
+from serving.deployers.deployer import Deployer
 
-__all__ = ["Deployer", "Standing", "open_deployer"]
+__all__ = ["Deployer", "open_deployer"]
 
 
 def open_deployer(settings: Settings) -> Deployer:

@@ -1,22 +1,13 @@
 """What a deployer does, wherever versions run."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from perennial.record import Record
+from perennial.loop.standing import Standing
 from perennial.spec.model import Model
 
 if TYPE_CHECKING:  # the serving check deploys too, and needs no ledger
     from perennial.ledger import Run, Version
-
-
-class Standing(Record):
-    """How far a model's traffic is."""
-
-    state: Literal["absent", "rolling", "serving", "stuck"]
-    """`serving`: all of it is with the version that is wanted; `rolling`: on its way; `stuck`: it will not come by waiting."""
-    sentence: str
-    """For people: which version, how many answer, and why not all."""
 
 
 class Deployer(Protocol):

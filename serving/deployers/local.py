@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.loop.standing import Standing
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.versions import store as version_store
-from serving.deployers.deployer import Standing
 from serving.runtime.current import Current
 
 if TYPE_CHECKING:  # the serving check deploys too, and needs no ledger

@@ -14,8 +14,8 @@ from cluster.client import Client, Object
 from cluster.pods import Reason
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Run, Version
+from perennial.loop.standing import Standing
 from perennial.spec.model import Model
-from serving.deployers.deployer import Standing
 from serving.deployers.inference_service import GROUP, disruption_budget, inference_service
 
 SERVICES = ("serving.kserve.io/v1beta1", "InferenceService")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from console.decisions import accept, close, explain, show_decisions
-from console.display.explanation import MOST_LINES, STATES, explanation
+from console.display.explanation import MOST_LINES, explanation
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.loop.decision import Decision, DecisionState, Incident
+from perennial.loop.outcome import STATES
 from perennial.settings import Settings
 from tests.made_up import FIRST, NAME, WEEK, draft, fact, settings_in
 

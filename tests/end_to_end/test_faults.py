@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster import apply
-from serving.deployers import Standing
+from perennial.loop.standing import Standing
 from serving.deployers.on_kserve import KServeDeployer
 from tests.end_to_end.conftest import Story
 from tests.end_to_end.installation import until

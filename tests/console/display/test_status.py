@@ -20,8 +20,9 @@ from perennial.ledger import Ledger, Mode
 from perennial.loop.decision import DecisionState
 from perennial.loop.failure import Failure
 from perennial.loop.rollout import Observation
+from perennial.loop.standing import Standing
 from perennial.settings import Settings
-from serving.deployers import Standing, local
+from serving.deployers import local
 from tests.made_up import (
     DIGESTS,
     FIRST,

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from console.decisions import accept_change
-from console.display.explanation import incident_state
 from monitoring.reference.acceptance import by_check, widened
 from monitoring.reference.traffic import blindness
 from perennial.errors import NotFoundError
 from perennial.loop.decision import AcceptedCheck
+from perennial.loop.outcome import incident_state
 from perennial.versions.thresholds import ColumnLimits
 from tests.monitoring.test_conclusion import DAYS, run
 from tests.monitoring.world import END, NAME, WEEK, World, log_rows, requests_of, write_log
