@@ -15,6 +15,7 @@ from perennial.loop.decision import Decision, Incident
 from perennial.loop.outcome import incident_state, outcome_of
 from perennial.loop.rollout import Rollout
 from perennial.loop.standing import Standing
+from perennial.loop.unjudged import unjudged_in
 from perennial.loop.window import SAME_FINDINGS, Loss, WindowRecord, lasting_findings, window_at
 from perennial.record import Record
 from perennial.spec.model import Model
@@ -287,8 +288,8 @@ def seen_in(windows: Sequence[WindowRecord]) -> str:
     newest = windows[0]
     alarms = ", ".join(column.column for column in newest.measurement.alarms)
     broken = ", ".join(sorted({check.title for check in newest.measurement.broken}))
-    flagged = "; ".join([f"alarms: {alarms}"] * bool(alarms) + [f"failed checks: {broken}"] * bool(broken) + not_judged(newest))
-    flagged = flagged or "nothing flagged"
+    parts = (f"alarms: {alarms}" * bool(alarms), f"failed checks: {broken}" * bool(broken), _gap_in(newest))
+    flagged = "; ".join(part for part in parts if part) or "nothing flagged"
     text = f"window from {newest.start:%Y-%m-%d}: {newest.measurement.rows:,} predictions, {flagged}"
     judged = next((record for record in windows if record.performance is not None), None)
     if judged is None or judged.performance is None:
@@ -308,16 +309,16 @@ def _harm(loss: Loss | None) -> str:
     return "harm is not judged: there is no limit for its log loss" if loss.limit is None else "does no harm"
 
 
-def not_judged(record: WindowRecord) -> list[str]:
-    """How many columns of a window were not judged, and why the first was not; empty where all were."""
-    if not record.measurement.rows:
-        return ["nothing to judge"]
-    if not record.measurement.columns:
-        return ["no column is watched for drift (monitoring.columns)"]
-    columns = [column for column in record.measurement.columns if column.verdict == "not judged"]
-    if not columns:
-        return []
-    return [f"{len(columns)} of {len(record.measurement.columns)} columns not judged ({columns[0].sentence.removesuffix('.')})"]
+def _gap_in(record: WindowRecord) -> str:
+    """What of a window could not be judged, in half a sentence; empty where everything was."""
+    gap = unjudged_in(record)
+    if gap is None:
+        return ""
+    if gap.gap == "no prediction":
+        return "nothing to judge"
+    if gap.gap == "no column":
+        return "no column is watched for drift (monitoring.columns)"
+    return f"{gap.count} of {gap.total} columns not judged ({gap.reason.removesuffix('.')})"
 
 
 def _last(decisions: Sequence[Decision], name: str) -> str:

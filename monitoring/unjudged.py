@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from perennial.loop.decision import Fact
+from perennial.loop.unjudged import unjudged_in
 from perennial.loop.window import WindowRecord
 
 
@@ -17,15 +18,14 @@ def unjudged(records: Sequence[WindowRecord]) -> list[Fact]:
         nothing = "the spec watches no column for drift (monitoring.columns)."
         found.append(Fact(name="nothing watched", value=None, limit=None, sentence=nothing))
     for record in records:
-        if not record.measurement.rows:
-            empty = f"the window of {record.start:%Y-%m-%d} has no prediction."
-            found.append(Fact(name=f"no prediction {record.start:%Y-%m-%d}", value=None, limit=None, sentence=empty))
+        day, gap = f"{record.start:%Y-%m-%d}", unjudged_in(record)
+        if gap is None or gap.gap == "no column":
             continue
-        columns = [column for column in record.measurement.columns if column.verdict == "not judged"]
-        if columns:
-            which = f"{len(columns)} of {len(record.measurement.columns)} columns of the window of {record.start:%Y-%m-%d}"
-            name = f"not judged {record.start:%Y-%m-%d}"
-            found.append(Fact(name=name, value=None, limit=None, sentence=f"{which}: {columns[0].sentence}"))
+        if gap.gap == "no prediction":
+            name, sentence = f"no prediction {day}", f"the window of {day} has no prediction."
+        else:
+            name, sentence = f"not judged {day}", f"{gap.count} of {gap.total} columns of the window of {day}: {gap.reason}"
+        found.append(Fact(name=name, value=None, limit=None, sentence=sentence))
     return found
 
 
