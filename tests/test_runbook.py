@@ -7,7 +7,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^### `([^`]+)`\n(.*?)(?=^##|\Z)", TEXT, flags=re.DOTALL | re.MULTILINE))
+SECTIONS = dict(re.findall(r"^### `([^`]+)`[^\n]*\n(.*?)(?=^##|\Z)", TEXT, flags=re.DOTALL | re.MULTILINE))
 OF_CLUSTER = TEXT[TEXT.index("## On a cluster") :]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from console.display.status import ModelStatus, ServerStatus, controller_of, read_status, server_of, show_status
-from console.standing import STATES
+from console.display.status import WORDS, controller_in_words, served, show_status
+from console.status import read_status, server_of
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger, Mode
 from perennial.loop.decision import DecisionState
@@ -22,6 +22,9 @@ from perennial.loop.failure import Failure
 from perennial.loop.rollout import Observation
 from perennial.loop.standing import Standing
 from perennial.settings import Settings
+from perennial.status.condition import STATES, Reason, condition
+from perennial.status.installation import controller_condition
+from perennial.status.model_status import ModelStatus, ServerStatus
 from serving.deployers import local
 from tests.made_up import (
     DIGESTS,
@@ -85,46 +88,46 @@ def decide(world: World, kind: str, reason: str | None, state: DecisionState) ->
 
 def test_a_model_without_a_version_is_to_be_trained(world: World) -> None:
     status = world.stands()
-    assert status.state == "not trained"
-    assert "perennial train churn" in status.next
+    assert status.state == Reason.NOT_TRAINED
+    assert "perennial train churn" in status.headline.next
     assert status.coming == ()
 
 
 def test_a_run_whose_process_is_gone_is_lost_and_can_be_started_again(world: World) -> None:
     start_run(world)
     lost = world.stands()
-    assert lost.state == "run lost"
-    assert "python -m pipelines.run r1" in lost.next
+    assert lost.state == Reason.RUN_LOST
+    assert "python -m pipelines.run r1" in lost.headline.next
     with executing(world.settings, "r1"):
-        assert world.stands().state == "training"
+        assert world.stands().state == Reason.TRAINING
 
 
 def test_a_monitoring_run_that_executes_or_broke_is_said(world: World) -> None:
     start_run(world, "monitor")
     with executing(world.settings, "r1"):
-        assert world.stands().state == "monitoring"
+        assert world.stands().state == Reason.MONITORING
     world.ledger.fail_run("r1", finished=NOW, failure=Failure.of(PlatformError("the disk is full")))
     broke = world.stands()
-    assert (broke.state, broke.why) == ("run failed", "run r1: PlatformError: the disk is full")
-    assert "perennial monitor churn" in broke.next
+    assert (broke.state, broke.headline.message) == (Reason.RUN_FAILED, "run r1: PlatformError: the disk is full")
+    assert "perennial monitor churn" in broke.headline.next
 
 
 def test_a_wrong_spec_is_the_owner_s_to_mend(world: World) -> None:
     path = world.settings.models / f"{NAME}.yaml"
     path.write_text(path.read_text().replace("owner:", "ownre:"))
     status = world.stands()
-    assert status.state == "spec wrong"
-    assert "spec.owner" in status.why and "owner mends it" in status.next
+    assert status.state == Reason.SPEC_WRONG
+    assert "spec.owner" in status.headline.message and "owner mends it" in status.headline.next
     path.unlink()
     add_version(world.ledger, 1, BEFORE)
-    assert world.stands().state == "no spec"
+    assert world.stands().state == Reason.SPEC_MISSING
 
 
 def test_a_champion_that_is_not_served_yet_is_trained(world: World) -> None:
     add_version(world.ledger, 1, BEFORE)
     status = world.stands()
-    assert status.state == "trained"
-    assert "knows labels up to 2024-03-28 00:00" in status.why
+    assert status.state == Reason.TRAINED
+    assert "knows labels up to 2024-03-28 00:00" in status.headline.message
     assert [(one.when, one.what) for one in status.coming] == [(BEFORE + timedelta(days=61), "its scheduled retrain is due")]
 
 
@@ -132,8 +135,8 @@ def test_a_watched_model_says_what_comes_and_when(world: World) -> None:
     add_version(world.ledger, 1, BEFORE)
     add_window(world.ledger, 0, measurement(columns=[quiet_column("weight")]))
     status = world.stands()
-    assert status.state == "watched"
-    assert "1,400 predictions, nothing flagged" in status.why
+    assert status.state == Reason.WATCHED
+    assert "1,400 predictions, nothing flagged" in status.headline.message
     assert [(f"{one.when:%m-%d}", one.what) for one in status.coming] == [
         ("04-11", "the labels of the window from 2024-04-01 mature"),
         ("04-15", "the window from 2024-04-08 closes"),
@@ -144,29 +147,29 @@ def test_a_watched_model_says_what_comes_and_when(world: World) -> None:
 def test_where_nothing_could_be_judged_nothing_is_called_quiet(world: World) -> None:
     add_version(world.ledger, 1, BEFORE)
     add_window(world.ledger, 0, measurement())
-    assert "1,400 predictions, no column is watched for drift (monitoring.columns)" in world.stands().why
+    assert "1,400 predictions, no column is watched for drift (monitoring.columns)" in world.stands().headline.message
     add_window(world.ledger, 1, measurement(rows=0))
-    assert "0 predictions, nothing to judge" in world.stands().why
+    assert "0 predictions, nothing to judge" in world.stands().headline.message
 
 
 def test_windows_that_nobody_measured_or_judged_are_due(world: World) -> None:
     add_version(world.ledger, 1, BEFORE)
     add_window(world.ledger, 0, measurement())
     due = world.stands(FIRST + 3 * WEEK)
-    assert due.state == "window due"
-    assert due.why == "windows closed without a record: 2, matured without a judgement: 1"
-    assert "perennial monitor churn" in due.next and "start `perennial watch`" in due.next
+    assert due.state == Reason.WINDOW_DUE
+    assert due.headline.message == "windows closed without a record: 2, matured without a judgement: 1"
+    assert "perennial monitor churn" in due.headline.next and "start `perennial watch`" in due.headline.next
     clock = datetime(2026, 1, 1, tzinfo=UTC)
     world.ledger.take_lease("controller", "host:1", now=clock, seconds=60)
-    assert "the controller starts a monitoring run" in world.stands(FIRST + 3 * WEEK, clock).next
+    assert "the controller starts a monitoring run" in world.stands(FIRST + 3 * WEEK, clock).headline.next
 
 
 def test_a_matured_window_without_any_label_is_the_owner_s(world: World) -> None:
     add_version(world.ledger, 1, BEFORE)
     add_window(world.ledger, 0, measurement(), performance(FIRST + WEEK, arrived=0, missing=1400))
     status = world.stands()
-    assert status.state == "labels missing"
-    assert "payments team looks" in status.next and "perennial labels churn" in status.next
+    assert status.state == Reason.LABELS_MISSING
+    assert "payments team looks" in status.headline.next and "perennial labels churn" in status.headline.next
 
 
 def test_an_open_incident_is_said_with_its_owner_and_how_it_closes(world: World) -> None:
@@ -178,45 +181,45 @@ def test_an_open_incident_is_said_with_its_owner_and_how_it_closes(world: World)
         NAME, decision=1, now=NOW, owner="payments team", seen="40 % are missing.", subjects=["amount"], needed=2, **barred
     )
     status = world.stands()
-    assert (status.state, status.why) == ("data broken", "incident 1 since 2024-04-09 00:00: 40 % are missing.")
+    assert (status.state, status.headline.message) == (Reason.DATA_BROKEN, "incident 1 since 2024-04-09 00:00: 40 % are missing.")
     for said in ("payments team acts", "do not train", "2 clean windows", "perennial decisions close churn"):
-        assert said in status.next
-    assert [other.state for other in status.also] == ["watched"]
+        assert said in status.headline.next
+    assert [other.reason for other in status.also] == [Reason.WATCHED]
     world.ledger.close_incident(NAME, 1, now=NOW, closing="two clean windows")
-    assert world.stands().state == "watched"
+    assert world.stands().state == Reason.WATCHED
 
 
 def test_a_retrain_that_waits_is_open_or_failed_says_who_acts(world: World) -> None:
     add_version(world.ledger, 1, BEFORE)
     decide(world, "retrain", "scheduled", "waits for a person")
     waits = world.stands()
-    assert waits.state == "waits for a person"
-    assert "perennial decisions accept churn 1" in waits.next
+    assert waits.state == Reason.WAITS_FOR_PERSON
+    assert "perennial decisions accept churn 1" in waits.headline.next
     world.ledger.move_decision(NAME, 1, before="waits for a person", after="open")
-    assert world.stands().state == "retrain decided"
+    assert world.stands().state == Reason.RETRAIN_DECIDED
     world.ledger.move_decision(NAME, 1, before="open", after="failed", outcome="three runs were killed")
     failed = world.stands()
-    assert failed.state == "retrain failed"
-    assert "three runs were killed" in failed.why and "platform team" in failed.next
+    assert failed.state == Reason.RETRAIN_FAILED
+    assert "three runs were killed" in failed.headline.message and "platform team" in failed.headline.next
 
 
 def test_a_rollout_on_its_way_or_refused_and_a_server_that_differs_are_said(world: World) -> None:
     add_version(world.ledger, 1, BEFORE)
     current = world.settings.current(NAME)
     local.deploy(current, world.settings.versions / NAME / DIGESTS[0], 1)
-    assert world.stands().state == "trained"
+    assert world.stands().state == Reason.TRAINED
     local.deploy(current, world.settings.versions / NAME / DIGESTS[1], 2)
     differs = world.stands()
-    assert differs.state == "deployment differs"
-    assert "version 1 is champion" in differs.why
+    assert differs.state == Reason.DEPLOYMENT_DIFFERS
+    assert "version 1 is champion" in differs.headline.message
     local.deploy(current, world.settings.versions / NAME / DIGESTS[0], 1)
     rollout = world.ledger.request_rollout(model=NAME, number=add_unrolled(world), now=NOW, reason="it passed its gates")
-    assert world.stands().state == "rolling out"
+    assert world.stands().state == Reason.ROLLING_OUT
     seen = Observation(seen="failed", digest=rollout.digest, time=NOW, reason="the serving check did not pass")
     world.ledger.move_rollout(rollout, seen)
     refused = world.stands()
-    assert refused.state == "rollout refused"
-    assert "the serving check did not pass" in refused.why
+    assert refused.state == Reason.ROLLOUT_REFUSED
+    assert "the serving check did not pass" in refused.headline.message
 
 
 @dataclasses.dataclass
@@ -237,24 +240,24 @@ class Cluster:
 @pytest.mark.parametrize(
     ("said", "state", "why"),
     [
-        (Standing(state="serving", sentence="version 1: 2 of 2 pods answer"), "trained", "version 1 knows labels"),
-        (Standing(state="rolling", sentence="version 1: 1 of 2 pods answer"), "rolling out", "1 of 2 pods"),
-        (Standing(state="stuck", sentence="version 1: pod/a: ErrImagePull"), "traffic stuck", "ErrImagePull"),
-        (Standing(state="absent", sentence="there is no InferenceService"), "deployment differs", "no InferenceService"),
-        (PlatformError("the API server does not answer"), "traffic unknown", "the API server does not answer"),
+        (Standing(state="serving", sentence="version 1: 2 of 2 pods answer"), Reason.TRAINED, "version 1 knows labels"),
+        (Standing(state="rolling", sentence="version 1: 1 of 2 pods answer"), Reason.PODS_ROLLING, "1 of 2 pods"),
+        (Standing(state="stuck", sentence="version 1: pod/a: ErrImagePull"), Reason.TRAFFIC_STUCK, "ErrImagePull"),
+        (Standing(state="absent", sentence="there is no InferenceService"), Reason.DEPLOYMENT_DIFFERS, "no InferenceService"),
+        (PlatformError("the API server does not answer"), Reason.TRAFFIC_UNKNOWN, "the API server does not answer"),
     ],
 )
 def test_what_the_cluster_says_of_the_champion_is_its_state(
-    world: World, monkeypatch: pytest.MonkeyPatch, said: Standing | PlatformError, state: str, why: str
+    world: World, monkeypatch: pytest.MonkeyPatch, said: Standing | PlatformError, state: Reason, why: str
 ) -> None:
     add_version(world.ledger, 1, BEFORE)
-    monkeypatch.setattr("console.display.status.open_deployer", lambda settings: Cluster(said))  # noqa: ARG005
+    monkeypatch.setattr("console.status.open_deployer", lambda settings: Cluster(said))  # noqa: ARG005
     on_cluster = dataclasses.replace(world, settings=world.settings.model_copy(update={"namespace": "team"}))
     status = on_cluster.stands()
     assert status.state == state
-    assert why in status.why
-    assert "perennial serve" not in status.next
-    assert status.served == (said.sentence if isinstance(said, Standing) else "the cluster does not say")
+    assert why in status.headline.message
+    assert "perennial serve" not in status.headline.next
+    assert served(status) == (said.sentence if isinstance(said, Standing) else "the cluster does not say")
 
 
 def add_unrolled(world: World) -> int:
@@ -264,33 +267,34 @@ def add_unrolled(world: World) -> int:
 
 
 def test_the_controller_is_watching_gone_or_before_its_clock(world: World) -> None:
-    nobody = controller_of(world.ledger.lease("controller"), NOW)
-    assert (nobody.is_watching, nobody.sentence) == (False, "no controller is watching: start `perennial watch`")
+    nobody = controller_condition(world.ledger.lease("controller"), NOW)
+    assert (nobody.reason, nobody.status) == (Reason.NO_CONTROLLER, "False")
+    assert controller_in_words(nobody).startswith("no controller is watching: start `perennial watch`; nobody has taken")
     lease = world.ledger.take_lease("controller", "host:1", now=NOW, seconds=60)
     world.ledger.note_tick("controller", NOW)
     lease = world.ledger.lease("controller")
-    here = controller_of(lease, NOW + timedelta(seconds=59))
-    assert (here.is_watching, here.sentence) == (True, "host:1 is watching; it last ticked for 2024-04-09 00:00")
-    gone = controller_of(lease, NOW + timedelta(seconds=60))
-    assert not gone.is_watching
-    assert "start `perennial watch`; host:1 said nothing" in gone.sentence
-    back = controller_of(lease, NOW - timedelta(seconds=1))
-    assert not back.is_watching
-    assert "the clock went back" in back.sentence and "platform team" in back.sentence
+    here = controller_condition(lease, NOW + timedelta(seconds=59))
+    assert (here.status, controller_in_words(here)) == ("True", "host:1 is watching; it last ticked for 2024-04-09 00:00")
+    gone = controller_condition(lease, NOW + timedelta(seconds=60))
+    assert (gone.reason, gone.since) == (Reason.NO_CONTROLLER, NOW + timedelta(seconds=60))
+    assert "start `perennial watch`; host:1 said nothing" in controller_in_words(gone)
+    back = controller_condition(lease, NOW - timedelta(seconds=1))
+    assert (back.reason, back.status) == (Reason.CLOCK_WENT_BACK, "False")
+    assert "the clock went back" in controller_in_words(back) and "platform team" in controller_in_words(back)
 
 
 def test_every_state_and_word_of_the_controller_is_in_the_runbook() -> None:
-    """What a state means, what to look at and what to do stands under its own heading."""
+    """What a state means, what to look at and what to do stands under its own heading, with the word that people read."""
     text = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^### `([^`]+)`\n(.*?)(?=^##|\Z)", text, flags=re.DOTALL | re.MULTILINE))
-    source = (Path(__file__).parents[3] / "console" / "standing.py").read_text(encoding="utf-8")
-    said = set(re.findall(r'state="([^"]+)"', source)) | {"monitoring", "training"}
-    assert said == set(STATES)
-    others = {"no controller is watching", "the clock went back", "fails", "answers were not logged", "not ready"}
-    assert set(sections) >= {*STATES, *others}
-    for word, section in sections.items():
+    sections = dict(re.findall(r"^### `(\w+)`: (.+)$", text, flags=re.MULTILINE))
+    assert sections == {reason.value: word for reason, word in WORDS.items()}
+    assert set(STATES) <= set(WORDS)
+    assert [name for name in sections if name in STATES] == [reason.value for reason in WORDS if reason in STATES]
+    every = dict(re.findall(r"^### `([^`]+)`[^\n]*\n(.*?)(?=^##|\Z)", text, flags=re.DOTALL | re.MULTILINE))
+    assert set(every) >= {"no local server answers", "answers were not logged", "not ready"}
+    for name, section in every.items():
         for part in ("Means:", "Look at:", "Do:"):
-            assert part in section, f"{word}: {part}"
+            assert part in section, f"{name}: {part}"
 
 
 def test_status_fits_one_screen_and_its_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -305,7 +309,7 @@ def test_status_fits_one_screen_and_its_json_says_the_same(world: World, capsys:
     show_status(world.settings, NOW, NOW, json=True)
     stated = json.loads(capsys.readouterr().out)
     assert ModelStatus.model_validate(stated["models"][0]) == world.stands()
-    assert stated["controller"]["is_watching"] is False
+    assert stated["controller"]["status"] == "False"
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -337,7 +341,8 @@ def test_rows_that_a_server_lost_are_said_with_who_must_act(address: str, tmp_pa
     settings.server_address("churn").write_text(address)
     server = server_of(settings, "churn")
     assert server == ServerStatus(address=address, is_ready=True, lost_rows=3)
-    said = ModelStatus(model=NAME, state="trained", why="", next="", server=server).served
+    trained = condition(Reason.TRAINED, "")
+    said = served(ModelStatus(model=NAME, state=trained.reason, conditions=(trained,), server=server))
     assert "3 answers were not logged" in said
     assert "platform" in said
 

@@ -1,0 +1,134 @@
+"""What a status is concluded from, read: specs, ledger, deployer, and the local servers. Nothing is concluded here."""
+
+import http.client
+from datetime import datetime
+
+from console.decisions import models_of
+from controller.ticked import LEASE
+from perennial.errors import PlatformError, SpecError
+from perennial.ledger import Ledger
+from perennial.loop.standing import Standing
+from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.spec.read import read
+from perennial.status.condition import Condition
+from perennial.status.installation import controller_condition
+from perennial.status.model_status import ModelStatus, ServerStatus, status_of
+from perennial.status.stored import Stored
+from pipelines.lock import is_executing
+from serving.deployers import Deployer, open_deployer
+
+ANSWER_SECONDS = 0.5
+"""How long a local server may take to say how it is."""
+RECENT = 12
+"""Windows and decisions of a model that are looked at."""
+LOST_ROWS = "perennial_log_lost_rows_total"
+"""The server's count of answers that it could not log."""
+
+
+def server_of(settings: Settings, model: str) -> ServerStatus | None:
+    """How the local server of a model says it is; none when none answers."""
+    path = settings.server_address(model)
+    if not path.exists():
+        return None
+    address = path.read_text(encoding="utf-8").strip()
+    connection = http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", f"/v2/models/{model}/ready")
+        response = connection.getresponse()
+        response.read()
+        connection.request("GET", "/metrics")
+        metrics = connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return ServerStatus(address=address, is_ready=response.status == 200, lost_rows=lost_rows_in(metrics))
+
+
+def lost_rows_in(metrics: str) -> int:
+    """How many answers were not logged, from what a server says at `/metrics`; 0 where it does not say, or says no metrics.
+
+    >>> lost_rows_in('perennial_log_lost_rows_total{model="churn"} 3.0'), lost_rows_in(""), lost_rows_in("<html>")
+    (3, 0, 0)
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
+    except ValueError:
+        return 0
+    return int(sum(sample.value for sample in samples if sample.name == LOST_ROWS))
+
+
+def stored_of(settings: Settings, deployer: Deployer, ledger: Ledger, name: str) -> Stored:
+    """What is stored about a model."""
+    newest = next(iter(ledger.runs(name, limit=1)), None)
+    deployed, traffic = traffic_of(settings, deployer, name)
+    return Stored(
+        name=name,
+        spec=spec_of(settings, name),
+        champion=ledger.champion(name),
+        run=newest,
+        executing=newest is not None and newest.state == "running" and is_executing(settings, newest.run_id),
+        rollout=next(iter(ledger.rollouts(name)), None),
+        deployed=deployed,
+        traffic=traffic,
+        windows=ledger.windows(name, limit=RECENT),
+        decisions=ledger.decisions(name, limit=RECENT),
+        incidents=ledger.incidents(name, only_open=True),
+        logged=is_logged(settings, name),
+    )
+
+
+def spec_of(settings: Settings, name: str) -> Model | SpecError | None:
+    """The spec of a model, what is wrong with it, or none when there is no file."""
+    path = settings.models / f"{name}.yaml"
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except SpecError as error:
+        return error
+
+
+def traffic_of(settings: Settings, deployer: Deployer, name: str) -> tuple[str | None, Standing | str | None]:
+    """Digest of what was deployed, and how far the traffic on a cluster is, or why the cluster does not say."""
+    if settings.namespace is None:
+        return deployer.deployed(name), None
+    try:
+        return deployer.deployed(name), deployer.standing(name)
+    except PlatformError as error:
+        return None, str(error)
+
+
+def is_logged(settings: Settings, name: str) -> bool:
+    """Whether a prediction was ever logged; as far as this machine knows it, when the bucket does not answer."""
+    if settings.prediction_log(name).exists() or settings.prediction_tables(name).exists():
+        return True
+    if settings.bucket is None:
+        return False
+    from monitoring.log.collect import has_log
+
+    try:
+        return has_log(settings, name)
+    except PlatformError:
+        return False
+
+
+def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Condition, list[ModelStatus]]:
+    """Whether a controller is at work, and every model that has a spec or was ever trained, by name.
+
+    Args:
+        settings: where things are.
+        now: the time for which it is said, UTC: windows and dates are counted by it. What is stored is taken as it is.
+        clock: the real time, UTC: the controller holds its lease by it.
+    """
+    deployer = open_deployer(settings)
+    with Ledger.open(settings.ledger) as ledger:
+        controller = controller_condition(ledger.lease(LEASE), clock)
+        stored = [stored_of(settings, deployer, ledger, name) for name in models_of(settings, ledger)]
+    statuses = [status_of(one, controller.status == "True", now) for one in stored]
+    if settings.namespace is None:
+        statuses = [status.model_copy(update={"server": server_of(settings, status.model)}) for status in statuses]
+    return controller, statuses

@@ -1,0 +1,46 @@
+"""What is stored about a model, gathered by whoever asks: the argument of every function here."""
+
+from dataclasses import dataclass
+
+from perennial.errors import SpecError
+from perennial.ledger import Run, Version
+from perennial.loop.decision import Decision, Incident
+from perennial.loop.rollout import Rollout
+from perennial.loop.standing import Standing
+from perennial.loop.window import WindowRecord
+from perennial.spec.model import Model
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is stored about a model."""
+
+    name: str
+    """The model."""
+    spec: Model | SpecError | None = None
+    """Its spec, what is wrong with it, or none when there is no file."""
+    champion: Version | None = None
+    """The version that has the traffic."""
+    run: Run | None = None
+    """Its newest run."""
+    executing: bool = False
+    """Whether a process executes that run."""
+    rollout: Rollout | None = None
+    """The newest request for traffic."""
+    deployed: str | None = None
+    """Digest of the version that the local server, or the InferenceService, names; none when nothing was deployed."""
+    traffic: Standing | str | None = None
+    """How far the traffic is on a cluster, or why nobody can say; none where a process of this machine serves."""
+    windows: tuple[WindowRecord, ...] = ()
+    """Its newest windows, newest first."""
+    decisions: tuple[Decision, ...] = ()
+    """Its newest decisions, newest first."""
+    incidents: tuple[Incident, ...] = ()
+    """Its open incidents."""
+    logged: bool = False
+    """Whether there is a prediction log on this machine."""
+
+    @property
+    def is_rolling_out(self) -> bool:
+        """Whether the newest request for traffic is on its way."""
+        return self.rollout is not None and self.rollout.state in ("requested", "checked")
