@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from rich.markdown import Markdown
@@ -9,6 +11,7 @@ from rich.markdown import Markdown
 from console.display.output import console, print_json
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Run
+from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.versions import store as version_store
 from perennial.versions.folder import open_version
@@ -55,18 +58,25 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
         sys.stdout.write("\n".join(line for found in chosen for line in found.lines) + "\n")
 
 
-def show_report(settings: Settings, name: str, json: bool) -> None:
+def show_report(settings: Settings, name: str, now: datetime, json: bool) -> None:
     """Print where a page lies: of a model in service, made anew; before its first window, of its newest run; or of a run.
+
+    Args:
+        settings: where things are.
+        name: of a model, or id of a run.
+        now: the time for which it is made, UTC: what began later is left out. The page of a run that is named is of any time.
+        json: print JSON instead of sentences.
 
     Raises:
         NotFoundError: there is none.
     """
     with Ledger.open(settings.ledger) as ledger:
-        if ledger.windows(name, limit=1):
-            path = write_year(settings, ledger, name)
+        if windows_at(ledger.windows(name), now):
+            path = write_year(settings, ledger, name, now)
             of, title = {"model": name}, f"{name}: in service"
         else:
-            of_model = [run for run in ledger.runs(name) if run.state == "succeeded" and run.mode != "monitor"]
+            ended = [run for run in ledger.runs(name) if run.state == "succeeded" and run.mode != "monitor"]
+            of_model = [run for run in ended if run.now <= now]
             run = of_model[0] if of_model else ledger.run(name)
             of, title = {"run": run.run_id, "outcome": run.outcome or run.state}, f"{run.run_id}: {run.outcome or run.state}"
             path = page_of_run(settings, run)
@@ -92,8 +102,25 @@ def page_of_run(settings: Settings, run: Run) -> Path:
     return path
 
 
-def write_year(settings: Settings, ledger: Ledger, model: str) -> Path:
-    """The page of a model in service is written from the ledger as it is now; returns its path.
+def windows_at(records: Sequence[WindowRecord], now: datetime) -> tuple[WindowRecord, ...]:
+    """The windows that were measured by then, in their order; one whose labels matured later has no performance yet."""
+    return tuple(
+        record.model_copy(update={"performance": None})
+        if record.performance is not None and record.performance.labels.matured_at > now
+        else record
+        for record in records
+        if record.measured_at <= now
+    )
+
+
+def write_year(settings: Settings, ledger: Ledger, model: str, now: datetime) -> Path:
+    """Write the page of a model in service from what had begun by then; how it ended is said as the ledger has it. Its path.
+
+    Args:
+        settings: where things are.
+        ledger: holds at least one window of the model that was measured by then.
+        model: its name.
+        now: the time for which it is made, UTC.
 
     Raises:
         PlatformError: it cannot be written.
@@ -104,10 +131,14 @@ def write_year(settings: Settings, ledger: Ledger, model: str) -> Path:
     path, spec = settings.report(model), read(settings.models / f"{model}.yaml")
     history = History(
         model=spec,
-        windows=ledger.windows(model)[::-1],
-        decisions=ledger.decisions(model)[::-1],
-        incidents=ledger.incidents(model)[::-1],
-        reigns=reigns(ledger.rollouts(model)),
+        windows=windows_at(ledger.windows(model), now)[::-1],
+        decisions=tuple(decision for decision in ledger.decisions(model)[::-1] if decision.made <= now),
+        incidents=tuple(incident for incident in ledger.incidents(model)[::-1] if incident.opened <= now),
+        reigns=tuple(
+            reign.model_copy(update={"until": None}) if reign.until is not None and reign.until > now else reign
+            for reign in reigns(ledger.rollouts(model))
+            if reign.since <= now
+        ),
     )
     draft = path.with_suffix(".draft")
     try:

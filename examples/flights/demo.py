@@ -248,8 +248,9 @@ def main() -> None:
     perennial("models")
     perennial("decisions", "list", MODEL)
     perennial("explain", MODEL)
-    perennial("status")
-    perennial("report", MODEL)
+    looked = LAST if until == SERVED_UNTIL else until
+    perennial("status", "--now", looked.isoformat())
+    perennial("report", MODEL, "--now", looked.isoformat())
     console.print("Try it: perennial serve flight-delay, then", highlight=False)
     console.print(CURL, highlight=False, soft_wrap=True)
     clock.lap("look at it")

@@ -1,6 +1,7 @@
 """Which page `report` names: of a model in service, of its newest training before that, or of the run that was asked for."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from console.display.results import show_report
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
-from tests.made_up import FIRST, NAME, WEEK, add_version, add_window, measurement, settings_in
+from tests.made_up import FIRST, NAME, WEEK, add_version, add_window, draft, measurement, performance, settings_in
 
 
 @pytest.fixture
@@ -24,8 +25,12 @@ def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-def named(settings: Settings, name: str, capsys: pytest.CaptureFixture[str]) -> Path:
-    show_report(settings, name, json=True)
+NOW = FIRST + 9 * WEEK
+"""Later than everything that is stored."""
+
+
+def named(settings: Settings, name: str, capsys: pytest.CaptureFixture[str], now: datetime = NOW) -> Path:
+    show_report(settings, name, now, json=True)
     return Path(json.loads(capsys.readouterr().out)["report"])
 
 
@@ -52,10 +57,24 @@ def test_of_a_monitoring_run_it_is_evidently_s_and_without_one_that_is_said(
     with Ledger.open(settings.ledger) as ledger:
         ledger.start_run(run_id="m1", model=NAME, mode="monitor", started=FIRST, now=FIRST + WEEK, spec="s", folder="f")
     with pytest.raises(NotFoundError, match="m1 left no report"):
-        show_report(settings, "m1", json=False)
+        show_report(settings, "m1", NOW, json=False)
     report = settings.runs / "m1" / "steps" / "monitoring-1" / "measure" / "report"
     report.parent.mkdir(parents=True)
     report.write_text("Evidently's page")
     path = named(settings, "m1", capsys)
     assert (path.name, path.read_text()) == ("report.html", "Evidently's page")
     assert named(settings, NAME, capsys).read_text() == "the run's page"
+
+
+def test_a_page_of_an_earlier_time_leaves_out_what_began_later(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first window ends after a week, is measured an hour later, and matures after three days."""
+    with Ledger.open(settings.ledger) as ledger:
+        for week in (0, 1):
+            add_window(ledger, week, measurement(), performance(FIRST + (week + 1) * WEEK, auc=0.654))
+            made = FIRST + (week + 1) * WEEK + timedelta(days=3)
+            ledger.add_decision(NAME, cause=f"{NAME}/monitor/{week}", now=made, draft=draft("leave"), state="done")
+    assert "2 windows from 2024-04-01" in named(settings, NAME, capsys).read_text()
+    early = named(settings, NAME, capsys, FIRST + WEEK + timedelta(days=1)).read_text()
+    assert "1 window from 2024-04-01" in early and "Decisions: none" in early
+    assert "0.654" not in early and "0.654" in named(settings, NAME, capsys, FIRST + WEEK + timedelta(days=4)).read_text()
+    assert named(settings, NAME, capsys, FIRST + WEEK).read_text() == "the run's page"
