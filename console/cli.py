@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -320,17 +320,18 @@ def labels(
     show_labels(Settings.from_environment(), model, parse_time(now) if now else wall_clock(), json)
 
 
-@decisions.command("list", epilog="Example: perennial decisions list churn --limit 5")
+@decisions.command("list", epilog="Example: perennial decisions list churn --kind retrain --limit 5")
 def decisions_list(
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this model's.")] = None,
+    kind: Annotated[Literal["leave", "retrain", "fix data"] | None, typer.Option(help="Only decisions of this kind.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     json: Json = False,
 ) -> None:
-    """List the decisions, newest first, with why and what came of each; then the incidents that are open."""
+    """List the decisions, newest first, with why and what came of each, equal ones in one row; then the open incidents."""
     from console.decisions import show_decisions
     from perennial.settings import Settings
 
-    show_decisions(Settings.from_environment(), model, limit, json)
+    show_decisions(Settings.from_environment(), model, kind, limit, json)
 
 
 @decisions.command("close", epilog="Example: perennial decisions close churn --reason 'the sensor was changed'")

@@ -1,14 +1,16 @@
 """`perennial decisions` and `explain`: what was decided about a model, why, and what a person can do about it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from rich.console import Console
 
 from console.display.explanation import explanation, incident_of
 from console.display.output import console, minute, print_json, table
+from console.display.streaks import Streak, streaks
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
-from perennial.loop.decision import Acceptance, Decision, DecisionDraft, Fact, Incident
+from perennial.loop.decision import Acceptance, Decision, DecisionDraft, Fact, Incident, Kind
 from perennial.loop.outcome import incident_state, outcome_of
 from perennial.settings import Settings
 from perennial.spec.read import read
@@ -19,28 +21,50 @@ def models_of(settings: Settings, ledger: Ledger) -> list[str]:
     return sorted({path.stem for path in settings.models.glob("*.yaml")} | set(ledger.models()))
 
 
-def show_decisions(settings: Settings, model: str | None, limit: int, json: bool) -> None:
-    """Print the newest decisions, of one model or of all, and every open incident."""
+def show_decisions(settings: Settings, model: str | None, kind: Kind | None, limit: int, json: bool) -> None:
+    """Print the newest decisions, of one model or of all, and every open incident.
+
+    Args:
+        settings: where things are.
+        model: only this one's.
+        kind: only these.
+        limit: how many, newest first: decisions in JSON, rows of the table, where consecutive equal ones are one row.
+        json: print JSON instead of a table.
+    """
     with Ledger.open(settings.ledger) as ledger:
         names = models_of(settings, ledger) if model is None else [known(settings, ledger, model)]
-        found = [decision for name in names for decision in ledger.decisions(name, limit)]
+        decisions = [ledger.decisions(name) for name in names]
         incidents = [incident for name in names for incident in ledger.incidents(name, only_open=True)]
-    newest = sorted(found, key=lambda decision: (decision.made, decision.number), reverse=True)[:limit]
     if json:
+        every = [decision for of_model in decisions for decision in of_model if kind in (None, decision.kind)]
+        newest = sorted(every, key=lambda decision: (decision.made, decision.number), reverse=True)[:limit]
         shown = {"decisions": [decision.model_dump(mode="json") for decision in newest]}
-        print_json(shown | {"open incidents": [incident.model_dump(mode="json") for incident in incidents]})
+        print_json(shown | {"open_incidents": [incident.model_dump(mode="json") for incident in incidents]})
         return
-    out = console()
-    if not newest:
-        out.print("No decision yet: one is made by each monitoring run. `perennial status` says when the next is due.")
+    folded = [streak for of_model in decisions for streak in streaks(of_model) if kind in (None, streak.newest.kind)]
+    if folded:
+        _show_table(console(), folded, limit)
     else:
-        columns = ("model", "number", "made", "decision", "state", "why", "what came of it")
-        rows = [
-            (one.model, str(one.number), minute(one.made), one.title, one.state, one.sentence, outcome_of(one)) for one in newest
-        ]
-        out.print(table("Decisions", columns, rows, numbers=("number",)))
+        what = "No decision yet" if kind is None else f"No decision to {kind} yet"
+        console().print(f"{what}: one is made by each monitoring run. `perennial status` says when the next is due.")
     for incident in incidents:
-        out.print(f"{incident.model}, incident {incident.number}: {incident_state(incident)}\n  {incident.seen}", soft_wrap=True)
+        said = f"{incident.model}, incident {incident.number}: {incident_state(incident)}\n  {incident.seen}"
+        console().print(said, soft_wrap=True)
+
+
+def _show_table(out: Console, folded: Sequence[Streak], limit: int) -> None:
+    """Print the newest streaks, at least one, a row each."""
+    newest = sorted(folded, key=lambda streak: (streak.newest.made, streak.newest.number), reverse=True)[:limit]
+    columns = ("model", "number", "made", "decision", "state", "why", "what came of it")
+    rows = []
+    for streak in newest:
+        last = streak.newest
+        made = minute(last.made) if streak.count == 1 else f"{minute(streak.oldest.made)} to {minute(last.made)}"
+        rows.append((last.model, streak.numbers, made, streak.title, last.state, last.sentence, outcome_of(last)))
+    out.print(table("Decisions", columns, rows, numbers=("number",)))
+    left = len(folded) - len(newest)
+    if left:
+        out.print(f"… and {left} older rows: --limit {len(folded)}")
 
 
 def known(settings: Settings, ledger: Ledger, model: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from console.decisions import accept, close, explain, show_decisions
 from console.display.explanation import MOST_LINES, explanation
+from console.display.streaks import streaks
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.loop.decision import Decision, DecisionState, Incident
@@ -116,13 +117,54 @@ def test_the_list_is_newest_first_and_ends_with_open_incidents(
     for _ in range(3):
         add(ledger)
     open_incident(ledger, add(ledger, "fix data"))
-    show_decisions(settings, None, 2, json=True)
+    show_decisions(settings, None, None, 2, json=True)
     stated = json.loads(capsys.readouterr().out)
     assert [one["number"] for one in stated["decisions"]] == [4, 3]
-    assert [one["number"] for one in stated["open incidents"]] == [1]
-    show_decisions(settings, NAME, 20, json=False)
+    assert [one["number"] for one in stated["open_incidents"]] == [1]
+    show_decisions(settings, NAME, None, 20, json=False)
     printed = capsys.readouterr().out
     assert "fix data" in printed and "payments team acts" in printed
+
+
+def test_consecutive_equal_decisions_are_one_row_and_others_are_not(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(40):
+        add(ledger)
+    add(ledger, "retrain", "scheduled")
+    for _ in range(2):
+        add(ledger)
+    folded = streaks(ledger.decisions(NAME))
+    assert [(streak.numbers, streak.title) for streak in folded] == [
+        ("42–43", "leave (2 times)"),
+        ("41", "retrain: scheduled"),
+        ("1–40", "leave (40 times)"),
+    ]
+    show_decisions(settings, NAME, None, 2, json=False)
+    printed = capsys.readouterr().out
+    assert "leave (2" in printed and "leave (40" not in printed
+    assert "… and 1 older rows: --limit 3" in printed
+    show_decisions(settings, NAME, None, 3, json=False)
+    assert "older rows" not in capsys.readouterr().out
+
+
+def test_decisions_with_another_outcome_are_not_folded(ledger: Ledger) -> None:
+    for number in (1, 2):
+        add(ledger, "retrain", "scheduled")
+        ledger.move_decision(NAME, number, before="open", after="done", outcome=f"version {number} was registered")
+    assert [streak.count for streak in streaks(ledger.decisions(NAME))] == [1, 1]
+
+
+def test_a_list_of_one_kind_leaves_the_others_out_and_folds_as_before(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, reason in (("leave", None), ("retrain", "scheduled"), ("leave", None)):
+        add(ledger, kind, reason)
+    show_decisions(settings, NAME, "leave", 20, json=False)
+    printed = capsys.readouterr().out
+    assert "retrain" not in printed and "times" not in printed
+    show_decisions(settings, NAME, "retrain", 20, json=True)
+    assert [one["number"] for one in json.loads(capsys.readouterr().out)["decisions"]] == [2]
 
 
 def test_a_person_closes_the_only_open_incident_with_a_reason_that_is_kept(
