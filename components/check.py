@@ -33,7 +33,7 @@ def check(
     from perennial.lifecycle.refit import check_refit
     from perennial.spec.read import read_text
     from perennial.versions.findings import GateResults
-    from serving.check import check_serving
+    from serving.verification.gate import check_serving
 
     frame, info = load(Path(dataset.path))
     model, files = read_text(spec), Path(version.path)

@@ -21,8 +21,8 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.versions import store as version_store
 from perennial.versions.folder import open_version
-from serving.check import check_serving
 from serving.deployers import Deployer
+from serving.verification.gate import check_serving
 
 
 def carry_out(

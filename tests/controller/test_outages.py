@@ -15,7 +15,7 @@ from serving.deployers import local, open_deployer
 from serving.deployers.local import deployed
 from serving.rollouts import roll_back
 from tests.controller.world import NAME, NOW, QuickRunner, tick_until_idle, write_world
-from tests.serving.test_check import answered, reference
+from tests.serving.verification.refit import answered, reference
 from tests.serving.world import make_version, plan
 
 pytestmark = [
