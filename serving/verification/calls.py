@@ -4,7 +4,7 @@ import http.client
 import json
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,34 +73,56 @@ def calls_of(reference: pd.DataFrame, plan: ReadPlan, count: int) -> list[Call]:
     Raises:
         DataError: a column is not there, or a value does not fit its type.
     """
-    inputs = {key.name: str(key.kind) for key in plan.keys}
-    inputs = {field.name: str(field.dtype) for field in plan.fields} | inputs
+    inputs = _inputs(plan)
+    _require(reference, plan, inputs)
+    places = np.resize(np.random.default_rng(0).permutation(len(reference)), count)
+    writers = [(view, layout_of(view)) for view in plan.views]
+    rows = reference.iloc[places].to_dict("records")
+    return [_call({str(name): value for name, value in row.items()}, inputs, writers) for row in rows]
+
+
+def _inputs(plan: ReadPlan) -> dict[str, str]:
+    """What a request brings, with its types: fields and keys."""
+    return {field.name: str(field.dtype) for field in plan.fields} | {key.name: str(key.kind) for key in plan.keys}
+
+
+def _require(reference: pd.DataFrame, plan: ReadPlan, inputs: Iterable[str]) -> None:
+    """Refuse a reference that lacks a column.
+
+    Raises:
+        DataError: names the columns that are not there.
+    """
     features = [feature.name for feature in plan.features]
     needed = ["event_timestamp", "probability", *inputs, *features, *(view.observed_at for view in plan.views)]
     missing = [name for name in needed if name not in reference]
     if missing:
         raise DataError(f"the reference has no column {', '.join(missing)}; it has {', '.join(map(str, reference.columns))}")
-    places = np.resize(np.random.default_rng(0).permutation(len(reference)), count)
-    writers = [(view, layout_of(view)) for view in plan.views]
-    calls = []
-    for row in reference.iloc[places].to_dict("records"):
-        named = {str(name): value for name, value in row.items()}
-        identifier = str(next(iter(named.values())))
-        try:
-            instance = {name: _sent(named[name], kind) for name, kind in inputs.items()}
-            stored = [(layout, _stored(named, view, layout)) for view, layout in writers]
-        except (ValueError, TypeError, OverflowError, struct.error) as error:
-            raise DataError(f"row {identifier} of the reference does not fit the read plan: {error}") from error
-        calls.append(
-            Call(
-                id=identifier,
-                time=named["event_timestamp"].isoformat(),
-                body=json.dumps({"instances": [instance]}).encode(),
-                stored=tuple((layout, values) for layout, values in stored if values is not None),
-                probability=float(named["probability"]),
-            )
-        )
-    return calls
+
+
+def _call(row: Mapping[str, Any], inputs: Mapping[str, str], writers: Sequence[tuple[PlanView, Layout]]) -> Call:
+    """A row of the reference as a call.
+
+    Args:
+        row: by the names of the columns; the first is the id.
+        inputs: what a request brings, with its types.
+        writers: each view with the layout by which the store packs it.
+
+    Raises:
+        DataError: a value does not fit its type.
+    """
+    identifier = str(next(iter(row.values())))
+    try:
+        instance = {name: _sent(row[name], kind) for name, kind in inputs.items()}
+        stored = [(layout, _stored(row, view, layout)) for view, layout in writers]
+    except (ValueError, TypeError, OverflowError, struct.error) as error:
+        raise DataError(f"row {identifier} of the reference does not fit the read plan: {error}") from error
+    return Call(
+        id=identifier,
+        time=row["event_timestamp"].isoformat(),
+        body=json.dumps({"instances": [instance]}).encode(),
+        stored=tuple((layout, values) for layout, values in stored if values is not None),
+        probability=float(row["probability"]),
+    )
 
 
 def _stored(row: Mapping[str, Any], view: PlanView, layout: Layout) -> Row | None:
@@ -148,47 +170,58 @@ class Asking:
     layouts: Sequence[Layout]
     measured: Measured
 
-    def time(self, calls: Sequence[Call], p95_ms: float) -> None:
-        """The latency of these calls is measured, and kept when it is the better one."""
+    def time(self, calls: Sequence[Call], budget_ms: float) -> None:
+        """Measure the latency of these calls, and keep it when it is the better one."""
         took: list[float] = []
         slow = 0
         for call in calls:
             took.append(self.ask(call))
-            slow += took[-1] > p95_ms
+            slow += took[-1] > budget_ms
             if slow > (1 - QUANTILE) * len(calls):
                 break  # a slow model would hold the pipeline up for nothing
-        found = float(np.quantile(took, QUANTILE, method="inverted_cdf"))
-        if found < self.measured.p95_ms:
-            self.measured.p95_ms, self.measured.calls = found, len(took)
+        p95_ms = float(np.quantile(took, QUANTILE, method="inverted_cdf"))
+        if p95_ms < self.measured.p95_ms:
+            self.measured.p95_ms, self.measured.calls = p95_ms, len(took)
 
     def ask(self, call: Call) -> float:
-        """The answer is compared; returns how long it took, in milliseconds.
+        """Ask, and compare the answer. How long it took, in milliseconds.
 
         Raises:
             NotServedError: there is none, or not the one that a row of the training data gets.
             PlatformError: the server says that the same call may work later.
         """
-        with open_database(self.online) as database:
-            # The store holds this row's values and nothing else.
-            database.drop(layout.view for layout in self.layouts)
-            database.keep_layouts(self.layouts)
-            for layout, values in call.stored:
-                database.write(layout, [values])
+        self._store(call)
         headers = {"Content-Type": "application/json", "Perennial-Time": call.time}
         start = time.perf_counter()
         status, answer = exchange(self.connection, "POST", f"/v1/models/{self.model}:predict", call.body, headers)
         took = (time.perf_counter() - start) * 1e3
-        if status != 200:
-            kind = PlatformError if status == LATER else NotServedError
-            raise kind(f"row {call.id} was answered with {status}: {answer.get('error', answer)}")
-        [prediction] = answer["predictions"]
-        if prediction["probability"] is None:
-            views = ", ".join(prediction.get("rejected", ()))
-            raise NotServedError(
-                f"row {call.id} got no probability, although it was trained on; rejected for {views or 'no reason'}"
-            )
-        difference = abs(float(prediction["probability"]) - call.probability)
+        difference = abs(_probability_in(status, answer, call) - call.probability)
         self.measured.rows += 1
         if not difference <= self.measured.difference:
             self.measured.difference, self.measured.worst = difference, call.id
         return took
+
+    def _store(self, call: Call) -> None:
+        """Let the store hold this row's values and nothing else."""
+        with open_database(self.online) as database:
+            database.drop(layout.view for layout in self.layouts)
+            database.keep_layouts(self.layouts)
+            for layout, values in call.stored:
+                database.write(layout, [values])
+
+
+def _probability_in(status: int, answer: Mapping[str, Any], call: Call) -> float:
+    """The probability that a call was answered with.
+
+    Raises:
+        NotServedError: there is none.
+        PlatformError: the server says that the same call may work later.
+    """
+    if status != 200:
+        kind = PlatformError if status == LATER else NotServedError
+        raise kind(f"row {call.id} was answered with {status}: {answer.get('error', answer)}")
+    [prediction] = answer["predictions"]
+    if prediction["probability"] is None:
+        views = ", ".join(prediction.get("rejected", ()))
+        raise NotServedError(f"row {call.id} got no probability, although it was trained on; rejected for {views or 'no reason'}")
+    return float(prediction["probability"])

@@ -7,6 +7,8 @@ comparison of served features with those of training (`feature_repo.parity`), an
 
 import http.client
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +21,7 @@ from perennial.outages import is_outage, translated
 from perennial.versions.contract import Contract
 from perennial.versions.folder import publish
 from serving.deployers.local import deploy
-from serving.verification.calls import Asking, Measured, calls_of, layout_of
+from serving.verification.calls import Asking, Call, Measured, calls_of, layout_of
 from serving.verification.process import NotServedError, booted, connected, exchange
 
 NAME = "serving"
@@ -27,6 +29,18 @@ TOLERANCE = 1e-6
 """Largest difference between a served probability and that of the fitted model. Both compute in 64 bits: it hides no mistake."""
 TRIES = 2
 """Times that the latency is measured; the better counts, since another process can only slow a server down."""
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """How much is asked, and how fast the answers must be."""
+
+    p95_ms: float
+    """Latency budget of one call in milliseconds, 95th percentile."""
+    calls: int
+    """Calls that are measured in one try."""
+    warm_up: int
+    """Calls before them."""
 
 
 def check_serving(files: Path, *, model: str, run_key: str, p95_ms: float, calls: int = 200, warm_up: int = 50) -> GateResult:
@@ -49,7 +63,7 @@ def check_serving(files: Path, *, model: str, run_key: str, p95_ms: float, calls
     """
     try:
         with tempfile.TemporaryDirectory(prefix="serving-check-") as folder:
-            measured = _measure(files, Path(folder), model, run_key, p95_ms, calls, warm_up)
+            measured = _measure(files, Path(folder), model, run_key, _Effort(p95_ms, calls, warm_up))
     except (DataError, NotFoundError) as error:
         sentence = f"The model server does not serve the refitted files: {_one_line(str(error))}."
         return GateResult(name=NAME, verdict="fail", sentence=sentence, numbers={"limit": p95_ms, "tolerance": TOLERANCE})
@@ -58,6 +72,18 @@ def check_serving(files: Path, *, model: str, run_key: str, p95_ms: float, calls
 
 def _judge(measured: Measured, p95_ms: float) -> GateResult:
     is_equal, is_quick = measured.difference <= TOLERANCE, measured.p95_ms <= p95_ms
+    numbers = {"difference": measured.difference, "tolerance": TOLERANCE, "rows": float(measured.rows)}
+    numbers |= {"p95_ms": measured.p95_ms, "limit": p95_ms, "calls": float(measured.calls)}
+    return GateResult(
+        name=NAME,
+        verdict="pass" if is_equal and is_quick else "fail",
+        sentence=_sentence(measured, p95_ms, is_equal, is_quick),
+        numbers=numbers,
+    )
+
+
+def _sentence(measured: Measured, p95_ms: float, is_equal: bool, is_quick: bool) -> str:
+    """What the calls showed, for people."""
     where = "" if is_equal else f" (row {measured.worst})"
     answers = (
         f"{'gives' if is_equal else 'does not give'} the outputs of the fitted model on {measured.rows:,} rows of the training "
@@ -67,44 +93,36 @@ def _judge(measured: Measured, p95_ms: float) -> GateResult:
         f"{'answers' if is_quick else 'does not answer'} 95 % of {measured.calls} calls within the budget of {p95_ms:g} ms: "
         f"95th percentile {measured.p95_ms:.3g} ms"
     )
-    return GateResult(
-        name=NAME,
-        verdict="pass" if is_equal and is_quick else "fail",
-        sentence=f"The model server, booted on the refitted files, {answers}; it {latency}.",
-        numbers={
-            "difference": measured.difference,
-            "tolerance": TOLERANCE,
-            "rows": float(measured.rows),
-            "p95_ms": measured.p95_ms,
-            "limit": p95_ms,
-            "calls": float(measured.calls),
-        },
-    )
+    return f"The model server, booted on the refitted files, {answers}; it {latency}."
 
 
-def _measure(files: Path, folder: Path, model: str, run_key: str, p95_ms: float, calls: int, warm_up: int) -> Measured:
+def _measure(files: Path, folder: Path, model: str, run_key: str, effort: _Effort) -> Measured:
+    """What the calls showed, in a folder of the check's own."""
     contract = Contract.read(files / "contract.json")
     if contract.plan is None:
         raise DataError("its contract has no read plan, so that no features can be looked up; build the dataset again and train")
     paths = {"model": files / "model.skops", "contract": files / "contract.json", "reference": files / "reference.parquet"}
     published = publish(paths, model, run_key, folder / "versions")
-    asked = calls_of(_reference(paths["reference"]), contract.plan, calls + warm_up)
+    calls = calls_of(_reference(paths["reference"]), contract.plan, effort.calls + effort.warm_up)
     layouts = [layout_of(view) for view in contract.plan.views]
     online = str(folder / "online.db")
     with open_database(online) as database:
         database.keep_layouts(layouts)
     deploy(folder / "current", published.path, None)
-    measured = Measured()
     with booted(folder, model, online) as port, connected(port) as connection:
         _check_ready(connection, model)
-        asking = Asking(connection, model, online, layouts, measured)
-        for call in asked[:warm_up]:
-            asking.ask(call)
-        for _ in range(TRIES):
-            asking.time(asked[warm_up:], p95_ms)
-            if measured.p95_ms <= p95_ms:
-                break
-    return measured
+        return _asked(Asking(connection, model, online, layouts, Measured()), calls, effort)
+
+
+def _asked(asking: Asking, calls: Sequence[Call], effort: _Effort) -> Measured:
+    """What the calls showed: those that warm the server up first, then tries until one is within the budget."""
+    for call in calls[: effort.warm_up]:
+        asking.ask(call)
+    for _ in range(TRIES):
+        asking.time(calls[effort.warm_up :], effort.p95_ms)
+        if asking.measured.p95_ms <= effort.p95_ms:
+            break
+    return asking.measured
 
 
 def _reference(path: Path) -> pd.DataFrame:
