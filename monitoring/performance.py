@@ -19,7 +19,16 @@ from monitoring.reference.limits import FEWEST_BLOCKS, prediction_limit
 from monitoring.windows import LoggedWindow, as_values, column_of, matures
 from perennial.data.matrix import to_matrix
 from perennial.evaluation.estimate import Estimate
-from perennial.evaluation.metrics import BlockEvaluation, NaiveRule, compare, evaluate, log_losses, worst_where_invalid
+from perennial.evaluation.metrics import (
+    BlockEvaluation,
+    EvaluationBlock,
+    NaiveRule,
+    compare,
+    evaluate,
+    log_losses,
+    worst_where_invalid,
+)
+from perennial.evaluation.predictions import Predictions
 from perennial.lifecycle.judgement import Champion, unlabelled_by_day
 from perennial.loop.window import Criterion, Labels, Loss, Performance, WindowRecord
 from perennial.spec.model import Model
@@ -76,10 +85,11 @@ def perform(
     counts = Labels(matured_at=matures(logged.window, model), arrived=len(known), missing=len(frame) - len(known))
     if not len(known):
         return Performance(labels=counts, label_rate=None, criteria=_criteria(model, {}))
-    label = known["label"].to_numpy(dtype=bool)
     probability = known[PROBABILITY].to_numpy(dtype=np.float64)
-    found = _evaluated(probability, label, frame, known, logged, model, served.naive, served.threshold)
-    beside, reason, gain = _left_alone(probability, label, frame, known, logged, model, served, alone)
+    predictions = Predictions(probability, known["label"].to_numpy(dtype=bool), times(known))
+    block = EvaluationBlock(logged.window.start, logged.window.end, unlabelled_by_day(frame["label"], frame["time"]))
+    found = _evaluated(predictions, block, model, served.naive, served.threshold)
+    beside, reason, gain = _left_alone(predictions, block, known, logged, model, served, alone)
     return Performance(
         labels=counts,
         label_rate=found.label_rate,
@@ -88,30 +98,19 @@ def perform(
         alone=beside,
         alone_reason=reason,
         gain=gain,
-        loss=loss_of(probability, label, known, logged, served, earlier),
+        loss=loss_of(predictions, known, logged, served, earlier),
         criteria=_criteria(model, found.metrics),
     )
 
 
 def _evaluated(
-    probability: Floats,
-    label: NDArray[np.bool_],
-    frame: pd.DataFrame,
-    known: pd.DataFrame,
-    logged: LoggedWindow,
-    model: Model,
-    naive: NaiveRule,
-    threshold: float,
+    predictions: Predictions, block: EvaluationBlock, model: Model, naive: NaiveRule, threshold: float
 ) -> BlockEvaluation:
     return evaluate(
-        probability,
-        label,
-        times(known),
-        objective=model.spec.objective,
+        predictions,
+        block,
+        utility=model.spec.objective.utility,
         evaluation=model.spec.evaluation,
-        start=logged.window.start,
-        end=logged.window.end,
-        unlabelled_by_day=unlabelled_by_day(frame["label"], frame["time"]),
         naive=naive,
         threshold=threshold,
         seed=model.spec.training.seed,
@@ -124,9 +123,8 @@ def times(frame: pd.DataFrame) -> NDArray[np.datetime64]:
 
 
 def _left_alone(
-    probability: Floats,
-    label: NDArray[np.bool_],
-    frame: pd.DataFrame,
+    predictions: Predictions,
+    block: EvaluationBlock,
     known: pd.DataFrame,
     logged: LoggedWindow,
     model: Model,
@@ -142,14 +140,12 @@ def _left_alone(
     if isinstance(scored, str):
         return {}, scored, None
     threshold = alone.champion.contract.threshold
-    found = _evaluated(scored, label, frame, known, logged, model, served.naive, threshold)
+    found = _evaluated(predictions.scored(scored), block, model, served.naive, threshold)
     if found.days < 2:
         return found.metrics, "", None
     paired = compare(
-        probability,
+        predictions,
         scored,
-        label,
-        times(known),
         thresholds=(served.threshold, threshold),
         utility=model.spec.objective.utility,
         evaluation=model.spec.evaluation,
@@ -173,14 +169,14 @@ def score(champion: Champion, rows: pd.DataFrame) -> Floats | str:
 
 
 def loss_of(
-    probability: Floats,
-    label: NDArray[np.bool_],
+    predictions: Predictions,
     known: pd.DataFrame,
     logged: LoggedWindow,
     served: Served,
     earlier: Mapping[datetime, float],
 ) -> Loss | None:
     """Whether the model hurts; None when the version answered none of the labelled rows."""
+    probability, label = predictions.probability, predictions.label
     own = known["version"].to_numpy(dtype=object) == served.digest
     if not own.any():
         return None

@@ -9,10 +9,10 @@ out, with the reason.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from perennial.errors import DataError
@@ -21,14 +21,11 @@ from perennial.evaluation.bootstrap import Estimate as Estimate
 from perennial.evaluation.bootstrap import Resamples
 from perennial.evaluation.curves import Curve as Curve
 from perennial.evaluation.curves import curves
+from perennial.evaluation.predictions import Bools, Floats, Predictions
 from perennial.evaluation.utility import PER_REQUESTS, threshold, value
 from perennial.record import Record
-from perennial.spec.objective import Objective, Utility
+from perennial.spec.objective import Utility
 from perennial.spec.training import Evaluation
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Times = NDArray[np.datetime64]
 
 RANKING = ("auc", "average_precision")
 """Metrics that need both classes."""
@@ -175,16 +172,24 @@ def worst_where_invalid(probability: Floats, label: Bools) -> tuple[Floats, int]
     return np.where(valid, probability, (~label).astype(np.float64)), int(np.count_nonzero(~valid))
 
 
+@dataclass(frozen=True)
+class EvaluationBlock:
+    """The stretch of time that is evaluated, with all of its requests."""
+
+    start: datetime
+    """Begin, UTC."""
+    end: datetime
+    """End, exclusive, UTC."""
+    unlabelled_by_day: Mapping[str, tuple[int, int]]
+    """Requests without a label and all requests, by ISO date."""
+
+
 def evaluate(
-    probability: Floats,
-    label: Bools,
-    time: Times,
+    predictions: Predictions,
+    block: EvaluationBlock,
     *,
-    objective: Objective,
+    utility: Utility,
     evaluation: Evaluation,
-    start: datetime,
-    end: datetime,
-    unlabelled_by_day: Mapping[str, tuple[int, int]],
     naive: NaiveRule,
     threshold: float,
     seed: int,
@@ -192,14 +197,10 @@ def evaluate(
     """How good the probabilities are on the labelled rows of a block, each metric with an interval over days.
 
     Args:
-        probability: calibrated, [rows].
-        label: [rows].
-        time: UTC time of each request, [rows].
-        objective: of the spec; its utility is used.
+        predictions: the labelled rows of the block.
+        block: where they are from.
+        utility: of the objective.
         evaluation: resamples and confidence.
-        start: begin of the block, UTC.
-        end: end of the block, exclusive, UTC.
-        unlabelled_by_day: requests without a label and all requests, by ISO date; every request of the block.
         naive: the rule to beat.
         threshold: decide *positive* from this probability on.
         seed: of the resamples.
@@ -207,31 +208,32 @@ def evaluate(
     Raises:
         DataError: the block has no labelled row.
     """
-    if not len(label):
-        raise DataError(f"the evaluation block {start:%Y-%m-%d} to {end:%Y-%m-%d} has no labelled request: nothing can be judged")
-    probability, invalid = worst_where_invalid(probability, label)
+    if not len(predictions):
+        span = f"{block.start:%Y-%m-%d} to {block.end:%Y-%m-%d}"
+        raise DataError(f"the evaluation block {span} has no labelled request: nothing can be judged")
+    probability, invalid = worst_where_invalid(predictions.probability, predictions.label)
+    valid, days = predictions.scored(probability), predictions.days
     metrics, missing = dict[str, Estimate](), dict[str, str]()
-    days = len(np.unique(time.astype("datetime64[D]")))
     if days < 2:
         missing |= dict.fromkeys(LABELLED, f"the block has labelled requests on {days} day only: one day makes no interval")
     else:
-        resamples = Resamples.draw(time, evaluation.resamples, seed)
-        _add_ranking(metrics, missing, probability, label, resamples, evaluation.confidence)
-        _add_means(metrics, probability, label, resamples, evaluation.confidence, objective.utility, naive, threshold)
-    _add_unlabelled(metrics, missing, unlabelled_by_day, evaluation, seed)
+        resamples = Resamples.draw(predictions.time, evaluation.resamples, seed)
+        _add_ranking(metrics, missing, valid, resamples, evaluation.confidence)
+        _add_means(metrics, valid, resamples, evaluation.confidence, utility, naive, threshold)
+    _add_unlabelled(metrics, missing, block.unlabelled_by_day, evaluation, seed)
     return BlockEvaluation(
-        start=start.isoformat(),
-        end=end.isoformat(),
+        start=block.start.isoformat(),
+        end=block.end.isoformat(),
         days=days,
-        rows=len(label),
-        unlabelled=sum(unlabelled for unlabelled, _ in unlabelled_by_day.values()),
-        label_rate=float(label.mean()),
+        rows=len(predictions),
+        unlabelled=sum(unlabelled for unlabelled, _ in block.unlabelled_by_day.values()),
+        label_rate=float(predictions.label.mean()),
         threshold=threshold,
         confidence=evaluation.confidence,
         metrics=metrics,
         missing=missing,
         invalid=invalid,
-        **curves(probability, label),
+        **curves(probability, predictions.label),
     )
 
 
@@ -246,13 +248,9 @@ def class_days_reason(units: int) -> str:
 
 
 def _add_ranking(
-    metrics: dict[str, Estimate],
-    missing: dict[str, str],
-    probability: Floats,
-    label: Bools,
-    resamples: Resamples,
-    confidence: float,
+    metrics: dict[str, Estimate], missing: dict[str, str], predictions: Predictions, resamples: Resamples, confidence: float
 ) -> None:
+    probability, label = predictions.probability, predictions.label
     units = class_days(label, resamples)
     if units < 2:
         missing |= dict.fromkeys(RANKING, class_days_reason(units))
@@ -269,14 +267,14 @@ def _add_ranking(
 
 def _add_means(
     metrics: dict[str, Estimate],
-    probability: Floats,
-    label: Bools,
+    predictions: Predictions,
     resamples: Resamples,
     confidence: float,
     utility: Utility,
     naive: NaiveRule,
     threshold: float,
 ) -> None:
+    probability, label = predictions.probability, predictions.label
     rows = resamples.sums(np.ones(len(label)))
     constant, acts = np.full(len(label), naive.probability), np.full(len(label), naive.acts)
     naive_earned = value(utility, acts, label)
@@ -328,10 +326,8 @@ def _add_unlabelled(
 
 
 def compare(
-    challenger: Floats,
+    challenger: Predictions,
     champion: Floats,
-    label: Bools,
-    time: Times,
     *,
     thresholds: tuple[float, float],
     utility: Utility,
@@ -342,10 +338,8 @@ def compare(
     """Challenger less champion on the same rows and the same resamples: what they share cancels.
 
     Args:
-        challenger: calibrated probabilities, [rows].
-        champion: calibrated probabilities, [rows].
-        label: [rows].
-        time: UTC time of each request, [rows].
+        challenger: the rows with its probabilities.
+        champion: its calibrated probabilities of the same rows, [rows].
         thresholds: of the challenger and of the champion.
         utility: of the objective.
         evaluation: resamples and confidence.
@@ -355,9 +349,10 @@ def compare(
     Raises:
         DataError: there are labelled rows of fewer than two days.
     """
-    ours, ours_invalid = worst_where_invalid(challenger, label)
+    label = challenger.label
+    ours, ours_invalid = worst_where_invalid(challenger.probability, label)
     theirs, theirs_invalid = worst_where_invalid(champion, label)
-    resamples = Resamples.draw(time, evaluation.resamples, seed)
+    resamples = Resamples.draw(challenger.time, evaluation.resamples, seed)
     total = resamples.sums
     earned = value(utility, ours >= thresholds[0], label) - value(utility, theirs >= thresholds[1], label)
     units, difference = class_days(label, resamples), None

@@ -25,12 +25,10 @@ from perennial.errors import DataError
 from perennial.evaluation.bootstrap import Estimate, Resamples, interval
 from perennial.evaluation.calibration import Calibrator, sigmoid
 from perennial.evaluation.metrics import ErrorAnalysis, SegmentResult, log_losses, relative, worst_where_invalid
+from perennial.evaluation.predictions import Bools, Floats, Predictions
 from perennial.spec.gates import SegmentsGate
 from perennial.spec.training import Evaluation
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Times = NDArray[np.datetime64]
 Values = NDArray[Any]
 
 CORRECTED = "the same model, corrected for this group"
@@ -64,14 +62,21 @@ class Group:
         return Group(f"{self.name} and {other.name}", f"{self.column}, {other.column}", self.member & other.member)
 
 
+@dataclass(frozen=True)
+class Rival:
+    """What the declared groups are compared with, on the same rows."""
+
+    name: str
+    """`champion` or `naive rule`."""
+    probability: Floats
+    """Calibrated, [rows]."""
+
+
 def analyse(
     columns: Mapping[str, Values],
     declared: Sequence[str],
-    probability: Floats,
-    label: Bools,
-    time: Times,
-    rival_probability: Floats,
-    rival: str,
+    predictions: Predictions,
+    rival: Rival,
     *,
     gate: SegmentsGate,
     evaluation: Evaluation,
@@ -82,11 +87,8 @@ def analyse(
     Args:
         columns: values by column, [rows] each: numbers, texts, None and NaN for missing.
         declared: columns of the objective's segments.
-        probability: calibrated, [rows].
-        label: [rows].
-        time: UTC time of each request, [rows].
-        rival_probability: of the champion or the naive rule, [rows].
-        rival: its name: `champion` or `naive rule`.
+        predictions: the labelled rows, in the order of the columns.
+        rival: the champion or the naive rule, on the same rows.
         gate: the support that a judged group needs.
         evaluation: resamples and confidence.
         seed: of the resamples.
@@ -97,52 +99,61 @@ def analyse(
     for name in declared:
         if name not in columns:
             raise DataError(f"segments: the column {name!r} is not in the dataset; it has {', '.join(sorted(columns))}")
-    days = len(np.unique(time.astype("datetime64[D]")))
+    days = predictions.days
     if days < 2:
         return ErrorAnalysis(declared=(), found=(), note=f"No group was looked at: the labelled requests lie on {days} day only.")
-    probability = worst_where_invalid(probability, label)[0]
-    losses = log_losses(probability, label)
-    rival_losses = log_losses(worst_where_invalid(rival_probability, label)[0], label)
-    resamples = Resamples.draw(time, evaluation.resamples, seed)
+    valid = predictions.scored(worst_where_invalid(predictions.probability, predictions.label)[0])
+    pairing = Pairing.of(valid, rival, Resamples.draw(predictions.time, evaluation.resamples, seed))
     groups = [group for name in dict.fromkeys(declared) for group in split(name, columns[name])]
-    shown = [group for group in groups if group.member.sum() >= SHOWN_ROWS and resamples.days_with(group.member) >= 2]
-    results = tuple(
-        measured(group, losses, rival_losses, rival, label, resamples, gate, evaluation.confidence) for group in shown
-    )
+    shown = [group for group in groups if pairing.is_shown(group)]
+    results = tuple(pairing.result(group, gate, evaluation.confidence) for group in shown)
     notes = []
     if len(shown) < len(groups):
         notes.append(
             f"{len(groups) - len(shown):,} of {len(groups):,} groups of the declared segments are not shown: they have fewer "
             f"than {SHOWN_ROWS} labelled rows, or occur on one day."
         )
-    found, note = search(columns, probability, label, time, gate=gate, evaluation=evaluation, seed=seed)
+    found, note = search(columns, valid, gate=gate, evaluation=evaluation, seed=seed)
     return ErrorAnalysis(declared=results, found=found, note=" ".join([*notes, note]))
 
 
-def measured(
-    group: Group,
-    losses: Floats,
-    rival_losses: Floats,
-    rival: str,
-    label: Bools,
-    resamples: Resamples,
-    gate: SegmentsGate,
-    confidence: float,
-) -> SegmentResult:
-    """A declared group's log loss beside the rival's on the same rows."""
-    rows, days = int(group.member.sum()), resamples.days_with(group.member)
-    ours, theirs = resamples.sums(losses * group.member), resamples.sums(rival_losses * group.member)
-    return SegmentResult(
-        name=group.name,
-        column=group.column,
-        rows=rows,
-        days=days,
-        label_rate=float(label[group.member].mean()),
-        log_loss=float(losses[group.member].mean()),
-        excess=excess(ours, theirs, resamples, confidence, days),
-        rival=rival,
-        judged=rows >= gate.min_rows and days >= gate.min_days,
-    )
+@dataclass(frozen=True)
+class Pairing:
+    """Losses of a model and of its rival on the same rows."""
+
+    label: Bools
+    losses: Floats
+    rival_losses: Floats
+    rival: str
+    resamples: Resamples
+
+    @classmethod
+    def of(cls, predictions: Predictions, rival: Rival, resamples: Resamples) -> "Pairing":
+        """The losses of both; a probability of the rival that is none counts as its worst answer."""
+        label = predictions.label
+        theirs = log_losses(worst_where_invalid(rival.probability, label)[0], label)
+        return cls(label, log_losses(predictions.probability, label), theirs, rival.name, resamples)
+
+    def is_shown(self, group: Group) -> bool:
+        """Whether a declared group says anything: it has rows enough, on two days at least."""
+        return bool(group.member.sum() >= SHOWN_ROWS) and self.resamples.days_with(group.member) >= 2
+
+    def result(self, group: Group, gate: SegmentsGate, confidence: float) -> SegmentResult:
+        """A declared group's log loss beside the rival's on the same rows."""
+        rows, days = int(group.member.sum()), self.resamples.days_with(group.member)
+        sums = self.resamples.sums
+        ours, theirs = sums(self.losses * group.member), sums(self.rival_losses * group.member)
+        return SegmentResult(
+            name=group.name,
+            column=group.column,
+            rows=rows,
+            days=days,
+            label_rate=float(self.label[group.member].mean()),
+            log_loss=float(self.losses[group.member].mean()),
+            excess=excess(ours, theirs, self.resamples, confidence, days),
+            rival=self.rival,
+            judged=rows >= gate.min_rows and days >= gate.min_days,
+        )
 
 
 def split(column: str, values: Values, least: int = 1) -> list[Group]:
@@ -219,9 +230,7 @@ def quarters(column: str, numbers: Floats) -> list[tuple[str, Bools]]:
 
 def search(
     columns: Mapping[str, Values],
-    probability: Floats,
-    label: Bools,
-    time: Times,
+    predictions: Predictions,
     *,
     gate: SegmentsGate,
     evaluation: Evaluation,
@@ -231,18 +240,16 @@ def search(
 
     Args:
         columns: values by column, [rows] each.
-        probability: calibrated, [rows].
-        label: [rows].
-        time: UTC time of each request, [rows].
+        predictions: the labelled rows, in the order of the columns.
         gate: half of its rows and days are needed in the days that are searched.
         evaluation: resamples and confidence.
         seed: of the resamples.
     """
-    days, day = np.unique(time.astype("datetime64[D]"), return_inverse=True)
+    days, day = np.unique(predictions.time.astype("datetime64[D]"), return_inverse=True)
     if len(days) < SEARCH_DAYS:
         return (), f"No groups were searched for: that needs {SEARCH_DAYS} days with labels, there are {len(days)}."
-    searched = Half.of(probability, label, time, day % 2 == 0, evaluation, seed)
-    other = Half.of(probability, label, time, day % 2 == 1, evaluation, seed + 1)
+    searched = Half.of(predictions, day % 2 == 0, evaluation, seed)
+    other = Half.of(predictions, day % 2 == 1, evaluation, seed + 1)
     support = gate.min_rows // 2, min(gate.min_days // 2, searched.resamples.count)
     groups = [group for name, values in columns.items() for group in split(name, values, support[0])]
     singles = searched.supported(groups, *support)
@@ -287,11 +294,12 @@ class Half:
     confidence: float
 
     @classmethod
-    def of(cls, probability: Floats, label: Bools, time: Times, taken: Bools, evaluation: Evaluation, seed: int) -> "Half":
+    def of(cls, predictions: Predictions, taken: Bools, evaluation: Evaluation, seed: int) -> "Half":
         """The taken rows."""
-        ours, came_true = probability[taken], label[taken]
-        resamples = Resamples.draw(time[taken], evaluation.resamples, seed)
-        return cls(taken, ours, came_true, log_losses(ours, came_true), resamples, evaluation.confidence)
+        half = predictions.take(taken)
+        resamples = Resamples.draw(half.time, evaluation.resamples, seed)
+        losses = log_losses(half.probability, half.label)
+        return cls(taken, half.probability, half.label, losses, resamples, evaluation.confidence)
 
     def supported(self, groups: list[Group], least_rows: int, least_days: int) -> list[Group]:
         """The groups with enough rows on enough days, and a rest to differ from."""

@@ -1,6 +1,7 @@
 """The judgement of a candidate on the evaluation block: metrics, comparison with the champion, error analysis."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,9 @@ from sklearn.pipeline import Pipeline
 from perennial.data.dataset import DatasetInfo
 from perennial.data.rows import Rows, evaluation_rows, from_frame, moment
 from perennial.data.splits import time_folds
-from perennial.evaluation.metrics import Comparison, compare, evaluate
-from perennial.evaluation.slices import analyse
+from perennial.evaluation.metrics import Comparison, EvaluationBlock, compare, evaluate
+from perennial.evaluation.predictions import Predictions
+from perennial.evaluation.slices import Rival, analyse
 from perennial.lifecycle.candidate import TrainedCandidate
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -57,42 +59,40 @@ def judge_candidate(
     spec, everything = model.spec, from_frame(frame, info)
     block = evaluation_rows(everything, info)
     requests = frame[frame["event_timestamp"] >= pd.Timestamp(info.evaluation_start)]
-    probability = trained.probability(block, info)
+    predictions = Predictions(trained.probability(block, info), block.label, block.time)
     evaluation = evaluate(
-        probability,
-        block.label,
-        block.time,
-        objective=spec.objective,
+        predictions,
+        EvaluationBlock(
+            datetime.fromisoformat(info.evaluation_start),
+            datetime.fromisoformat(info.end),
+            unlabelled_by_day(requests["label"], requests["event_timestamp"]),
+        ),
+        utility=spec.objective.utility,
         evaluation=spec.evaluation,
-        start=datetime.fromisoformat(info.evaluation_start),
-        end=datetime.fromisoformat(info.end),
-        unlabelled_by_day=unlabelled_by_day(requests["label"], requests["event_timestamp"]),
         naive=trained.summary.naive,
         threshold=trained.summary.threshold,
         seed=spec.training.seed,
     )
     comparison, reason, changed = None, "there is no champion yet", False
-    rival, rival_name = np.full(len(block), trained.summary.naive.probability), "naive rule"
+    rival = Rival("naive rule", np.full(len(block), trained.summary.naive.probability))
     if champion:
         version = Champion.read(version_store.folder(settings, model.name, champion))
         changed = version.contract.recipe != trained.recipe
         missing = version.missing(info)
         if missing:
-            comparison, days = compare_with_answers(version, block, probability, answers(info), model, trained)
+            comparison, days = compare_with_answers(version, block, predictions, answers(info), model, trained)
             reason = "" if comparison else unscored(model, missing, days)
         else:
             reason = ""
-            comparison = compare_with(version, everything, block, probability, info, model, trained, settings.threads)
+            sides = Sides(trained, version, info, model)
+            comparison = compare_with(sides, everything, block, predictions, settings.threads)
             if version.has_not_seen(block).all():
-                rival, rival_name = version.probability(block, info), "champion"
+                rival = Rival("champion", version.probability(block, info))
     analysis = analyse(
         segment_columns(frame, info, block, model),
         spec.objective.segments,
-        probability,
-        block.label,
-        block.time,
+        predictions,
         rival,
-        rival_name,
         gate=spec.gates.segments,
         evaluation=spec.evaluation,
         seed=spec.training.seed,
@@ -140,21 +140,34 @@ class Champion:
         return self.contract.calibrator.apply(raw)
 
 
-def compare_with(
-    champion: Champion,
-    everything: Rows,
-    block: Rows,
-    probability: NDArray[np.float64],
-    info: DatasetInfo,
-    model: Model,
-    trained: TrainedCandidate,
-    threads: int,
-) -> Comparison:
+@dataclass(frozen=True)
+class Sides:
+    """Who is compared, and by what."""
+
+    trained: TrainedCandidate
+    """The candidate."""
+    champion: Champion
+    """The version that has the traffic."""
+    info: DatasetInfo
+    """What the dataset is."""
+    model: Model
+    """The spec."""
+
+
+def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predictions, threads: int) -> Comparison:
     """Compare candidate and champion on the same rows: those that neither was trained on, else recipe against recipe.
 
     The champion may have been trained on part of the block. When too few days are left after its training ended, both recipes
     are fitted and scored on the same rolling origins instead, the evaluation block being the last of them.
+
+    Args:
+        sides: candidate and champion.
+        everything: all labelled rows.
+        block: those of the evaluation block.
+        predictions: of the candidate, on the block.
+        threads: of a fit.
     """
+    trained, champion, info, model = sides.trained, sides.champion, sides.info, sides.model
     spec, unseen = model.spec, champion.has_not_seen(block)
     paired = partial(
         compare,
@@ -167,7 +180,7 @@ def compare_with(
     days = len(np.unique(fresh.day))
     if days >= spec.gates.non_inferiority.min_days:
         basis = f"both versions on the {len(fresh):,} labelled requests of {days} days that neither was trained on"
-        return paired(probability[unseen], champion.probability(fresh, info), fresh.label, fresh.time, basis=basis)
+        return paired(predictions.take(unseen), champion.probability(fresh, info), basis=basis)
     folds = time_folds(everything, spec.training.folds, datetime.fromisoformat(info.end))
     ours, theirs = (
         out_of_fold(everything, folds, recipe, info.columns, spec.training.seed, threads)
@@ -178,19 +191,14 @@ def compare_with(
         f"both recipes on {len(folds)} rolling origins, {len(tested):,} labelled requests: only {days} days of the evaluation "
         "block begin after the champion's training ended"
     )
-    return paired(
-        trained.summary.calibrator.apply(ours.probability),
-        champion.contract.calibrator.apply(theirs.probability),
-        tested.label,
-        tested.time,
-        basis=basis,
-    )
+    tried = Predictions(trained.summary.calibrator.apply(ours.probability), tested.label, tested.time)
+    return paired(tried, champion.contract.calibrator.apply(theirs.probability), basis=basis)
 
 
 def compare_with_answers(
     champion: Champion,
     block: Rows,
-    probability: NDArray[np.float64],
+    predictions: Predictions,
     answers: Mapping[int | str, float],
     model: Model,
     trained: TrainedCandidate,
@@ -212,10 +220,8 @@ def compare_with_answers(
     )
     return (
         compare(
-            probability[chosen],
+            predictions.take(chosen),
             answered[chosen],
-            rows.label,
-            rows.time,
             thresholds=(trained.summary.threshold, champion.contract.threshold),
             utility=spec.objective.utility,
             evaluation=spec.evaluation,

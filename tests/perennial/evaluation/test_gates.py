@@ -21,8 +21,18 @@ from perennial.evaluation.gates import (
     rank_agreement,
     segments_gate,
 )
-from perennial.evaluation.metrics import BlockEvaluation, Comparison, ErrorAnalysis, Estimate, NaiveRule, compare, evaluate
-from perennial.evaluation.slices import analyse
+from perennial.evaluation.metrics import (
+    BlockEvaluation,
+    Comparison,
+    ErrorAnalysis,
+    Estimate,
+    EvaluationBlock,
+    NaiveRule,
+    compare,
+    evaluate,
+)
+from perennial.evaluation.predictions import Predictions
+from perennial.evaluation.slices import Rival, analyse
 from perennial.spec.gates import CalibrationGate, Gates, NonInferiority, SegmentsGate
 from perennial.spec.model import Specification
 from perennial.spec.objective import Criterion, Metric, Objective, Utility
@@ -67,14 +77,14 @@ class Block:
 
     def evaluate(self, probability: Floats, unlabelled: int = 2) -> BlockEvaluation:
         return evaluate(
-            probability,
-            self.label,
-            self.time,
-            objective=objective(),
+            Predictions(probability, self.label, self.time),
+            EvaluationBlock(
+                datetime(2020, 2, 1, tzinfo=UTC),
+                datetime(2020, 2, 29, tzinfo=UTC),
+                {f"2020-02-{day:02}": (unlabelled, 100) for day in range(1, 29)},
+            ),
+            utility=UTILITY,
             evaluation=EVALUATION,
-            start=datetime(2020, 2, 1, tzinfo=UTC),
-            end=datetime(2020, 2, 29, tzinfo=UTC),
-            unlabelled_by_day={f"2020-02-{day:02}": (unlabelled, 100) for day in range(1, 29)},
             naive=NaiveRule(probability=0.25, acts=False),
             threshold=0.25,
             seed=3,
@@ -82,10 +92,8 @@ class Block:
 
     def compare(self, challenger: Floats, champion: Floats) -> Comparison:
         return compare(
-            challenger,
+            Predictions(challenger, self.label, self.time),
             champion,
-            self.label,
-            self.time,
             thresholds=(0.25, 0.25),
             utility=UTILITY,
             evaluation=EVALUATION,
@@ -278,11 +286,8 @@ def analysed(block: Block, probability: Floats, rival: Floats, values: NDArray[n
     return analyse(
         columns,
         ("depot",),
-        probability,
-        block.label,
-        block.time,
-        rival,
-        "champion",
+        Predictions(probability, block.label, block.time),
+        Rival("champion", rival),
         gate=SEGMENTS,
         evaluation=EVALUATION,
         seed=3,

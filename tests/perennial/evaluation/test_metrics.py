@@ -7,7 +7,8 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 
 from perennial.errors import DataError
 from perennial.evaluation.calibration import expit, log_odds
-from perennial.evaluation.metrics import BlockEvaluation, Comparison, NaiveRule, compare, evaluate, naive_rule
+from perennial.evaluation.metrics import BlockEvaluation, Comparison, EvaluationBlock, NaiveRule, compare, evaluate, naive_rule
+from perennial.evaluation.predictions import Predictions
 from perennial.spec.objective import Criterion, Objective, Utility
 from perennial.spec.training import Evaluation
 
@@ -38,14 +39,14 @@ def evaluated(
     probability: Floats, label: Bools, time: Times, unlabelled: dict[str, tuple[int, int]] | None = None
 ) -> BlockEvaluation:
     return evaluate(
-        probability,
-        label,
-        time,
-        objective=OBJECTIVE,
+        Predictions(probability, label, time),
+        EvaluationBlock(
+            datetime(2020, 2, 1, tzinfo=UTC),
+            datetime(2020, 2, 29, tzinfo=UTC),
+            {f"2020-02-{day:02}": (2, 102) for day in range(1, 29)} if unlabelled is None else unlabelled,
+        ),
+        utility=UTILITY,
         evaluation=EVALUATION,
-        start=datetime(2020, 2, 1, tzinfo=UTC),
-        end=datetime(2020, 2, 29, tzinfo=UTC),
-        unlabelled_by_day={f"2020-02-{day:02}": (2, 102) for day in range(1, 29)} if unlabelled is None else unlabelled,
         naive=NAIVE,
         threshold=0.25,
         seed=1,
@@ -54,10 +55,8 @@ def evaluated(
 
 def compared(challenger: Floats, champion: Floats, label: Bools, time: Times) -> Comparison:
     return compare(
-        challenger,
+        Predictions(challenger, label, time),
         champion,
-        label,
-        time,
         thresholds=(0.25, 0.25),
         utility=UTILITY,
         evaluation=EVALUATION,
@@ -169,10 +168,8 @@ def test_a_comparison_is_the_difference_on_the_same_rows_and_surer_than_either()
 def test_thresholds_of_the_two_models_are_their_own() -> None:
     probability, label, time = block()
     never = compare(
+        Predictions(probability, label, time),
         probability,
-        probability,
-        label,
-        time,
         thresholds=(0.25, 2.0),
         utility=UTILITY,
         evaluation=EVALUATION,

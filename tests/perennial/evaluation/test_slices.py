@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from perennial.errors import DataError
 from perennial.evaluation.calibration import expit
 from perennial.evaluation.metrics import ErrorAnalysis, log_losses
-from perennial.evaluation.slices import CORRECTED, analyse, split
+from perennial.evaluation.predictions import Predictions
+from perennial.evaluation.slices import CORRECTED, Rival, analyse, split
 from perennial.spec.gates import SegmentsGate
 from perennial.spec.training import Evaluation
 
@@ -38,11 +39,8 @@ class Block:
         return analyse(
             self.columns,
             declared,
-            self.probability,
-            label,
-            self.time,
-            rival,
-            "naive rule",
+            Predictions(self.probability, label, self.time),
+            Rival("naive rule", rival),
             gate=GATE,
             evaluation=EVALUATION,
             seed=0,
@@ -114,11 +112,8 @@ def test_the_excess_of_a_declared_group_is_relative_to_the_rival_on_its_rows() -
     analysis = analyse(
         block.columns,
         ("kind_1",),
-        block.probability,
-        label,
-        block.time,
-        rival,
-        "champion",
+        Predictions(block.probability, label, block.time),
+        Rival("champion", rival),
         gate=GATE,
         evaluation=EVALUATION,
         seed=0,
@@ -149,11 +144,8 @@ def test_too_few_days_are_said_and_not_searched(days: int, note: str) -> None:
     analysis = analyse(
         {name: values[taken] for name, values in block.columns.items()},
         ("kind_1",),
-        block.probability[taken],
-        label[taken],
-        block.time[taken],
-        block.probability[taken],
-        "champion",
+        Predictions(block.probability, label, block.time).take(taken),
+        Rival("champion", block.probability[taken]),
         gate=GATE,
         evaluation=EVALUATION,
         seed=0,
