@@ -35,10 +35,10 @@ def decide(
     from monitoring.conclusion import conclude
     from monitoring.results import Measurements, Performances
     from perennial.ledger import Fence
+    from perennial.lifecycle.ending import Ending
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 
     found = Measurements.read(Path(measurements.path)), Performances.read(Path(performances.path))
-    fence, time = Fence(kind="claim", key=key, token=int(token)), datetime.fromisoformat(now)
-    settings, finished = Settings.from_environment(), datetime.now(UTC)
-    return conclude(settings, read_text(spec), *found, run_id=run_id, fence=fence, now=time, finished=finished).kind
+    ending = Ending(run_id, Fence(kind="claim", key=key, token=int(token)), datetime.now(UTC))
+    return conclude(Settings.from_environment(), read_text(spec), *found, ending, datetime.fromisoformat(now)).kind

@@ -45,14 +45,13 @@ def record(
     from pathlib import Path
 
     from perennial.ledger import Fence
+    from perennial.lifecycle.ending import Ending
     from perennial.lifecycle.registration import collect, register
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 
     steps = [None if artifact is None else Path(artifact.path) for artifact in (candidate, judgement, gates, version)]
     findings = collect(read_text(spec), Path(dataset.path), Path(validation.path), *steps)
-    fence = Fence(kind="claim", key=key, token=int(token))
+    ending = Ending(run_id, Fence(kind="claim", key=key, token=int(token)), datetime.now(UTC))
     limits = None if thresholds is None else Path(thresholds.path)
-    return register(
-        Settings.from_environment(), findings, steps[-1], run_id, run_key, datetime.now(UTC), Path(report.path), fence, limits
-    )
+    return register(Settings.from_environment(), findings, ending, run_key, Path(report.path), steps[-1], limits)

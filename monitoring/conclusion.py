@@ -8,8 +8,9 @@ from datetime import datetime
 
 from monitoring.policy import Champion, Conclusion, Situation, Trained, decide
 from monitoring.results import Measurements, Performances
-from perennial.ledger import Fence, Ledger
+from perennial.ledger import Ledger
 from perennial.lifecycle.claim import end
+from perennial.lifecycle.ending import Ending
 from perennial.loop.decision import Decision
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -20,11 +21,8 @@ def conclude(
     model: Model,
     measured: Measurements,
     performed: Performances,
-    *,
-    run_id: str,
-    fence: Fence,
+    ending: Ending,
     now: datetime,
-    finished: datetime,
 ) -> Decision:
     """Windows, decision and incidents are in the ledger, and the run and its claim have ended.
 
@@ -33,26 +31,24 @@ def conclude(
         model: the spec.
         measured: what the run found in closed windows.
         performed: what it found of matured ones.
-        run_id: the run.
-        fence: its claim: nothing is written once another run has taken it.
+        ending: the run, with its claim: nothing is written once another run has taken it.
         now: the time for which the run takes place.
-        finished: the real time.
 
     Raises:
         FencedError: another run has taken the claim.
     """
     name = model.name
-    with Ledger.open(settings.ledger).with_fence(fence) as ledger:
+    with Ledger.open(settings.ledger).with_fence(ending.fence) as ledger:
         for closed in measured.windows:
             ledger.record_window(name, closed.window, closed.measurement, now=now)
         for matured in performed.windows:
             ledger.record_performance(name, matured.window.start, matured.performance)
         set_aside = ". ".join(filter(None, (measured.set_aside, performed.set_aside)))
-        found = situation(ledger, model, fence.key, now, set_aside)
+        found = situation(ledger, model, ending.fence.key, now, set_aside)
         conclusion = decide(found)
         decision, _ = ledger.add_decision(
             name,
-            cause=fence.key,
+            cause=ending.fence.key,
             now=now,
             draft=conclusion.draft,
             windows=sorted(found.measured),
@@ -60,8 +56,8 @@ def conclude(
             state=conclusion.state,
         )
         settle_incidents(ledger, model, decision, conclusion, now)
-        run = ledger.finish_run(run_id, finished=finished, outcome=decision.kind, reason=decision.sentence)
-        end(ledger, run, finished)
+        run = ledger.finish_run(ending.run_id, finished=ending.finished, outcome=decision.kind, reason=decision.sentence)
+        end(ledger, run, ending.finished)
     return decision
 
 

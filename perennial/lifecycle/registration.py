@@ -7,8 +7,9 @@ from pathlib import Path
 from perennial import registry
 from perennial.data.dataset import DatasetInfo
 from perennial.data.validation import Validation
-from perennial.ledger import Fence, Ledger, Version
+from perennial.ledger import Ledger, Version
 from perennial.lifecycle import claim
+from perennial.lifecycle.ending import Ending
 from perennial.reports import run_plots as plots
 from perennial.reports.card import card
 from perennial.reports.run_page import report
@@ -75,12 +76,10 @@ def _noted(findings: Findings) -> str:
 def register(
     settings: Settings,
     findings: Findings,
-    version: Path | None,
-    run_id: str,
+    ending: Ending,
     run_key: str,
-    finished: datetime,
     page: Path,
-    fence: Fence,
+    version: Path | None = None,
     thresholds: Path | None = None,
 ) -> str:
     """Keep the findings of a run, register its version if it made one; returns what became of the run.
@@ -90,20 +89,18 @@ def register(
     Args:
         settings: where ledger, MLflow, results and versions are.
         findings: what the run found.
-        version: folder of the refitted model, if the run came to it.
-        run_id: the run.
+        ending: the run.
         run_key: key of the training.
-        finished: the real time.
         page: where the run's report is written besides.
-        fence: the run's claim and token: an earlier start of the same run, still alive somewhere, writes nothing.
+        version: folder of the refitted model, if the run came to it.
         thresholds: folder of the version's alarm thresholds and weekly blocks; a version without them is not judged for drift.
 
     Raises:
         FencedError: the claim was taken since, by another start of the run or by another run.
         PlatformError: ledger, MLflow or a folder cannot be written; the step may be run again.
     """
-    folder = settings.results / run_id
-    with Ledger.open(settings.ledger).with_fence(fence) as ledger:
+    folder = settings.results / ending.run_id
+    with Ledger.open(settings.ledger).with_fence(ending.fence) as ledger:
         ledger.check_fence()
         findings.write(folder)
         pictures = plots.write(findings, folder / "plots")
@@ -111,30 +108,29 @@ def register(
         for path in (folder / "report.html", page):
             path.write_text(text, encoding="utf-8")
         outcome, reason = outcome_of(findings)
-        logged = _log(settings, findings, run_id, run_key, outcome, finished)
-        ledger.write_gates(run_id, findings.results)
+        logged = _log(settings, findings, ending, run_key, outcome)
+        ledger.write_gates(ending.run_id, findings.results)
         if findings.registered and version is not None:
             files = {**_files(folder, version, thresholds), **pictures}
-            reason = _add_version(settings, ledger, findings, files, run_id, run_key, finished, logged)
+            reason = _add_version(settings, ledger, findings, files, ending, run_key, logged)
         ended = {"outcome": outcome, "reason": reason, "run_key": run_key, "dataset": findings.info.digest}
-        run = ledger.finish_run(run_id, finished=finished, mlflow_run_id=logged, **ended)
-        claim.end(ledger, run, finished)
+        run = ledger.finish_run(ending.run_id, finished=ending.finished, mlflow_run_id=logged, **ended)
+        claim.end(ledger, run, ending.finished)
     return outcome
 
 
-def _log(settings: Settings, findings: Findings, run_id: str, run_key: str, outcome: str, finished: datetime) -> str:
+def _log(settings: Settings, findings: Findings, ending: Ending, run_key: str, outcome: str) -> str:
     """The run is in MLflow, with everything in its folder of results; returns its id there."""
     metrics = {} if findings.judgement is None else findings.judgement.evaluation.metrics
-    return registry.log_run(
-        settings,
-        run_id=run_id,
+    entry = registry.RunEntry(
+        run_id=ending.run_id,
         model=findings.model.name,
         parameters=_parameters(findings),
         metrics={name: estimate.value for name, estimate in metrics.items()},
         tags={"outcome": outcome, "run_key": run_key, "dataset": findings.info.digest, "spec": digest(findings.model)},
-        artifacts=settings.results / run_id,
-        now=finished,
+        artifacts=settings.results / ending.run_id,
     )
+    return registry.log_run(settings, entry, now=ending.finished)
 
 
 def _files(folder: Path, version: Path, thresholds: Path | None) -> dict[str, Path]:
@@ -154,13 +150,13 @@ def _add_version(
     ledger: Ledger,
     findings: Findings,
     files: Mapping[str, Path],
-    run_id: str,
+    ending: Ending,
     run_key: str,
-    finished: datetime,
     logged: str,
 ) -> str:
     """Publish the folder, enter it into the ledger and MLflow; returns a sentence."""
     assert findings.candidate is not None and findings.contract is not None  # that is what registered means
+    run_id = ending.run_id
     folder, name, recipe = settings.results / run_id, findings.model.name, findings.contract.recipe
     unjudged = Thresholds.read(files["thresholds"]).unjudged if "thresholds" in files else ()
     texts = {"card": card(findings, unjudged), "summary": summary(findings)}
@@ -175,7 +171,7 @@ def _add_version(
         model=name,
         run_key=run_key,
         digest=published.digest,
-        created=finished,
+        created=ending.finished,
         run_id=run_id,
         recipe=recipe,
         searched_at=searched,

@@ -4,6 +4,6 @@ MLflow holds parameters, metrics, tags, plots and a link to each version's folde
 it: what happened stands in the ledger (`perennial.ledger`), what a version is in its folder (`versions.folder`).
 """
 
-from perennial.registry.registry import add_version, log_run, set_champion
+from perennial.registry.registry import RunEntry, add_version, log_run, set_champion
 
-__all__ = ["add_version", "log_run", "set_champion"]
+__all__ = ["RunEntry", "add_version", "log_run", "set_champion"]

@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,52 +40,54 @@ BATCH = 100
 WRITABLE = "make it writable, or set PERENNIAL_STATE to a folder that is"
 
 
-def log_run(
-    settings: Settings,
-    *,
-    run_id: str,
-    model: str,
-    parameters: Mapping[str, object],
-    metrics: Mapping[str, float],
-    tags: Mapping[str, str],
-    artifacts: Path,
-    now: datetime,
-    wait_seconds: float = WAIT_SECONDS,
-) -> str:
+@dataclass(frozen=True)
+class RunEntry:
+    """What people see of a run in MLflow."""
+
+    run_id: str
+    """Our run."""
+    model: str
+    """Name of the model."""
+    parameters: Mapping[str, object]
+    """Values by name; written as text."""
+    metrics: Mapping[str, float]
+    """Finite numbers by name."""
+    tags: Mapping[str, str]
+    """Texts by name (digests, outcome)."""
+    artifacts: Path
+    """Folder whose files are copied (plots, reports); no model files."""
+
+
+def log_run(settings: Settings, entry: RunEntry, *, now: datetime, wait_seconds: float = WAIT_SECONDS) -> str:
     """The run is in MLflow with all that belongs to it; its id there. A call that repeats or completes another finds its run.
 
     The first call of an installation makes MLflow's tables, which takes seconds.
 
     Args:
         settings: where MLflow's database and artifacts are; their names.
-        run_id: our run.
-        model: name of the model.
-        parameters: values by name; written as text.
-        metrics: finite numbers by name.
-        tags: texts by name (digests, outcome).
-        artifacts: folder whose files are copied (plots, reports); no model files.
+        entry: what people see of it.
         now: when it is logged, aware.
         wait_seconds: how long a locked database is waited for.
 
     Raises:
         PlatformError: the database is locked, or something cannot be written.
     """
-    models = sorted(path.name for path in artifacts.rglob("*.skops"))
+    models = sorted(path.name for path in entry.artifacts.rglob("*.skops"))
     if models:
-        raise ValueError(f"{artifacts}: {models[0]} is a model file; MLflow gets a link to the version folder instead")
+        raise ValueError(f"{entry.artifacts}: {models[0]} is a model file; MLflow gets a link to the version folder instead")
     moment = int(now.astimezone(UTC).timestamp() * 1000)
     with _client(settings, wait_seconds) as client:
         experiment = _experiment(client, settings)
-        found = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1)
+        found = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{entry.run_id}'", max_results=1)
         if found and found[0].info.status == "FINISHED":
             return str(found[0].info.run_id)
         if found:
             logged = str(found[0].info.run_id)
         else:
-            created = client.create_run(experiment, start_time=moment, tags={RUN_TAG: run_id}, run_name=run_id)
+            created = client.create_run(experiment, start_time=moment, tags={RUN_TAG: entry.run_id}, run_name=entry.run_id)
             logged = str(created.info.run_id)
-        _log(client, logged, parameters, metrics, {**tags, "perennial.model": model}, moment)
-        client.log_artifacts(logged, str(artifacts))
+        _log(client, logged, entry.parameters, entry.metrics, {**entry.tags, "perennial.model": entry.model}, moment)
+        client.log_artifacts(logged, str(entry.artifacts))
         client.set_terminated(logged, "FINISHED", end_time=moment)
         return logged
 

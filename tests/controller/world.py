@@ -25,6 +25,7 @@ from monitoring.windows import due_of
 from perennial.errors import NotFoundError
 from perennial.ledger import Fence, Ledger
 from perennial.lifecycle import claim as claims
+from perennial.lifecycle.ending import Ending
 from perennial.loop.rollout import Observation
 from perennial.loop.window import Check, Labels, Measurement, Performance, Window
 from perennial.prediction_log import LogRow, LogWriter
@@ -194,10 +195,8 @@ class QuickRunner:
             model,
             Measurements(windows=tuple(measured)),
             Performances(windows=tuple(performed)),
-            run_id=run_id,
-            fence=fence,
-            now=now,
-            finished=now,
+            Ending(run_id, fence, now),
+            now,
         )
 
     def state(self, ledger: Ledger, run_id: str) -> RunState:

@@ -12,6 +12,7 @@ from monitoring.conclusion import conclude
 from monitoring.evidence import measure_due, perform_due
 from perennial.errors import FencedError
 from perennial.ledger import Fence
+from perennial.lifecycle.ending import Ending
 from perennial.loop.decision import Decision
 from tests.monitoring.world import END, NAME, WEEK, World, model, requests_of
 
@@ -34,10 +35,8 @@ def run(world: World, now: datetime, number: int = 1, *, again: bool = False) ->
         token = 1 if claim is None else claim.token
     measured, _ = measure_due(world.settings, world.model, now)
     performed = perform_due(world.settings, world.model, now, measured)
-    fence = Fence(kind="claim", key=key, token=token)
-    return conclude(
-        world.settings, world.model, measured, performed, run_id=run_id, fence=fence, now=now, finished=now + timedelta(hours=1)
-    )
+    ending = Ending(run_id, Fence(kind="claim", key=key, token=token), now + timedelta(hours=1))
+    return conclude(world.settings, world.model, measured, performed, ending, now)
 
 
 def test_quiet_weeks_are_recorded_once_and_left_alone(world: World, tmp_path: Path) -> None:
@@ -173,7 +172,7 @@ def test_who_lost_the_claim_writes_nothing(world: World, tmp_path: Path) -> None
         ledger.take(key, "two", now)
     fence = Fence(kind="claim", key=key, token=1)
     with pytest.raises(FencedError):
-        conclude(changed.settings, changed.model, measured, performed, run_id="one", fence=fence, now=now, finished=now)
+        conclude(changed.settings, changed.model, measured, performed, Ending("one", fence, now), now)
     with changed.ledger as ledger:
         assert (ledger.windows(NAME), ledger.decisions(NAME)) == ((), ())
 

@@ -15,6 +15,7 @@ import pytest
 from perennial.errors import FencedError
 from perennial.ledger import Fence, Ledger
 from perennial.lifecycle.claim import SUPERSEDED
+from perennial.lifecycle.ending import Ending
 from perennial.lifecycle.registration import collect, register
 from perennial.settings import Settings
 from perennial.spec.read import read
@@ -201,7 +202,7 @@ def test_a_step_of_an_earlier_start_that_comes_to_its_effect_now_is_refused(scen
     files = {path: path.stat().st_mtime_ns for path in settings.results.rglob("*")}
     orphan = Fence(kind="claim", key=f"{NAME}/manual/{run_id}", token=token - 1)
     with pytest.raises(FencedError, match=f"it has token {token}, this one holds {token - 1}"):
-        register(settings, findings, version, run_id, "another key", REAL, tmp_path / "page.html", orphan)
+        register(settings, findings, Ending(run_id, orphan, REAL), "another key", tmp_path / "page.html", version)
     with Ledger.open(settings.ledger) as ledger:
         assert (ledger.versions(NAME), ledger.rollouts(NAME), ledger.runs(NAME)) == before
     assert {path: path.stat().st_mtime_ns for path in settings.results.rglob("*")} == files

@@ -49,17 +49,15 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def log(settings: Settings, artifacts: Path, run_id: str, **options: float) -> str:
-    return registry.log_run(
-        settings,
+    entry = registry.RunEntry(
         run_id=run_id,
         model="delay",
         parameters={f"p{number:03}": number for number in range(150)},
         metrics={"auc": 0.71},
         tags={"outcome": "registered"},
         artifacts=artifacts,
-        now=NOW,
-        **options,
     )
+    return registry.log_run(settings, entry, now=NOW, **options)
 
 
 def client(settings: Settings) -> "MlflowClient":
@@ -169,14 +167,6 @@ def test_a_database_that_is_away_or_refuses_is_said_at_once_with_a_remedy_and_wi
 
 
 def test_what_mlflow_refuses_is_no_outage(on_a_file: Settings, artifacts: Path) -> None:
-    values = {
-        "settings": on_a_file,
-        "run_id": "r6",
-        "model": "delay",
-        "metrics": {},
-        "tags": {},
-        "artifacts": artifacts,
-        "now": NOW,
-    }
+    entry = registry.RunEntry("r6", "delay", {"a name with ? and !": 1}, {}, {}, artifacts)
     with pytest.raises(UnexpectedError, match=r"MLflow sqlite:.*: mlflow\.exceptions\.MlflowException: .*perennial/registry/"):
-        registry.log_run(**values, parameters={"a name with ? and !": 1})  # type: ignore[arg-type]
+        registry.log_run(on_a_file, entry, now=NOW)

@@ -67,8 +67,8 @@ def answers(url: str) -> bool:
 
 
 def log(settings: Settings, artifacts: Path) -> str:
-    told = {"parameters": {"c": 0.1}, "metrics": {"auc": 0.7}, "tags": {"outcome": "registered"}}
-    return registry.log_run(settings, run_id="r1", model="delay", artifacts=artifacts, now=NOW, **told)  # type: ignore[arg-type]
+    entry = registry.RunEntry("r1", "delay", {"c": 0.1}, {"auc": 0.7}, {"outcome": "registered"}, artifacts)
+    return registry.log_run(settings, entry, now=NOW)
 
 
 def test_a_server_is_told_of_runs_versions_and_the_champion(settings: Settings, tmp_path: Path) -> None:
