@@ -1,27 +1,20 @@
-"""What a status is concluded from, read: specs, ledger, deployer, and the local servers. Nothing is concluded here."""
+"""The status of every model, asked for: what is stored, the local servers, the controller's lease. Nothing is concluded here."""
 
 import http.client
 from datetime import datetime
 
 from console.decisions import models_of
+from controller.stored import stored_of
 from controller.ticked import LEASE
-from perennial.errors import PlatformError, SpecError
 from perennial.ledger import Ledger
-from perennial.loop.standing import Standing
 from perennial.settings import Settings
-from perennial.spec.model import Model
-from perennial.spec.read import read
 from perennial.status.condition import Condition
 from perennial.status.installation import controller_condition
 from perennial.status.model_status import ModelStatus, ServerStatus, status_of
-from perennial.status.stored import Stored
-from pipelines.lock import is_executing
-from serving.deployers import Deployer, open_deployer
+from serving.deployers import open_deployer
 
 ANSWER_SECONDS = 0.5
 """How long a local server may take to say how it is."""
-RECENT = 12
-"""Windows and decisions of a model that are looked at."""
 LOST_ROWS = "perennial_log_lost_rows_total"
 """The server's count of answers that it could not log."""
 
@@ -59,61 +52,6 @@ def lost_rows_in(metrics: str) -> int:
     except ValueError:
         return 0
     return int(sum(sample.value for sample in samples if sample.name == LOST_ROWS))
-
-
-def stored_of(settings: Settings, deployer: Deployer, ledger: Ledger, name: str) -> Stored:
-    """What is stored about a model."""
-    newest = next(iter(ledger.runs(name, limit=1)), None)
-    deployed, traffic = traffic_of(settings, deployer, name)
-    return Stored(
-        name=name,
-        spec=spec_of(settings, name),
-        champion=ledger.champion(name),
-        run=newest,
-        executing=newest is not None and newest.state == "running" and is_executing(settings, newest.run_id),
-        rollout=next(iter(ledger.rollouts(name)), None),
-        deployed=deployed,
-        traffic=traffic,
-        windows=ledger.windows(name, limit=RECENT),
-        decisions=ledger.decisions(name, limit=RECENT),
-        incidents=ledger.incidents(name, only_open=True),
-        logged=is_logged(settings, name),
-    )
-
-
-def spec_of(settings: Settings, name: str) -> Model | SpecError | None:
-    """The spec of a model, what is wrong with it, or none when there is no file."""
-    path = settings.models / f"{name}.yaml"
-    if not path.exists():
-        return None
-    try:
-        return read(path)
-    except SpecError as error:
-        return error
-
-
-def traffic_of(settings: Settings, deployer: Deployer, name: str) -> tuple[str | None, Standing | str | None]:
-    """Digest of what was deployed, and how far the traffic on a cluster is, or why the cluster does not say."""
-    if settings.namespace is None:
-        return deployer.deployed(name), None
-    try:
-        return deployer.deployed(name), deployer.standing(name)
-    except PlatformError as error:
-        return None, str(error)
-
-
-def is_logged(settings: Settings, name: str) -> bool:
-    """Whether a prediction was ever logged; as far as this machine knows it, when the bucket does not answer."""
-    if settings.prediction_log(name).exists() or settings.prediction_tables(name).exists():
-        return True
-    if settings.bucket is None:
-        return False
-    from monitoring.log.collect import has_log
-
-    try:
-        return has_log(settings, name)
-    except PlatformError:
-        return False
 
 
 def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Condition, list[ModelStatus]]:
