@@ -73,37 +73,27 @@ def judge_candidate(
         threshold=trained.summary.threshold,
         seed=spec.training.seed,
     )
-    comparison, reason, changed = None, "there is no champion yet", False
-    rival = Rival("naive rule", np.full(len(block), trained.summary.naive.probability))
+    rivalry = Rivalry(Rival("naive rule", np.full(len(block), trained.summary.naive.probability)))
     if champion:
         version = Champion.read(version_store.folder(settings, model.name, champion))
-        changed = version.contract.recipe != trained.recipe
-        missing = version.missing(info)
-        if missing:
-            comparison, days = compare_with_answers(version, block, predictions, answers(info), model, trained)
-            reason = "" if comparison else unscored(model, missing, days)
-        else:
-            reason = ""
-            sides = Sides(trained, version, info, model)
-            comparison = compare_with(sides, everything, block, predictions, settings.threads)
-            if version.has_not_seen(block).all():
-                rival = Rival("champion", version.probability(block, info))
+        sides = Sides(trained, version, info, model)
+        rivalry = against_champion(sides, everything, predictions, rivalry.rival, answers, settings.threads)
     analysis = analyse(
         segment_columns(frame, info, block, model),
         spec.objective.segments,
         predictions,
-        rival,
+        rivalry.rival,
         gate=spec.gates.segments,
         evaluation=spec.evaluation,
         seed=spec.training.seed,
     )
     return Judgement(
         evaluation=evaluation,
-        comparison=comparison,
-        no_comparison=reason,
+        comparison=rivalry.comparison,
+        no_comparison=rivalry.no_comparison,
         analysis=analysis,
         champion=champion,
-        recipe_changed=changed,
+        recipe_changed=rivalry.recipe_changed,
     )
 
 
@@ -152,6 +142,44 @@ class Sides:
     """What the dataset is."""
     model: Model
     """The spec."""
+
+
+@dataclass(frozen=True)
+class Rivalry:
+    """What a candidate is held against."""
+
+    rival: Rival
+    """What its groups are compared with: the champion where it has seen no row of the block, else the naive rule."""
+    comparison: Comparison | None = None
+    """With the champion, on the same rows."""
+    no_comparison: str = "there is no champion yet"
+    """Why there is none; empty where there is one."""
+    recipe_changed: bool = False
+    """Whether the champion has another recipe."""
+
+
+def against_champion(
+    sides: Sides, everything: Rows, predictions: Predictions, naive: Rival, answers: Answers, threads: int
+) -> Rivalry:
+    """Hold a candidate against the champion: by its scores, or by what it answered before where it cannot be scored.
+
+    Args:
+        sides: candidate and champion.
+        everything: all labelled rows.
+        predictions: of the candidate, on the evaluation block.
+        naive: the rule that groups are compared with where the champion has seen some of the block.
+        answers: what the champion answered before; asked only where it cannot be scored.
+        threads: of a fit.
+    """
+    champion, info, block = sides.champion, sides.info, evaluation_rows(everything, sides.info)
+    changed = champion.contract.recipe != sides.trained.recipe
+    missing = champion.missing(info)
+    if missing:
+        comparison, days = compare_with_answers(champion, block, predictions, answers(info), sides.model, sides.trained)
+        return Rivalry(naive, comparison, "" if comparison else unscored(sides.model, missing, days), changed)
+    comparison = compare_with(sides, everything, block, predictions, threads)
+    rival = Rival("champion", champion.probability(block, info)) if champion.has_not_seen(block).all() else naive
+    return Rivalry(rival, comparison, "", changed)
 
 
 def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predictions, threads: int) -> Comparison:
