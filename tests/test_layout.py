@@ -107,3 +107,32 @@ def test_every_folder_says_what_belongs_there_and_what_does_not() -> None:
         for path in (ROOT / package).rglob("__init__.py"):
             said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
             assert said.count(".") >= 2, f"{path.relative_to(ROOT)}: two sentences say what belongs here and what does not"
+
+
+MOST_PARAMETERS = 7
+"""Parameters of a public function: of more, some travel together and want a name."""
+AS_OTHERS_WANT = ("components", "pipelines", "feature_repo/asof.py")
+"""Steps and graphs have a parameter for each artifact, and an offline store those that Feast calls it with."""
+BY_COLUMN = "perennial/ledger"
+"""What is entered is named by its columns, each by keyword."""
+
+
+def is_listed_by_keyword(function: ast.FunctionDef) -> bool:
+    """Whether a function has hardly a parameter that a caller could mistake for another."""
+    return len(function.args.args) <= 2
+
+
+def test_public_functions_have_few_parameters() -> None:
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            place = path.relative_to(ROOT).as_posix()
+            if place.startswith(AS_OTHERS_WANT):
+                continue
+            for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(function, ast.FunctionDef) or function.name.startswith("_"):
+                    continue
+                if place.startswith(BY_COLUMN) and is_listed_by_keyword(function):
+                    continue
+                names = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+                count = len([name for name in names if name not in ("self", "cls")])
+                assert count <= MOST_PARAMETERS, f"{place}: {function.name} has {count} parameters: name what travels together"
