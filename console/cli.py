@@ -277,13 +277,17 @@ def logs(
 @app.command(epilog="Example: perennial report churn")
 def report(
     name: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model, or a run.")],
+    now: Annotated[
+        str | None, typer.Option(help="Time for which to say how the model is, ISO 8601 with a zone; the real time if absent.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make the page of a model in service and say where it lies; before its first window, and for a run, the page of the run."""
     from console.display.results import show_report
     from perennial.settings import Settings
 
-    show_report(Settings.from_environment(), name, json)
+    clock = wall_clock()
+    show_report(Settings.from_environment(), name, parse_time(now) if now else clock, clock, json)
 
 
 @app.command(epilog="Example: perennial monitor churn --now 2013-05-01T00:00:00Z")

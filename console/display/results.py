@@ -2,7 +2,9 @@
 
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markdown import Markdown
 
@@ -14,6 +16,9 @@ from perennial.versions import store as version_store
 from perennial.versions.folder import open_version
 from pipelines.log import read_steps
 from pipelines.runs import log_lines
+
+if TYPE_CHECKING:
+    from perennial.reports.service_page import StatusLine
 
 
 def show_card(settings: Settings, model: str, number: int | None, summary: bool, json: bool) -> None:
@@ -55,15 +60,22 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
         sys.stdout.write("\n".join(line for found in chosen for line in found.lines) + "\n")
 
 
-def show_report(settings: Settings, name: str, json: bool) -> None:
+def show_report(settings: Settings, name: str, now: datetime, clock: datetime, json: bool) -> None:
     """Print where a page lies: of a model in service, made anew; before its first window, of its newest run; or of a run.
+
+    Args:
+        settings: where things are.
+        name: a model, or a run.
+        now: the time for which the page says how the model is, UTC.
+        clock: the real time, UTC.
+        json: print JSON.
 
     Raises:
         NotFoundError: there is none.
     """
     with Ledger.open(settings.ledger) as ledger:
         if ledger.windows(name, limit=1):
-            path = write_year(settings, ledger, name)
+            path = write_year(settings, ledger, name, now, clock)
             of, title = {"model": name}, f"{name}: in service"
         else:
             of_model = [run for run in ledger.runs(name) if run.state == "succeeded" and run.mode != "monitor"]
@@ -92,7 +104,7 @@ def page_of_run(settings: Settings, run: Run) -> Path:
     return path
 
 
-def write_year(settings: Settings, ledger: Ledger, model: str) -> Path:
+def write_year(settings: Settings, ledger: Ledger, model: str, now: datetime, clock: datetime) -> Path:
     """The page of a model in service is written from the ledger as it is now; returns its path.
 
     Raises:
@@ -101,19 +113,42 @@ def write_year(settings: Settings, ledger: Ledger, model: str) -> Path:
     from perennial.reports.service_page import History, reigns, year
     from perennial.spec.read import read
 
-    path, spec = settings.report(model), read(settings.models / f"{model}.yaml")
     history = History(
-        model=spec,
+        model=read(settings.models / f"{model}.yaml"),
         windows=ledger.windows(model)[::-1],
         decisions=ledger.decisions(model)[::-1],
         incidents=ledger.incidents(model)[::-1],
         reigns=reigns(ledger.rollouts(model)),
     )
+    path = settings.report(model)
+    write_page(path, year(history, status_line(settings, ledger, model, now, clock)))
+    return path
+
+
+def status_line(settings: Settings, ledger: Ledger, model: str, now: datetime, clock: datetime) -> "StatusLine":
+    """How a model is and what happens next, as `perennial status` says it."""
+    from console.display.status import controller_of, status_of, stored_of
+    from console.standing import ORDINARY
+    from controller.ticked import LEASE
+    from perennial.reports.service_page import StatusLine
+    from serving.deployers import open_deployer
+
+    stored = stored_of(settings, open_deployer(settings), ledger, model)
+    status = status_of(stored, controller_of(ledger.lease(LEASE), clock).is_watching, now)
+    return StatusLine(state=status.state, how=status.why, next=status.next, is_ordinary=status.state in ORDINARY)
+
+
+def write_page(path: Path, text: str) -> str:
+    """Write a page whole or not at all; returns its text.
+
+    Raises:
+        PlatformError: it cannot be written.
+    """
     draft = path.with_suffix(".draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(year(history), encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except OSError as error:
         raise PlatformError(f"{path}: cannot be written: {error.strerror}; give PERENNIAL_STATE a folder that can") from error
-    return path
+    return text

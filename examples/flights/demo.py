@@ -249,7 +249,7 @@ def main() -> None:
     perennial("decisions", "list", MODEL)
     perennial("explain", MODEL)
     perennial("status")
-    perennial("report", MODEL)
+    perennial("report", MODEL, "--now", until.isoformat())
     console.print("Try it: perennial serve flight-delay, then", highlight=False)
     console.print(CURL, highlight=False, soft_wrap=True)
     clock.lap("look at it")

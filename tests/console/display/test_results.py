@@ -11,6 +11,8 @@ from perennial.ledger import Ledger
 from perennial.settings import Settings
 from tests.made_up import FIRST, NAME, WEEK, add_version, add_window, measurement, settings_in
 
+NOW = FIRST + 3 * WEEK
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
@@ -25,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def named(settings: Settings, name: str, capsys: pytest.CaptureFixture[str]) -> Path:
-    show_report(settings, name, json=True)
+    show_report(settings, name, NOW, NOW, json=True)
     return Path(json.loads(capsys.readouterr().out)["report"])
 
 
@@ -52,10 +54,21 @@ def test_of_a_monitoring_run_it_is_evidently_s_and_without_one_that_is_said(
     with Ledger.open(settings.ledger) as ledger:
         ledger.start_run(run_id="m1", model=NAME, mode="monitor", started=FIRST, now=FIRST + WEEK, spec="s", folder="f")
     with pytest.raises(NotFoundError, match="m1 left no report"):
-        show_report(settings, "m1", json=False)
+        show_report(settings, "m1", NOW, NOW, json=False)
     report = settings.runs / "m1" / "steps" / "monitoring-1" / "measure" / "report"
     report.parent.mkdir(parents=True)
     report.write_text("Evidently's page")
     path = named(settings, "m1", capsys)
     assert (path.name, path.read_text()) == ("report.html", "Evidently's page")
     assert named(settings, NAME, capsys).read_text() == "the run's page"
+
+
+def test_a_page_says_first_how_the_model_is_and_what_comes_next(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with Ledger.open(settings.ledger) as ledger:
+        add_window(ledger, 2, measurement())
+    text = named(settings, NAME, capsys).read_text()
+    said = text.partition('<p class="state registered"><span>')[2].partition("</p>")[0]
+    assert said.startswith("<strong>Watched:</strong> version 1 knows labels up to 2024-04-01 00:00; window from 2024-04-15: ")
+    assert "<strong>Next:</strong> nothing was decided yet; another training by hand: <code>perennial train churn</code>." in said
+    show_report(settings, NAME, NOW + WEEK, NOW, json=True)
+    assert "<strong>Window due:</strong>" in settings.report(NAME).read_text()
