@@ -239,13 +239,14 @@ def card(
     model: ModelName,
     version: Annotated[int | None, typer.Option(help="Number of the version; the newest if absent.")] = None,
     summary: Annotated[bool, typer.Option("--summary", help="The page for a reader who knows no statistics.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Write it as an HTML page and say where it lies.")] = False,
     json: Json = False,
 ) -> None:
     """Show the model card of a version: what it is for, what was measured, what it does not know."""
     from console.display.results import show_card
     from perennial.settings import Settings
 
-    show_card(Settings.from_environment(), model, version, summary, json)
+    show_card(Settings.from_environment(), model, version, summary, html, json)
 
 
 @app.command(epilog="Example: perennial runs churn --limit 5")

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ from rich.markdown import Markdown
 
 from console.display.output import console, print_json
 from perennial.errors import NotFoundError, PlatformError
-from perennial.ledger import Ledger, Run
+from perennial.ledger import Ledger, Run, Version
+from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.versions import store as version_store
+from perennial.versions.folder import Version as VersionFolder
 from perennial.versions.folder import open_version
 from pipelines.log import read_steps
 from pipelines.runs import log_lines
@@ -21,19 +24,52 @@ if TYPE_CHECKING:
     from perennial.reports.service_page import StatusLine
 
 
-def show_card(settings: Settings, model: str, number: int | None, summary: bool, json: bool) -> None:
-    """Print the card, or the page for everyone, of a version; rendered on a terminal, Markdown when piped."""
+def show_card(settings: Settings, model: str, number: int | None, summary: bool, html: bool, json: bool) -> None:
+    """Print the card, or the page for everyone, of a version; rendered on a terminal, Markdown when piped.
+
+    The page for everyone ends with what the version has earned lately. `html` writes a page instead and prints where it lies.
+    """
     with Ledger.open(settings.ledger) as ledger:
-        version = ledger.version(model, number)
-    folder = open_version(version_store.folder(settings, model, version.digest))
-    path = folder.file("summary" if summary else "card")
-    text = path.read_text(encoding="utf-8")
+        version, windows = ledger.version(model, number), ledger.windows(model)
+    folder, role = open_version(version_store.folder(settings, model, version.digest)), "summary" if summary else "card"
+    if html:
+        path = settings.report(model).parent / model / f"version-{version.number}-{role}.html"
+        text = write_page(path, page_of_version(folder, version, windows, summary))
+    else:
+        path = folder.file(role)
+        text = path.read_text(encoding="utf-8")
+        text += lately_of(folder, version, windows) if summary else ""
     if json:
         print_json({"version": version.model_dump(mode="json"), "path": str(path), "text": text})
+    elif html:
+        console().print(f"{model} version {version.number}: {role}\n{path}", soft_wrap=True)
     elif sys.stdout.isatty():
         console().print(Markdown(text))
     else:
         sys.stdout.write(text)
+
+
+def lately_of(folder: VersionFolder, version: Version, windows: Sequence[WindowRecord]) -> str:
+    """What a version has earned lately, as Markdown that follows its summary."""
+    from perennial.reports.markdown import markdown
+    from perennial.reports.summary import lately
+    from perennial.versions.findings import Findings
+
+    return "\n" + markdown(lately(Findings.of_version(folder), windows, version.digest))
+
+
+def page_of_version(folder: VersionFolder, version: Version, windows: Sequence[WindowRecord], summary: bool) -> str:
+    """The card of a version, or its page for everyone, as HTML from what its folder holds."""
+    from perennial.reports.card import card_page
+    from perennial.reports.summary import summary_page
+    from perennial.versions.findings import Findings
+    from perennial.versions.thresholds import Thresholds
+
+    findings = Findings.of_version(folder)
+    if summary:
+        return summary_page(findings, windows, version.digest)
+    has_thresholds = "thresholds" in folder.manifest.files
+    return card_page(findings, Thresholds.read(folder.file("thresholds")).unjudged if has_thresholds else ())
 
 
 def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> None:

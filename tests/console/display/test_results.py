@@ -5,11 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from console.display.results import show_report
-from perennial.errors import NotFoundError
+from console.display.results import show_card, show_report
+from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger
+from perennial.reports.card import card
+from perennial.reports.summary import summary
 from perennial.settings import Settings
-from tests.made_up import FIRST, NAME, WEEK, add_version, add_window, measurement, settings_in
+from perennial.versions import store as version_store
+from perennial.versions.findings import Findings
+from tests.made_up import FIRST, NAME, RECIPE, WEEK, add_version, add_window, measurement, performance, settings_in
+from tests.perennial.conftest import made_up
+
+
+@pytest.fixture(scope="module")
+def findings() -> Findings:
+    return made_up()
+
 
 NOW = FIRST + 3 * WEEK
 
@@ -72,3 +83,63 @@ def test_a_page_says_first_how_the_model_is_and_what_comes_next(settings: Settin
     assert "<strong>Next:</strong> nothing was decided yet; another training by hand: <code>perennial train churn</code>." in said
     show_report(settings, NAME, NOW + WEEK, NOW, json=True)
     assert "<strong>Window due:</strong>" in settings.report(NAME).read_text()
+
+
+@pytest.fixture
+def published(settings: Settings, findings: Findings, tmp_path: Path) -> Settings:
+    """The model's version 1 has a folder, with the findings of a made-up run."""
+    folder = tmp_path / "findings"
+    findings.write(folder)
+    (folder / "model.skops").write_bytes(b"no model")
+    (folder / "card.md").write_text(card(findings))
+    (folder / "summary.md").write_text(summary(findings))
+    roles = ("spec", "dataset", "validation", "candidate", "judgement", "gates", "contract")
+    files = {role: folder / f"{role}.json" for role in roles} | {role: folder / f"{role}.md" for role in ("card", "summary")}
+    kept = version_store.keep(settings, {**files, "model": folder / "model.skops"}, NAME, "key 2")
+    with Ledger.open(settings.ledger) as ledger:
+        now = FIRST + WEEK
+        run = ledger.start_run(run_id="r2", model=NAME, mode="search", started=now, now=now, spec="s" * 64, folder="f")
+        ledger.add_version(
+            model=NAME,
+            run_key="key 2",
+            digest=kept.digest,
+            created=now,
+            run_id=run.run_id,
+            recipe=RECIPE,
+            searched_at=now,
+            trained_until=now,
+        )
+        add_window(ledger, 2, measurement(champion=kept.digest), performance(FIRST + 3 * WEEK))
+    return settings
+
+
+def card_of(settings: Settings, capsys: pytest.CaptureFixture[str], **asked: bool) -> str:
+    show_card(settings, NAME, None, **{"summary": False, "html": False, "json": False, **asked})
+    return capsys.readouterr().out
+
+
+def test_card_and_summary_are_the_stored_markdown_and_the_summary_says_what_was_earned_lately(
+    published: Settings, findings: Findings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert card_of(published, capsys) == card(findings)
+    stored, lately = card_of(published, capsys, summary=True).split("\n## What has it earned lately?\n")
+    assert stored == summary(findings)
+    assert "From 2024-04-15 to 2024-04-21 it earned about **42 points" in lately
+    assert "It earns less than it promised" in lately
+    assert json.loads(card_of(published, capsys, summary=True, json=True))["text"].endswith(lately)
+
+
+def test_card_and_summary_are_written_as_pages(published: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = published.report(NAME).parent / NAME
+    printed = card_of(published, capsys, html=True)
+    assert printed == f"{NAME} version 2: card\n{folder / 'version-2-card.html'}\n"
+    assert "<h1>Model card: parcel-late</h1>" in (folder / "version-2-card.html").read_text()
+    page = Path(json.loads(card_of(published, capsys, summary=True, html=True, json=True))["path"])
+    assert page == folder / "version-2-summary.html"
+    assert "<h2>What has it earned lately?</h2>" in page.read_text()
+
+
+def test_a_page_that_cannot_be_written_is_a_fault_of_the_platform(published: Settings) -> None:
+    published.report(NAME).parent.write_text("a file is in the way")
+    with pytest.raises(PlatformError, match="give PERENNIAL_STATE a folder that can"):
+        show_card(published, NAME, None, summary=False, html=True, json=False)
