@@ -239,13 +239,14 @@ def card(
     model: ModelName,
     version: Annotated[int | None, typer.Option(help="Number of the version; the newest if absent.")] = None,
     summary: Annotated[bool, typer.Option("--summary", help="The page for a reader who knows no statistics.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Write it as an HTML page and say where it lies.")] = False,
     json: Json = False,
 ) -> None:
     """Show the model card of a version: what it is for, what was measured, what it does not know."""
     from console.display.results import show_card
     from perennial.settings import Settings
 
-    show_card(Settings.from_environment(), model, version, summary, json)
+    show_card(Settings.from_environment(), model, version, summary, html, json)
 
 
 @app.command(epilog="Example: perennial runs churn --limit 5")
@@ -286,7 +287,8 @@ def report(
     from console.display.results import show_report
     from perennial.settings import Settings
 
-    show_report(Settings.from_environment(), name, parse_time(now) if now else wall_clock(), json)
+    clock = wall_clock()
+    show_report(Settings.from_environment(), name, parse_time(now) if now else clock, clock, json)
 
 
 @app.command(epilog="Example: perennial monitor churn --now 2013-05-01T00:00:00Z")

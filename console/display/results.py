@@ -3,35 +3,74 @@
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markdown import Markdown
 
 from console.display.output import console, print_json
 from perennial.errors import NotFoundError, PlatformError
-from perennial.ledger import Ledger, Run
+from perennial.ledger import Ledger, Run, Version
 from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.versions import store as version_store
+from perennial.versions.folder import Version as VersionFolder
 from perennial.versions.folder import open_version
 from pipelines.log import read_steps
 from pipelines.runs import log_lines
 
+if TYPE_CHECKING:
+    from perennial.reports.service_page import History, StatusLine
 
-def show_card(settings: Settings, model: str, number: int | None, summary: bool, json: bool) -> None:
-    """Print the card, or the page for everyone, of a version; rendered on a terminal, Markdown when piped."""
+
+def show_card(settings: Settings, model: str, number: int | None, summary: bool, html: bool, json: bool) -> None:
+    """Print the card, or the page for everyone, of a version; rendered on a terminal, Markdown when piped.
+
+    The page for everyone ends with what the version has earned lately. `html` writes a page instead and prints where it lies.
+    """
     with Ledger.open(settings.ledger) as ledger:
-        version = ledger.version(model, number)
-    folder = open_version(version_store.folder(settings, model, version.digest))
-    path = folder.file("summary" if summary else "card")
-    text = path.read_text(encoding="utf-8")
+        version, windows = ledger.version(model, number), ledger.windows(model)
+    folder, role = open_version(version_store.folder(settings, model, version.digest)), "summary" if summary else "card"
+    if html:
+        path = settings.report(model).parent / model / f"version-{version.number}-{role}.html"
+        text = write_page(path, page_of_version(folder, version, windows, summary))
+    else:
+        path = folder.file(role)
+        text = path.read_text(encoding="utf-8")
+        text += lately_of(folder, version, windows) if summary else ""
     if json:
         print_json({"version": version.model_dump(mode="json"), "path": str(path), "text": text})
+    elif html:
+        console().print(f"{model} version {version.number}: {role}\n{path}", soft_wrap=True)
     elif sys.stdout.isatty():
         console().print(Markdown(text))
     else:
         sys.stdout.write(text)
+
+
+def lately_of(folder: VersionFolder, version: Version, windows: Sequence[WindowRecord]) -> str:
+    """What a version has earned lately, as Markdown that follows its summary."""
+    from perennial.reports.markdown import markdown
+    from perennial.reports.summary import lately
+    from perennial.versions.findings import Findings
+
+    return "\n" + markdown(lately(Findings.of_version(folder), windows, version.digest))
+
+
+def page_of_version(folder: VersionFolder, version: Version, windows: Sequence[WindowRecord], summary: bool) -> str:
+    """The card of a version, or its page for everyone, as HTML from what its folder holds."""
+    from perennial.reports.card import card_page
+    from perennial.reports.summary import summary_page
+    from perennial.versions.findings import Findings
+    from perennial.versions.thresholds import Thresholds
+
+    findings = Findings.of_version(folder)
+    if summary:
+        return summary_page(findings, windows, version.digest)
+    has_thresholds = "thresholds" in folder.manifest.files
+    return card_page(findings, Thresholds.read(folder.file("thresholds")).unjudged if has_thresholds else ())
 
 
 def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> None:
@@ -58,13 +97,14 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
         sys.stdout.write("\n".join(line for found in chosen for line in found.lines) + "\n")
 
 
-def show_report(settings: Settings, name: str, now: datetime, json: bool) -> None:
+def show_report(settings: Settings, name: str, now: datetime, clock: datetime, json: bool) -> None:
     """Print where a page lies: of a model in service, made anew; before its first window, of its newest run; or of a run.
 
     Args:
         settings: where things are.
         name: of a model, or id of a run.
         now: the time for which it is made, UTC: what began later is left out. The page of a run that is named is of any time.
+        clock: the real time, UTC.
         json: print JSON instead of sentences.
 
     Raises:
@@ -72,7 +112,7 @@ def show_report(settings: Settings, name: str, now: datetime, json: bool) -> Non
     """
     with Ledger.open(settings.ledger) as ledger:
         if windows_at(ledger.windows(name), now):
-            path = write_year(settings, ledger, name, now)
+            path = write_year(settings, ledger, name, now, clock)
             of, title = {"model": name}, f"{name}: in service"
         else:
             ended = [run for run in ledger.runs(name) if run.state == "succeeded" and run.mode != "monitor"]
@@ -113,7 +153,7 @@ def windows_at(records: Sequence[WindowRecord], now: datetime) -> tuple[WindowRe
     )
 
 
-def write_year(settings: Settings, ledger: Ledger, model: str, now: datetime) -> Path:
+def write_year(settings: Settings, ledger: Ledger, model: str, now: datetime, clock: datetime) -> Path:
     """Write the page of a model in service from what had begun by then; how it ended is said as the ledger has it. Its path.
 
     Args:
@@ -121,6 +161,7 @@ def write_year(settings: Settings, ledger: Ledger, model: str, now: datetime) ->
         ledger: holds at least one window of the model that was measured by then.
         model: its name.
         now: the time for which it is made, UTC.
+        clock: the real time, UTC.
 
     Raises:
         PlatformError: it cannot be written.
@@ -128,9 +169,8 @@ def write_year(settings: Settings, ledger: Ledger, model: str, now: datetime) ->
     from perennial.reports.service_page import History, reigns, year
     from perennial.spec.read import read
 
-    path, spec = settings.report(model), read(settings.models / f"{model}.yaml")
     history = History(
-        model=spec,
+        model=read(settings.models / f"{model}.yaml"),
         windows=windows_at(ledger.windows(model), now)[::-1],
         decisions=tuple(decision for decision in ledger.decisions(model)[::-1] if decision.made <= now),
         incidents=tuple(incident for incident in ledger.incidents(model)[::-1] if incident.opened <= now),
@@ -140,11 +180,44 @@ def write_year(settings: Settings, ledger: Ledger, model: str, now: datetime) ->
             if reign.since <= now
         ),
     )
+    path = settings.report(model)
+    write_page(path, year(history, status_line(settings, ledger, history, now, clock)))
+    return path
+
+
+def status_line(settings: Settings, ledger: Ledger, history: "History", now: datetime, clock: datetime) -> "StatusLine":
+    """How a model is and what happens next, as `perennial status` says it, of the windows and decisions that its page shows."""
+    from console.display.status import WORDS
+    from controller.stored import stored_of
+    from controller.ticked import LEASE
+    from perennial.reports.service_page import StatusLine
+    from perennial.status.condition import ORDINARY
+    from perennial.status.installation import controller_condition
+    from perennial.status.model_status import status_of
+    from serving.deployers import open_deployer
+
+    is_watching = controller_condition(ledger.lease(LEASE), clock).status == "True"
+    stored = replace(
+        stored_of(settings, open_deployer(settings), ledger, history.model.name),
+        windows=history.windows[::-1],
+        decisions=history.decisions[::-1],
+        incidents=tuple(incident for incident in history.incidents if incident.closed is None),
+    )
+    first = status_of(stored, is_watching, now).headline
+    return StatusLine(state=WORDS[first.reason], how=first.message, next=first.next, is_ordinary=first.reason in ORDINARY)
+
+
+def write_page(path: Path, text: str) -> str:
+    """Write a page whole or not at all; returns its text.
+
+    Raises:
+        PlatformError: it cannot be written.
+    """
     draft = path.with_suffix(".draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(year(history), encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except OSError as error:
         raise PlatformError(f"{path}: cannot be written: {error.strerror}; give PERENNIAL_STATE a folder that can") from error
-    return path
+    return text

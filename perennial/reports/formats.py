@@ -41,6 +41,15 @@ def interval(estimate: "Estimate") -> str:
     return f"{value} ({low} to {high})"
 
 
+def or_dash(estimate: "Estimate | None") -> str:
+    """An estimate with its interval, or a dash where it is not known.
+
+    >>> or_dash(None)
+    '–'
+    """
+    return "–" if estimate is None else interval(estimate)
+
+
 def percent_interval(estimate: "Estimate") -> str:
     """A share with its interval in percent.
 

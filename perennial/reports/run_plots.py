@@ -6,15 +6,18 @@ Drawn by matplotlib's objects, not by its process-wide state.
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from perennial.evaluation.curves import Curve
+from perennial.evaluation.estimate import Estimate
 from perennial.evaluation.metrics import BlockEvaluation, ErrorAnalysis
 from perennial.reports.formats import count, interval, percent, rival
+from perennial.reports.run_tables import ranked, worst
 from perennial.training.recipe import ColumnImportance
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#222222"
 
 LEGEND: dict[str, Any] = {"framealpha": 0.9, "edgecolor": "white"}
 """Style of every legend: what lies under it does not disturb."""
+
+Corner = Literal["lower right", "upper right"]
+"""Where a legend stands."""
 
 LONGEST = 48
 """Most letters of a group's name in a picture."""
@@ -58,7 +64,7 @@ def draw(judgement: "Judgement | None", candidate: "CandidateSummary | None") ->
             pictures["precision_recall"] = precision_recall(evaluation)
         if evaluation.reliability.x:
             pictures["reliability"] = reliability(evaluation)
-        if analysis.declared or analysis.found:
+        if analysis.declared or worst(analysis):
             pictures["segments"] = segments(analysis)
     if candidate is not None and candidate.search.importances:
         pictures["importance"] = importance(candidate.search.importances)
@@ -82,33 +88,47 @@ def write(findings: "Findings", folder: Path) -> dict[str, Path]:
 
 def roc(evaluation: BlockEvaluation) -> bytes:
     """False alarms against true cases found, with the diagonal of a coin."""
-
-    def paint(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="by chance")
-        auc = evaluation.metrics.get("auc")
-        label = "the model" if auc is None else f"the model: AUC {interval(auc)}"
-        axes.plot(evaluation.roc.x, evaluation.roc.y, color=BLUE, linewidth=2, label=label)
-        axes.set(xlabel="share of the other cases that raise a false alarm", ylabel="share of the true cases that are found")
-        _unit_square(axes)
-        axes.legend(loc="lower right", **LEGEND)
-
-    return _png(TITLES["roc"], paint)
+    names = ("share of the other cases that raise a false alarm", "share of the true cases that are found")
+    model = _model("AUC", evaluation.metrics.get("auc"))
+    return _ranking(TITLES["roc"], evaluation.roc, names, model, ("by chance", (0.0, 1.0)), "lower right")
 
 
 def precision_recall(evaluation: BlockEvaluation) -> bytes:
     """True cases found against the share of alarms that are true, with the line of a random order."""
+    names = ("share of the true cases that are found (recall)", "share of the alarms that are true (precision)")
+    model, rate = _model("average precision", evaluation.metrics.get("average_precision")), evaluation.label_rate
+    chance = (f"by chance: {percent(rate)}", (rate, rate))
+    return _ranking(TITLES["precision_recall"], evaluation.precision_recall, names, model, chance, "upper right")
+
+
+def _model(metric: str, estimate: Estimate | None) -> str:
+    """What the legend calls the model's curve."""
+    return "the model" if estimate is None else f"the model: {metric} {interval(estimate)}"
+
+
+def _ranking(
+    title: str, curve: Curve, names: tuple[str, str], model: str, chance: tuple[str, tuple[float, float]], legend: Corner
+) -> bytes:
+    """A curve of shares in the unit square, with the line of chance.
+
+    Args:
+        title: of the picture.
+        curve: of the model.
+        names: of the axes, horizontal first.
+        model: name of the model's curve.
+        chance: name of the line of chance, and its heights at 0 and at 1.
+        legend: corner of the legend.
+    """
+    name, heights = chance
 
     def paint(axes: Axes) -> None:
-        rate = evaluation.label_rate
-        axes.axhline(rate, color=GREY, linestyle="--", label=f"by chance: {percent(rate)}")
-        average = evaluation.metrics.get("average_precision")
-        label = "the model" if average is None else f"the model: average precision {interval(average)}"
-        axes.plot(evaluation.precision_recall.x, evaluation.precision_recall.y, color=BLUE, linewidth=2, label=label)
-        axes.set(xlabel="share of the true cases that are found (recall)", ylabel="share of the alarms that are true (precision)")
-        _unit_square(axes)
-        axes.legend(loc="upper right", **LEGEND)
+        axes.plot([0, 1], heights, color=GREY, linestyle="--", label=name)
+        axes.plot(curve.x, curve.y, color=BLUE, linewidth=2, label=model)
+        axes.set(xlabel=names[0], ylabel=names[1], xlim=(0, 1), ylim=(0, 1.005))
+        axes.set_aspect("equal")
+        axes.legend(loc=legend, **LEGEND)
 
-    return _png(TITLES["precision_recall"], paint)
+    return _png(title, paint)
 
 
 def reliability(evaluation: BlockEvaluation) -> bytes:
@@ -130,29 +150,29 @@ def reliability(evaluation: BlockEvaluation) -> bytes:
 
 def importance(importances: tuple[ColumnImportance, ...]) -> bytes:
     """Increase of the log loss when a column is shuffled, largest first, with two standard errors."""
-    ranked = sorted(importances, key=lambda found: (-found.mean, found.column))[:MOST_BARS]
+    shown = ranked(importances)[:MOST_BARS]
 
     def paint(axes: Axes) -> None:
         for selected, colour, marker, label in ((True, BLUE, "o", "kept"), (False, ORANGE, "X", "left out")):
-            places = [place for place, found in enumerate(ranked) if found.selected is selected]
+            places = [place for place, found in enumerate(shown) if found.selected is selected]
             if places:
-                means = [ranked[place].mean for place in places]
-                errors = [2 * ranked[place].standard_error for place in places]
+                means = [shown[place].mean for place in places]
+                errors = [2 * shown[place].standard_error for place in places]
                 axes.errorbar(means, places, xerr=errors, color=colour, fmt=marker, markersize=6, capsize=3, label=label)
         axes.axvline(0, color=GREY, linewidth=1)
-        _names(axes, [found.column for found in ranked])
+        _names(axes, [found.column for found in shown])
         axes.set_xlabel("increase of the log loss, ± 2 standard errors")
         axes.legend(loc="lower right", **LEGEND)
 
     note = f"the first {MOST_BARS} of {len(importances)} columns" if len(importances) > MOST_BARS else ""
-    return _png(TITLES["importance"], paint, bars=len(ranked), note=note)
+    return _png(TITLES["importance"], paint, bars=len(shown), note=note)
 
 
 def segments(analysis: ErrorAnalysis) -> bytes:
-    """Excess of the log loss over the rival's by group: declared ones first, then those that the search found."""
+    """Excess of the log loss over the rival's by group: declared ones first, then those that the search showed to be worse."""
     declared = sorted(analysis.declared, key=lambda group: (-group.excess.value, group.name))
-    found_ones = [(group, True) for group in analysis.found[:MOST_BARS]]
-    shown = [(group, False) for group in declared[: MOST_BARS - len(found_ones)]] + found_ones
+    searched = [(group, True) for group in worst(analysis)]
+    shown = [(group, False) for group in declared[: MOST_BARS - len(searched[:MOST_BARS])]] + searched[:MOST_BARS]
 
     def paint(axes: Axes) -> None:
         for found, colour, marker, label in ((False, BLUE, "o", "named in the spec"), (True, ORANGE, "D", "found by searching")):
@@ -170,14 +190,9 @@ def segments(analysis: ErrorAnalysis) -> bytes:
         axes.set_xlabel("difference of the log loss in the same rows, in percent\nleft of 0 is better, right of 0 is worse")
         axes.legend(loc="best", **LEGEND)
 
-    groups = len(analysis.declared) + len(analysis.found)
+    groups = len(declared) + len(searched)
     note = f"the worst {len(shown)} of {groups} groups" if len(shown) < groups else ""
     return _png(TITLES["segments"], paint, bars=len(shown), note=note)
-
-
-def _unit_square(axes: Axes) -> None:
-    axes.set(xlim=(0, 1), ylim=(0, 1.005))
-    axes.set_aspect("equal")
 
 
 def _names(axes: Axes, names: list[str]) -> None:

@@ -1,35 +1,47 @@
-"""The page of a model in service: how good it was window by window, what was decided, who had the traffic. One HTML file.
+"""The page of a model in service: how it is, what comes next, how good it was by window, what was decided on what evidence.
 
-Made from what the ledger holds and nothing else. The page of one run is `report`.
+Made from what the ledger holds and from the line that it is given. The page of one run is `run_page`.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from html import escape
 
-from perennial.evaluation.estimate import Estimate
+from perennial.evaluation.estimate import Estimate, total
 from perennial.loop.decision import Decision, Incident
 from perennial.loop.rollout import Rollout
 from perennial.loop.window import WindowRecord
 from perennial.record import Record
-from perennial.reports import service_plots as year_plots
-from perennial.reports.formats import count, figure, interval, percent, sentence
-from perennial.reports.html import page, picture, table
+from perennial.reports import service_plots
+from perennial.reports.blocks import Banner, Block, Heading, Mark, Paragraph, Picture, Points, Table, commands, marks, strong
+from perennial.reports.decision_history import history_of
+from perennial.reports.formats import count, figure, interval, or_dash, percent, sentence
+from perennial.reports.html import page
 from perennial.reports.service_plots import unlabelled
 from perennial.spec.model import Model
 
 ALT = {
     "performance": "AUC, log loss and utility of each window with intervals; numbers and unit stand in the table of windows.",
-    "decisions": "Champions, incidents and decisions on a time axis; they stand in the tables of the same names.",
+    "decisions": "Champions, incidents and decisions on a time axis; they stand in the tables and in the history of decisions.",
     "columns": "Step of each watched column in each window; the alarms stand in the table of columns.",
     "labels": "Predictions of each window and the share without a label; the numbers stand in the table of windows.",
 }
 """What a picture shows, for those who do not see it."""
-NORMAL = 1.96
-"""Standard errors on each side of a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class StatusLine:
+    """The line that the page begins with."""
+
+    state: str
+    """How the model is, in a word or two."""
+    how: str
+    """What that is concluded from, in one sentence. Commands stand between backticks, here and in `next`."""
+    next: str
+    """What happens next, and who does it, in one sentence."""
+    is_ordinary: bool
+    """Whether nobody need do anything."""
 
 
 class Reign(Record):
@@ -100,45 +112,59 @@ def reigns(rollouts: Sequence[Rollout]) -> tuple[Reign, ...]:
     return tuple(found)
 
 
-def year(history: History) -> str:
+def year(history: History, status: StatusLine) -> str:
     """The page of a model that has at least one window.
 
     Args:
         history: what is stored about it.
+        status: how it is, and what happens next.
     """
-    drawn = year_plots.draw(history)
-    pictures = {name: picture(content, f"{year_plots.TITLES[name]}. {ALT[name]}") for name, content in drawn.items()}
-    parts = [*_head(history), pictures["decisions"], pictures.get("performance", ""), pictures["labels"]]
-    parts += [pictures.get("columns", ""), *_decisions(history), *_champions(history), *_incidents(history)]
-    parts += ["<h2>Columns</h2>", _columns(history.windows), "<h2>Windows</h2>", _held(history.windows), _performances(history)]
-    return page(f"{history.model.name}: in service", parts)
+    drawn = service_plots.draw(history)
+    pictures = {name: Picture(content, f"{service_plots.TITLES[name]}. {ALT[name]}") for name, content in drawn.items()}
+    performance, columns = ([pictures[name]] if name in pictures else [] for name in ("performance", "columns"))
+    blocks: list[Block] = [*_head(history, status), pictures["decisions"], *performance, pictures["labels"], *columns]
+    blocks += [Heading("History of decisions"), *history_of(history.decisions, history.windows, history.incidents)]
+    blocks += [Heading("Champions"), _champions(history), Heading("Incidents"), _incidents(history)]
+    blocks += [Heading("Columns"), _columns(history.windows), Heading("Windows"), _held(history.windows), _performances(history)]
+    return page(f"{history.model.name}: in service", blocks)
 
 
-def _head(history: History) -> list[str]:
-    model, windows = history.model, history.windows
-    kinds = Counter(decision.kind for decision in history.decisions)
+def _head(history: History, status: StatusLine) -> list[Block]:
+    spec = history.model.spec
+    return [
+        Heading(f"{history.model.name}: in service", 1),
+        _line(status),
+        Paragraph(sentence(spec.description)),
+        Paragraph((strong("Question"), f": {sentence(spec.objective.question)} ", strong("Owner"), f": {sentence(spec.owner)}")),
+        Points(_facts(history)),
+        Paragraph(
+            "All times are UTC. Intervals hold the true value with a certainty of 95 % where the spec says nothing else, from "
+            "resamples of whole days. Dotted lines: another version took the traffic."
+        ),
+    ]
+
+
+def _line(status: StatusLine) -> Banner:
+    """How the model is and what happens next, as the first line of the page."""
+    how, following = (marks(commands(sentence(text))) for text in (status.how, status.next))
+    text: tuple[str | Mark, ...] = (strong(f"{status.state.capitalize()}:"), " ", *how, " ", strong("Next:"), " ", *following)
+    return Banner(text, "registered" if status.is_ordinary else "stopped")
+
+
+def _facts(history: History) -> tuple[str, ...]:
+    """What the page says in short, a sentence or two each."""
+    windows, kinds = history.windows, Counter(decision.kind for decision in history.decisions)
     decided = ", ".join(f"{count(number)} to {kind}" for kind, number in sorted(kinds.items())) or "none"
     still = [incident for incident in history.incidents if incident.closed is None]
-    total = sum(record.measurement.rows for record in windows)
-    facts = [
+    predictions = sum(record.measurement.rows for record in windows)
+    incident = f"An incident is open: {still[0].owner} acts." if still else "No incident is open."
+    return (
         f"{count(len(windows))} window{'s' * (len(windows) > 1)} from {windows[0].start:%Y-%m-%d} to {windows[-1].end:%Y-%m-%d}, "
-        f"{count(total)} predictions.",
+        f"{count(predictions)} predictions.",
         f"Decisions: {decided}. Versions that had the traffic: {count(len({reign.number for reign in history.reigns}))}.",
-        f"Incidents: {count(len(history.incidents))}, of which {count(len(still))} open.",
+        f"Incidents: {count(len(history.incidents))}. {incident}",
         gain_in_words(windows, history.unit),
-    ]
-    said = f"An incident is open: {still[0].owner} acts." if still else "No incident is open."
-    state = "stopped" if still else "registered"
-    return [
-        f"<h1>{escape(model.name)}: in service</h1>",
-        f"<p>{escape(sentence(model.spec.description))}</p>",
-        f'<p class="state {state}"><span><strong>{escape(said)}</strong></span></p>',
-        f"<p><strong>Question</strong>: {escape(sentence(model.spec.objective.question))} "
-        f"<strong>Owner</strong>: {escape(sentence(model.spec.owner))}</p>",
-        f"<ul>{''.join(f'<li>{escape(fact)}</li>' for fact in facts)}</ul>",
-        "<p>All times are UTC. Intervals hold the true value with a certainty of 95 % where the spec says nothing else, from "
-        "resamples of whole days. Dotted lines: another version took the traffic.</p>",
-    ]
+    )
 
 
 def gain(windows: Sequence[WindowRecord]) -> Estimate | None:
@@ -146,16 +172,13 @@ def gain(windows: Sequence[WindowRecord]) -> Estimate | None:
 
     The windows are taken as independent. None where no window has both.
     """
-    known = [
-        (record.performance.gain, record.performance.labels.arrived / 1000)
-        for record in windows
-        if record.performance is not None and record.performance.gain is not None
-    ]
-    if not known:
-        return None
-    value = sum(found.value * thousands for found, thousands in known)
-    error = math.sqrt(sum((found.standard_error * thousands) ** 2 for found, thousands in known))
-    return Estimate(value=value, low=value - NORMAL * error, high=value + NORMAL * error, standard_error=error)
+    return total(
+        [
+            (record.performance.gain, record.performance.labels.arrived / 1000)
+            for record in windows
+            if record.performance is not None and record.performance.gain is not None
+        ]
+    )
 
 
 def gain_in_words(windows: Sequence[WindowRecord], unit: str) -> str:
@@ -175,7 +198,7 @@ def gain_in_words(windows: Sequence[WindowRecord], unit: str) -> str:
     )
 
 
-def _held(windows: Sequence[WindowRecord]) -> str:
+def _held(windows: Sequence[WindowRecord]) -> Table:
     """What each window held, as a table."""
     rows = []
     for record in windows:
@@ -194,58 +217,37 @@ def _held(windows: Sequence[WindowRecord]) -> str:
         )
     head = ["window", "predictions", "lost", "without a label", "came true", "alarms", "failed checks"]
     caption = "Each window begins on the day it is named by. Labels count as they were known when it matured; later ones do not."
-    return table(caption, head, rows, "No window was measured.", head[1:5])
+    return Table(head, rows, "No window was measured.", caption, head[1:5])
 
 
-def _performances(history: History) -> str:
+def _performances(history: History) -> Table:
     """How good each matured window was, as a table."""
     rows = []
     for record in history.windows:
         performance = record.performance
         if performance is None:
             continue
-        served = [_or_dash(performance.metrics.get(name)) for name in ("auc", "log_loss", "utility")]
-        alone = [_or_dash(performance.alone.get(name)) for name in ("auc", "log_loss")]
-        rows.append([f"{record.start:%Y-%m-%d}", *served, *alone, _or_dash(performance.gain)])
+        served = [or_dash(performance.metrics.get(name)) for name in ("auc", "log_loss", "utility")]
+        alone = [or_dash(performance.alone.get(name)) for name in ("auc", "log_loss")]
+        rows.append([f"{record.start:%Y-%m-%d}", *served, *alone, or_dash(performance.gain)])
     head = ["window", "AUC", "log loss", "utility", "first version: AUC", "first version: log loss", "gain in utility"]
     caption = (
         f"Utility and gain are in {history.unit} per 1,000 labelled predictions; the gain is what was served less the first "
         "version left alone, on the same predictions."
     )
-    return table(caption, head, rows, "No window has matured yet.", head[1:])
+    return Table(head, rows, "No window has matured yet.", caption, head[1:])
 
 
-def _or_dash(estimate: Estimate | None) -> str:
-    return "–" if estimate is None else interval(estimate)
-
-
-def _decisions(history: History) -> list[str]:
-    rows = [
-        [
-            str(decision.number),
-            f"{decision.made:%Y-%m-%d}",
-            decision.title,
-            decision.sentence,
-            decision.otherwise,
-            decision.outcome or decision.state,
-        ]
-        for decision in history.decisions
-    ]
-    head = ["number", "made", "decision", "why", "what would have changed it", "what came of it"]
-    caption = "What was decided, from the evidence that was there at that time. Each was stored before anything acted on it."
-    return ["<h2>Decisions</h2>", table(caption, head, rows, "Nothing was decided yet.", ["made"])]
-
-
-def _champions(history: History) -> list[str]:
+def _champions(history: History) -> Table:
     rows = [
         [f"version {reign.number}", f"{reign.since:%Y-%m-%d %H:%M}", f"{reign.until:%Y-%m-%d %H:%M}" if reign.until else "now"]
         for reign in history.reigns
     ]
     head = ["champion", "since", "until"]
-    return ["<h2>Champions</h2>", table("Which version had the traffic.", head, rows, "No version had traffic.", head[1:])]
+    return Table(head, rows, "No version had traffic.", "Which version had the traffic.", head[1:])
 
 
-def _incidents(history: History) -> list[str]:
+def _incidents(history: History) -> Table:
     rows = [
         [
             str(incident.number),
@@ -260,13 +262,10 @@ def _incidents(history: History) -> list[str]:
         for incident in history.incidents
     ]
     head = ["number", "opened", "what was seen", "who acts", "requests that never train", "how it was closed"]
-    return [
-        "<h2>Incidents</h2>",
-        table("Times in which the data was broken.", head, rows, "The data was never broken.", ["opened"]),
-    ]
+    return Table(head, rows, "The data was never broken.", "Times in which the data was broken.", ["opened"])
 
 
-def _columns(windows: Sequence[WindowRecord]) -> str:
+def _columns(windows: Sequence[WindowRecord]) -> Table:
     names = list(dict.fromkeys(column.column for record in windows for column in record.measurement.columns))
     rows = []
     for name in names:
@@ -283,4 +282,4 @@ def _columns(windows: Sequence[WindowRecord]) -> str:
         "Each window against the four weeks before it. An alarm is a step above the threshold and of material size, in a column "
         "whose data is not broken; ! in the picture. ×: the column's data is broken."
     )
-    return table(caption, head, rows, "No column is watched.", head[2:5])
+    return Table(head, rows, "No column is watched.", caption, head[2:5])

@@ -1,5 +1,6 @@
 """The findings of a run: everything that its steps stored, from the dataset to the gates. Reports and cards are made from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from perennial.spec.model import Model
 from perennial.spec.read import read_text, to_json
 from perennial.training.recipe import SearchResult
 from perennial.versions.contract import Contract
+from perennial.versions.folder import Version
 
 
 class CandidateSummary(Record):
@@ -112,14 +114,28 @@ class Findings:
             NotFoundError: there are none.
             DataError: a file is not what it should be.
         """
+        return cls._from(lambda name: folder / f"{name}.json")
+
+    @classmethod
+    def of_version(cls, version: Version) -> "Findings":
+        """The findings of the run that made a version.
+
+        Raises:
+            NotFoundError: its folder does not hold them.
+            DataError: a file is not what it should be.
+        """
+        return cls._from(version.file)
+
+    @classmethod
+    def _from(cls, place: Callable[[str], Path]) -> "Findings":
         return cls(
-            model=read_text((folder / "spec.json").read_text(encoding="utf-8")),
-            info=DatasetInfo.read(folder / "dataset.json"),
-            validation=Validation.read(folder / "validation.json"),
-            candidate=_optional(CandidateSummary, folder / "candidate.json"),
-            judgement=_optional(Judgement, folder / "judgement.json"),
-            gates=_optional(GateResults, folder / "gates.json"),
-            contract=_optional(Contract, folder / "contract.json"),
+            model=read_text(place("spec").read_text(encoding="utf-8")),
+            info=DatasetInfo.read(place("dataset")),
+            validation=Validation.read(place("validation")),
+            candidate=_optional(CandidateSummary, place("candidate")),
+            judgement=_optional(Judgement, place("judgement")),
+            gates=_optional(GateResults, place("gates")),
+            contract=_optional(Contract, place("contract")),
         )
 
 

@@ -8,8 +8,9 @@ import pytest
 from pydantic import BaseModel
 
 from perennial.evaluation.metrics import ErrorAnalysis, Estimate
-from perennial.reports.card import METRIC_NAMES, card
+from perennial.reports.card import card
 from perennial.reports.formats import count, figure, interval, last_day, percent_interval
+from perennial.reports.run_tables import METRIC_NAMES
 from perennial.reports.summary import summary
 from perennial.versions.findings import Findings
 

@@ -2,35 +2,15 @@
 
 import dataclasses
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from perennial.data.validation import Validation
 from perennial.evaluation.gates import GateResult
-from perennial.reports.html import STYLE
+from perennial.reports.html import TEMPLATES
 from perennial.reports.run_page import plots_page, report
 from perennial.versions.findings import Findings
-
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Reads a page: open tags, tables, texts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+from tests.html_pages import check_alone, tables_of
 
 
 @pytest.fixture(scope="module")
@@ -39,27 +19,28 @@ def text(findings: Findings) -> str:
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else(text: str) -> None:
-    page = Page(text)
-    assert page.open == []
-    names = [tag for tag, _ in page.tags]
-    assert "script" not in names and "link" not in names
-    assert names.count("img") == 5
-    for tag, attributes in page.tags:
-        source = attributes.get("src") or attributes.get("href") or "data:"
-        assert source.startswith("data:image/png;base64,") or source == "data:"
-        if tag == "img":
-            assert len(attributes["alt"] or "") > 40
-    assert "url(" not in text and "http" not in text
+    pictures = [attributes for tag, attributes in check_alone(text).tags if tag == "img"]
+    assert len(pictures) == 5
+    assert all(len(attributes["alt"] or "") > 40 for attributes in pictures)
 
 
 def test_every_table_has_a_caption_and_headers_and_rows(text: str) -> None:
-    tables = re.findall(r"<table>.*?</table>", text, flags=re.DOTALL)
+    tables = tables_of(text)
     assert len(tables) >= 7
-    for table in tables:
-        assert "<caption>" in table and '<th scope="col"' in table and '<th scope="row">' in table
-        width = table.count('scope="col"')
-        for row in re.findall(r"<tr>(.*?)</tr>", table.split("<tbody>")[1]):
-            assert row.count("<td") + row.count("<th") == width
+    assert all("<caption>" in table for table in tables)
+
+
+def test_only_groups_that_are_shown_to_be_worse_are_called_worst(text: str) -> None:
+    (worst,) = [table for table in tables_of(text) if "<caption>The worst groups" in table]
+    assert "road_speed ≥ 81.4" in worst and "weight is missing" not in worst
+    assert "so that nothing shows them to be worse: weight is missing." in text
+
+
+def test_where_no_group_is_shown_to_be_worse_that_is_said(findings: Findings) -> None:
+    assert findings.judgement is not None
+    silent = findings.judgement.analysis.model_copy(update={"found": findings.judgement.analysis.found[1:]})
+    judgement = findings.judgement.model_copy(update={"analysis": silent})
+    assert "No group was found that is shown to be worse." in report(dataclasses.replace(findings, judgement=judgement))
 
 
 def test_it_shows_gates_metrics_groups_and_trials(text: str, findings: Findings) -> None:
@@ -72,7 +53,7 @@ def test_it_shows_gates_metrics_groups_and_trials(text: str, findings: Findings)
 
 def test_a_run_that_the_data_stopped_says_so(invalid: Findings) -> None:
     text = report(invalid)
-    assert Page(text).open == []
+    check_alone(text)
     assert "Not registered. What stopped it: data." in text
     assert "✗ fail" in text and "<li>weight: every value is missing</li>" in text
     assert "<img" not in text and "How good it is" not in text
@@ -102,7 +83,7 @@ def test_the_same_findings_give_the_same_page(text: str, findings: Findings) -> 
 def test_the_pictures_alone_are_a_page_too(findings: Findings) -> None:
     assert findings.judgement is not None and findings.candidate is not None
     text = plots_page(findings.model, findings.judgement, findings.candidate)
-    assert Page(text).open == []
+    check_alone(text)
     assert text.count("<img") == 5
 
 
@@ -113,8 +94,9 @@ def luminance(colour: str) -> float:
 
 
 def test_colours_can_be_read_by_day_and_by_night() -> None:
-    schemes = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)]
-    verdicts = re.findall(r"(?:\.\w+, )?\.(\w+) \{ color: (#\w{6}); \}", STYLE)
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    schemes = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)]
+    verdicts = re.findall(r"(?:\.\w+, )?\.(\w+) \{ color: (#\w{6}); \}", style)
     assert len(schemes) == 2 and len(verdicts) == 6
     for scheme, marks in zip(schemes, (verdicts[:3], verdicts[3:]), strict=True):
         for colour in (scheme["ink"], scheme["quiet"], *(colour for _, colour in marks)):

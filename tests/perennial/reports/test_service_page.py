@@ -9,11 +9,31 @@ from pathlib import Path
 import pytest
 
 from perennial.ledger import Ledger
+from perennial.loop.decision import Fact
 from perennial.loop.rollout import Observation
-from perennial.reports import service_plots as year_plots
-from perennial.reports.service_page import History, gain, gain_in_words, reigns, year
+from perennial.reports import service_plots
+from perennial.reports.service_page import History, StatusLine, gain, gain_in_words, reigns, year
 from perennial.spec.read import read
-from tests.made_up import DIGESTS, FIRST, NAME, WEEK, add_version, add_window, measurement, performance, settings_in, write_year
+from tests.html_pages import check_alone, tables_of
+from tests.made_up import (
+    DIGESTS,
+    FIRST,
+    NAME,
+    WEEK,
+    add_version,
+    add_window,
+    broken,
+    column,
+    measurement,
+    performance,
+    settings_in,
+    write_year,
+)
+
+ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+STATUS = StatusLine(
+    state="watched", how="version 3 knows labels up to May", next="nothing; more: `perennial explain churn`", is_ordinary=True
+)
 
 
 @pytest.fixture
@@ -43,19 +63,61 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> History:
 
 @pytest.fixture(scope="module")
 def text(lived: History) -> str:
-    return year(lived)
+    return year(lived, STATUS)
 
 
-def test_the_page_needs_nothing_else_and_has_a_plain_table_beside_every_picture(text: str) -> None:
-    assert "<script" not in text and "<link" not in text and "http" not in text and "url(" not in text
-    assert text.count("<img") == len(year_plots.TITLES) == 4
-    tables = re.findall(r"<table>.*?</table>", text, flags=re.DOTALL)
-    assert len(tables) == 6
-    for table in tables:
-        width = table.count('scope="col"')
-        assert "<caption>" in table
-        for row in re.findall(r"<tr>(.*?)</tr>", table.split("<tbody>")[1]):
-            assert row.count("<td") + row.count("<th") == width
+def test_the_page_needs_nothing_else_and_has_a_plain_table_beside_every_picture(text: str, lived: History) -> None:
+    pictures = [attributes for tag, attributes in check_alone(text).tags if tag == "img"]
+    assert len(pictures) == len(service_plots.TITLES) == 4
+    tables = tables_of(text)
+    assert len(tables) == 5 + 2 * len(lived.decisions)
+    assert all("<caption>" in table for table in tables)
+
+
+def test_the_page_begins_with_how_the_model_is_and_what_happens_next(text: str, lived: History) -> None:
+    body = text.partition("<body>")[2].split()
+    said = "<strong>Watched:</strong> version 3 knows labels up to May. <strong>Next:</strong> nothing; more: "
+    line = f'<h1>churn: in service</h1> <p class="state registered"><span>{said}<code>perennial explain churn</code>.</span></p>'
+    assert " ".join(body).startswith(line)
+    waiting = dataclasses.replace(STATUS, state="waits for a person", is_ordinary=False)
+    assert '<p class="state stopped"><span><strong>Waits for a person:</strong>' in year(lived, waiting)
+
+
+def entries_of(text: str) -> list[str]:
+    """The decisions of the history, as they stand on the page."""
+    return re.findall(r"<details>.*?</details>", text, flags=re.DOTALL)
+
+
+def test_each_decision_opens_to_its_evidence(text: str, lived: History) -> None:
+    entries = entries_of(text)
+    assert len(entries) == len(lived.decisions)
+    for entry, decision in zip(entries, reversed(lived.decisions), strict=True):
+        title = entry.partition("<summary>")[2].partition("</summary>")[0]
+        assert title.startswith(f"{decision.number} · {decision.made:%Y-%m-%d} · <strong>{decision.title}</strong>")
+        assert decision.sentence in title and decision.otherwise in entry and f"<code>{decision.cause}</code>" in entry
+        for fact in decision.facts:
+            assert re.search(rf"{fact.name}</th>.*0\.5<.*0\.6<.*{fact.sentence}", entry)
+        for start in decision.windows:
+            assert f'<th scope="row">{start:%Y-%m-%d}</th>' in entry
+
+
+def test_a_decision_made_in_an_incident_names_it_and_others_do_not(text: str, lived: History) -> None:
+    (incident,) = lived.incidents
+    shown = [entry for entry in entries_of(text) if "Incident 1" in entry]
+    inside = [one for one in lived.decisions if incident.closed and incident.opened <= one.made < incident.closed]
+    assert len(shown) == len(inside) > 0
+    assert "40 % of pair_spend are missing; payments team acts" in shown[-1] and "two clean windows" in shown[-1]
+
+
+def test_a_decision_tells_how_good_the_windows_were_that_it_judged(lived: History) -> None:
+    judged = lived.decisions[0].model_copy(
+        update={"judged": lived.decisions[0].windows, "facts": (), "outcome": "run r1: stopped"}
+    )
+    (entry,) = entries_of(year(dataclasses.replace(lived, decisions=(judged,)), STATUS))
+    assert "No fact is stored with it." in entry and "run r1: stopped" in entry
+    assert re.search(r"0\.708 \(0\.688 to 0\.728\)</td>.*<td>no</td>", entry)
+    (unjudged,) = entries_of(year(dataclasses.replace(lived, decisions=(judged.model_copy(update={"judged": ()}),)), STATUS))
+    assert "<td>labels not matured</td>" in unjudged
 
 
 def test_the_page_tells_windows_decisions_champions_incidents_and_alarms(text: str, lived: History) -> None:
@@ -80,27 +142,52 @@ def test_an_open_incident_stands_at_the_top(ledger: Ledger, tmp_path: Path) -> N
     write_year(ledger, weeks=16)
     found = history_of(ledger, tmp_path)
     again = found.incidents[0].model_copy(update={"closed": None, "closing": ""})
-    shown = year(dataclasses.replace(found, incidents=(again,)))
+    shown = year(dataclasses.replace(found, incidents=(again,)), STATUS)
     assert "An incident is open: payments team acts." in shown
     assert "open: 0 of 2 clean" in shown
 
 
 def test_a_single_window_without_labels_or_decisions_makes_a_page(ledger: Ledger, tmp_path: Path) -> None:
     add_window(ledger, 0, measurement())
-    shown = year(history_of(ledger, tmp_path))
+    shown = year(history_of(ledger, tmp_path), STATUS)
     assert shown.count("<img") == 2
     for said in ("Nothing was decided yet.", "No version had traffic.", "The data was never broken.", "cannot be said"):
         assert said in shown
 
 
 def test_what_a_spec_says_cannot_become_markup(lived: History) -> None:
-    spec = lived.model.spec.model_copy(update={"description": "<script>alert(1)</script>", "owner": "a & <b>"})
-    shown = year(dataclasses.replace(lived, model=lived.model.model_copy(update={"spec": spec})))
+    spec = lived.model.spec.model_copy(update={"description": ATTACK, "owner": "a & <b>"})
+    shown = year(dataclasses.replace(lived, model=lived.model.model_copy(update={"spec": spec})), STATUS)
     assert "<script" not in shown and "&lt;script&gt;" in shown and "a &amp; &lt;b&gt;" in shown
 
 
+def test_no_name_reason_or_column_can_become_markup(lived: History) -> None:
+    record = lived.windows[0]
+    columns = (column(ATTACK, 0.5, 0.1, alarm=True),)
+    measured = record.measurement.model_copy(update={"columns": columns, "checks": (broken(ATTACK),)})
+    fact = Fact(name=ATTACK, value=1.0, limit=None, sentence=ATTACK)
+    said = {
+        "sentence": ATTACK,
+        "otherwise": ATTACK,
+        "outcome": ATTACK,
+        "cause": ATTACK,
+        "facts": (fact,),
+        "windows": (record.start,),
+    }
+    opened = {"seen": ATTACK, "owner": ATTACK, "closing": ATTACK, "opened": FIRST}
+    hostile = dataclasses.replace(
+        lived,
+        windows=(record.model_copy(update={"measurement": measured}),),
+        decisions=(lived.decisions[0].model_copy(update=said),),
+        incidents=(lived.incidents[0].model_copy(update=opened),),
+    )
+    shown = year(hostile, StatusLine(state=ATTACK, how=f"`{ATTACK}` {ATTACK}", next=ATTACK, is_ordinary=False))
+    check_alone(shown)
+    assert shown.count("&lt;script&gt;") >= 15
+
+
 def test_the_same_records_make_the_same_page(lived: History, text: str) -> None:
-    assert year(lived) == text
+    assert year(lived, STATUS) == text
 
 
 def test_the_gain_of_several_windows_adds_up_and_its_error_grows_with_the_root(ledger: Ledger) -> None:

@@ -2,12 +2,16 @@
 
 import dataclasses
 import re
+from datetime import timedelta
 
 import pytest
 
 from perennial.evaluation.metrics import ErrorAnalysis, Estimate
-from perennial.reports.summary import summary
+from perennial.loop.window import WindowRecord
+from perennial.reports.markdown import markdown
+from perennial.reports.summary import lately, summary, summary_page, utility_of
 from perennial.versions.findings import Findings
+from tests.made_up import DIGESTS, FIRST, WEEK, measurement, performance
 
 
 def words(text: str) -> set[str]:
@@ -81,3 +85,72 @@ def test_the_first_version_is_set_beside_nothing(findings: Findings) -> None:
     assert findings.judgement is not None
     changed = findings.judgement.model_copy(update={"comparison": None, "no_comparison": "there is no champion"})
     assert "It was not set beside an earlier version" in summary(dataclasses.replace(findings, judgement=changed))
+
+
+def window(week: int, utility: float, digest: str = DIGESTS[0], judged: bool = True) -> WindowRecord:
+    """A week in which a version earned so much per 1,000 requests, ± 24 at 95 %."""
+    start = FIRST + week * WEEK
+    performed = performance(start + WEEK, arrived=1000)
+    estimate = Estimate(value=utility, low=utility - 24.0, high=utility + 24.0, standard_error=12.0)
+    return WindowRecord(
+        model="parcel-late",
+        start=start,
+        end=start + WEEK,
+        measured_at=start + WEEK + timedelta(hours=1),
+        measurement=measurement(champion=digest),
+        performance=performed.model_copy(update={"metrics": {**performed.metrics, "utility": estimate}}) if judged else None,
+    )
+
+
+def said_of(findings: Findings, *windows: WindowRecord) -> str:
+    return markdown(lately(findings, windows, DIGESTS[0]))
+
+
+@pytest.mark.parametrize(
+    ("earned", "said"),
+    [
+        (190.0, "It keeps its promise as far as one can tell: so small a difference can be luck."),
+        (20.0, "It earns less than it promised, very probably not by luck."),
+        (420.0, "It earns more than it promised, very probably not by luck."),
+    ],
+)
+def test_what_was_earned_lately_stands_beside_the_promise(findings: Findings, earned: float, said: str) -> None:
+    text = said_of(findings, *(window(week, earned) for week in (3, 2, 1, 0)))
+    assert "## What has it earned lately?" in text
+    assert f"From 2024-04-01 to 2024-04-28 it earned about **{earned:g} points of customer satisfaction** more" in text
+    assert "When it was made it promised 213, very probably between 142 and 285." in text
+    assert said in text
+    assert words(text) & JARGON == set()
+
+
+def test_only_the_newest_windows_that_the_version_answered_alone_and_that_were_judged_count(findings: Findings) -> None:
+    later = [window(9, 900.0, judged=False), window(8, 900.0, digest=DIGESTS[1])]
+    mixed = window(7, 900.0)
+    both = mixed.measurement.model_copy(update={"versions": {DIGESTS[0]: 700, DIGESTS[1]: 700}})
+    mixed = mixed.model_copy(update={"measurement": both})
+    text = said_of(findings, *later, mixed, *(window(week, 100.0) for week in (6, 5, 4, 3)), window(2, 900.0))
+    assert "From 2024-04-22 to 2024-05-19 it earned about **100 points" in text
+
+
+def test_a_version_without_judged_windows_says_so_and_one_without_a_promise_too(findings: Findings) -> None:
+    assert "Nobody can say yet" in said_of(findings) and "Nobody can say yet" in said_of(findings, window(0, 9.0, judged=False))
+    unknown = dataclasses.replace(findings, judgement=None)
+    assert "What it would be worth was not known" in said_of(unknown, window(0, 9.0))
+
+
+def test_the_utility_of_several_windows_weighs_them_by_their_labels() -> None:
+    small = window(1, 300.0)
+    assert small.performance is not None
+    labels = small.performance.labels.model_copy(update={"arrived": 500})
+    small = small.model_copy(update={"performance": small.performance.model_copy(update={"labels": labels})})
+    found = utility_of([window(0, 0.0), small])
+    assert found is not None
+    assert found.value == pytest.approx(100.0)
+    assert found.standard_error == pytest.approx(12.0 * (1.0 + 0.25) ** 0.5 / 1.5)
+    assert utility_of([]) is None
+
+
+def test_the_page_ends_with_what_was_earned_lately(findings: Findings) -> None:
+    text = summary_page(findings, [window(0, 190.0)], DIGESTS[0])
+    assert text.index("What happens next?") < text.index("<h2>What has it earned lately?</h2>")
+    assert "<strong>190 points of customer satisfaction</strong>" in text
