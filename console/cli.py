@@ -176,16 +176,16 @@ def train(
 ) -> None:
     """Train a challenger through the pipeline, judge it, and register it if every gate lets it through (else exit code 3)."""
     from console.training import train_and_show
+    from perennial.loop.request import Train
     from perennial.settings import Settings
-    from pipelines.runs import Asked
 
-    clock = wall_clock()
     if replace and not reason.strip():
         raise SpecError("--reason is missing; allowed with --replace: one sentence that says why the champion is replaced")
     if replace and search is False:
         raise SpecError("--refit: a training that replaces the champion does not refit its recipe; allowed: --search")
-    asked = Asked(include_excluded=include_excluded, replace=replace, reason=reason.strip())
-    registered = train_and_show(Settings.from_environment(), model, parse_time(now) if now else clock, clock, search, asked, json)
+    wish = Train(search=search, include_excluded=include_excluded, replace=replace, reason=reason.strip())
+    time = parse_time(now) if now else wall_clock()
+    registered = train_and_show(Settings.from_environment(), model, time, wall_clock, wish, json)
     raise typer.Exit(0 if registered else GATES_NOT_PASSED)
 
 
@@ -222,7 +222,7 @@ def rollback(
     from console.serving import roll_back
     from perennial.settings import Settings
 
-    roll_back(Settings.from_environment(), model, wall_clock(), reason, json)
+    roll_back(Settings.from_environment(), model, reason, wall_clock, json)
 
 
 @app.command(epilog="Example: perennial models")
@@ -303,8 +303,7 @@ def monitor(
     from console.monitoring import monitor_and_show
     from perennial.settings import Settings
 
-    clock = wall_clock()
-    monitor_and_show(Settings.from_environment(), model, parse_time(now) if now else clock, clock, json)
+    monitor_and_show(Settings.from_environment(), model, parse_time(now) if now else wall_clock(), wall_clock, json)
 
 
 @app.command(epilog="Example: perennial labels churn")
@@ -349,7 +348,7 @@ def decisions_close(
 
     if not reason.strip():
         raise SpecError("--reason is missing; allowed: one sentence that says why the incident is over")
-    close(Settings.from_environment(), model, incident, reason.strip(), wall_clock(), json)
+    close(Settings.from_environment(), model, incident, reason.strip(), wall_clock, json)
 
 
 @decisions.command(
@@ -366,13 +365,14 @@ def decisions_accept_change(
 ) -> None:
     """Say that the data are like this now: close an incident, let its requests train, and make a training due."""
     from console.decisions import accept_change
+    from perennial.loop.request import AcceptChange
     from perennial.settings import Settings
 
     if not reason.strip():
         raise SpecError("--reason is missing; allowed: one sentence that says why the data are as they should be")
-    clock = wall_clock()
-    time = parse_time(now) if now else clock
-    accept_change(Settings.from_environment(), model, incident, user(), reason.strip(), time, json)
+    wish = AcceptChange(incident=incident, who=user(), reason=reason.strip())
+    time = parse_time(now) if now else wall_clock()
+    accept_change(Settings.from_environment(), model, wish, time, wall_clock, json)
 
 
 @decisions.command("accept", epilog="Example: perennial decisions accept churn 4")
@@ -383,7 +383,7 @@ def decisions_accept(
     from console.decisions import accept
     from perennial.settings import Settings
 
-    accept(Settings.from_environment(), model, number, json)
+    accept(Settings.from_environment(), model, number, wall_clock, json)
 
 
 @app.command(epilog="Example: perennial explain churn")

@@ -5,13 +5,15 @@ from datetime import datetime
 
 from rich.console import Console
 
+from console.asking import Clock, ask
 from console.display.explanation import explanation, incident_of
 from console.display.output import console, minute, print_json, table
 from console.display.streaks import Streak, streaks
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
-from perennial.loop.decision import Acceptance, Decision, DecisionDraft, Fact, Incident, Kind
+from perennial.loop.decision import Decision, Incident, Kind
 from perennial.loop.outcome import incident_state, outcome_of
+from perennial.loop.request import Accept, AcceptChange, Close, Request, Wish
 from perennial.settings import Settings
 from perennial.spec.read import read
 
@@ -107,25 +109,14 @@ def show_decision(out: Console, ledger: Ledger, decision: Decision) -> None:
     out.print("\n".join(lines), soft_wrap=True)
 
 
-def close(settings: Settings, model: str, number: int | None, reason: str, now: datetime, json: bool) -> Incident:
-    """Close an incident, for a reason that is kept; without a number the only one that is open.
+def close(settings: Settings, model: str, number: int | None, reason: str, clock: Clock, json: bool) -> Incident:
+    """Ask for an incident to be closed, for a reason that is kept; without a number the only one that is open.
 
     Raises:
         NotFoundError: there is no such open incident, or several are open and no number says which.
     """
-    with Ledger.open(settings.ledger) as ledger:
-        known(settings, ledger, model)
-        of_model = {incident.number: incident for incident in ledger.incidents(model)}
-        still = sorted(number for number, incident in of_model.items() if incident.closed is None)
-        if number is None and len(still) == 1:
-            number = still[0]
-        if number not in still:
-            shown = ", ".join(map(str, still)) or "none"
-            before = of_model.get(number) if number is not None else None
-            said = f"; it was {incident_state(before)}" if before is not None else ""
-            which = "no number was given" if number is None else f"incident {number} is not open{said}"
-            raise NotFoundError(f"{model}: {which}; open incidents: {shown}")
-        closed = ledger.close_incident(model, number, now=now, closing=f"a person closed it: {reason}")
+    request = _asked(settings, model, Close(incident=number, reason=reason), clock(), clock)
+    closed = _incident(settings, request)
     if json:
         print_json(closed.model_dump(mode="json"))
     else:
@@ -137,9 +128,7 @@ def close(settings: Settings, model: str, number: int | None, reason: str, now: 
     return closed
 
 
-def accept_change(
-    settings: Settings, name: str, number: int | None, who: str, reason: str, now: datetime, json: bool
-) -> Incident:
+def accept_change(settings: Settings, name: str, wish: AcceptChange, now: datetime, clock: Clock, json: bool) -> Incident:
     """Say that the data of an incident are as the data are now, and make a training due.
 
     The incident is closed and its requests train; what its windows showed is part of what a window is checked against.
@@ -147,73 +136,57 @@ def accept_change(
     Args:
         settings: where things are.
         name: the model.
-        number: of the incident, open or closed; without one the only one that is open.
-        who: says so.
-        reason: why, in one sentence.
+        wish: the incident, open or closed, who says so and why.
         now: the time for which it is said, UTC.
+        clock: gives the real time.
         json: print JSON instead of sentences.
 
     Raises:
         NotFoundError: there is no such incident, or several are open and no number says which.
     """
-    from monitoring.observed import observed
-
-    model = read(settings.models / f"{name}.yaml")
+    read(settings.models / f"{name}.yaml")
+    request = _asked(settings, name, wish, now, clock)
+    accepted = _incident(settings, request)
     with Ledger.open(settings.ledger) as ledger:
-        of_model = {incident.number: incident for incident in ledger.incidents(name)}
-        still = sorted(one for one, incident in of_model.items() if incident.closed is None)
-        if number is None and len(still) == 1:
-            number = still[0]
-        if number is None or number not in of_model:
-            which = "no number was given" if number is None else f"there is no incident {number}"
-            known_ones = ", ".join(map(str, sorted(of_model))) or "none"
-            raise NotFoundError(f"{name}: {which}; open incidents: {', '.join(map(str, still)) or 'none'}, all: {known_ones}")
-        checks = observed(settings, model, of_model[number], ledger.windows(name), now)
-        accepted = ledger.accept_incident(name, number, Acceptance(who=who, why=reason, when=now, checks=checks))
-        decision = _training_due(ledger, accepted, who, reason, now)
+        decision = ledger.decision(name, int(request.outcome))
     if json:
         print_json({"incident": accepted.model_dump(mode="json"), "decision": decision.model_dump(mode="json")})
         return accepted
+    checks = () if accepted.accepted is None else accepted.accepted.checks
     span = f"requests of {accepted.barred_from:%Y-%m-%d} to {accepted.barred_until:%Y-%m-%d} train from now on"
     widened = ", ".join(f"{check.name} {check.subject}".strip() for check in checks) or "nothing that a limit could be widened by"
-    console().print(f"{name}: incident {number} is closed as a change of the data; {span}; accepted: {widened}", soft_wrap=True)
+    said = f"{name}: incident {accepted.number} is closed as a change of the data; {span}; accepted: {widened}"
+    console().print(said, soft_wrap=True)
     console().print(f"Decision {decision.number}: {decision.sentence} {outcome_of(decision)}", soft_wrap=True)
     if decision.state == "open":
         console().print(f"Where no controller watches: `perennial tick`, or `perennial train {name}`", soft_wrap=True)
     return accepted
 
 
-def _training_due(ledger: Ledger, incident: Incident, who: str, reason: str, now: datetime) -> Decision:
-    """The decision to train on the changed data; asked for again, it is the same one."""
-    asked = Fact(name="accepted change", value=float(incident.number), limit=None, sentence=f"{who} accepted it: {reason}")
-    draft = DecisionDraft(
-        kind="retrain",
-        reason="manual",
-        sentence=f"Train again: {who} accepted the change of incident {incident.number} ({reason}).",
-        otherwise="Nobody accepting it.",
-        facts=(asked,),
-    )
-    cause = f"{incident.model}/manual/accept-{incident.number}"
-    return ledger.add_decision(incident.model, cause=cause, now=now, draft=draft)[0]
-
-
-def accept(settings: Settings, model: str, number: int, json: bool) -> Decision:
-    """A decision that waited for a person is open: the controller carries it out.
+def accept(settings: Settings, model: str, number: int, clock: Clock, json: bool) -> Decision:
+    """Accept a decision that waits for a person: the controller carries it out.
 
     Raises:
         NotFoundError: there is no such decision, or it does not wait for a person.
     """
+    _asked(settings, model, Accept(decision=number), clock(), clock)
     with Ledger.open(settings.ledger) as ledger:
-        known(settings, ledger, model)
-        before = ledger.decision(model, number)
-        if before.state != "waits for a person":
-            waiting = [str(one.number) for one in ledger.decisions(model) if one.state == "waits for a person"]
-            raise NotFoundError(
-                f"{model}: decision {number} is {before.state}; decisions that wait for a person: {', '.join(waiting) or 'none'}"
-            )
-        after = ledger.move_decision(model, number, before="waits for a person", after="open")
+        after = ledger.decision(model, number)
     if json:
         print_json(after.model_dump(mode="json"))
     else:
         console().print(f"{model}: decision {number} is {after.state}. {outcome_of(after)}", soft_wrap=True)
     return after
+
+
+def _asked(settings: Settings, model: str, wish: Wish, now: datetime, clock: Clock) -> Request:
+    """A request about a model that there is, done."""
+    with Ledger.open(settings.ledger) as ledger:
+        known(settings, ledger, model)
+    return ask(settings, model, wish, now, clock)
+
+
+def _incident(settings: Settings, request: Request) -> Incident:
+    """The incident that a request was about, as it is now."""
+    with Ledger.open(settings.ledger) as ledger:
+        return next(incident for incident in ledger.incidents(request.model) if incident.number == request.subject)

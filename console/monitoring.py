@@ -5,19 +5,16 @@ from datetime import datetime
 
 from rich.console import Console
 
+from console.asking import Clock, ask_for_run
 from console.decisions import show_decision
 from console.display.output import console, minute, print_json, table
-from console.following import run_and_show
-from perennial.errors import NotFoundError, PlatformError
+from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
-from perennial.lifecycle.claim import SUPERSEDED
-from perennial.loop.decision import Claim
+from perennial.loop.request import Monitor
 from perennial.loop.window import WindowRecord
 from perennial.reports.formats import interval
 from perennial.settings import Settings
-from perennial.spec.model import Model
 from perennial.spec.read import read
-from pipelines import runs
 
 WAITS_FOR = {
     "claim": "the ledger",
@@ -28,16 +25,16 @@ WAITS_FOR = {
 """What each step of the monitoring pipeline spends its time on."""
 
 
-def monitor_and_show(settings: Settings, name: str, now: datetime, clock: datetime, json: bool) -> None:
-    """Run the monitoring pipeline for the windows that are due, and print them and the decision.
+def monitor_and_show(settings: Settings, name: str, now: datetime, clock: Clock, json: bool) -> None:
+    """Ask for a look at the windows that are due, and print them and the decision.
 
-    Where nothing is due, no run is started: the newest windows and the last decision are printed.
+    Where nothing is due, nothing is asked: the newest windows and the last decision are printed.
 
     Args:
         settings: where things are.
         name: the model.
         now: the time for which it is done.
-        clock: the real time.
+        clock: gives the real time.
         json: print JSON instead of tables.
 
     Raises:
@@ -57,37 +54,9 @@ def monitor_and_show(settings: Settings, name: str, now: datetime, clock: dateti
             said = f"Nothing is due at {minute(now)}: no window closed or matured since the last run, or its rows are to come."
             _show(ledger, name, said, json)
             return
-        key = claimed(settings, ledger, model, runs.new_id(name, clock), now, clock)
-    run, _ = run_and_show(settings, key.owner, WAITS_FOR, quiet=json)
-    if run.outcome == SUPERSEDED:
-        raise PlatformError(f"run {run.run_id}: {run.reason}")
+    request, _ = ask_for_run(settings, name, Monitor(), now, clock, None if json else WAITS_FOR)
     with Ledger.open(settings.ledger) as ledger:
-        _show(ledger, name, f"run {run.run_id}: {run.outcome}", json, key.key)
-
-
-def claimed(settings: Settings, ledger: Ledger, model: Model, run_id: str, now: datetime, clock: datetime) -> Claim:
-    """The claim of a monitoring run that a person asks for; the run is prepared.
-
-    A run that failed or was killed before is in nobody's way; this one looks at the windows of an earlier monitoring run too.
-
-    Raises:
-        PlatformError: another run of the model is in flight.
-    """
-    name = model.name
-    runs.settle_left(settings, ledger, name, clock, clock)
-    claim, attempt = None, 1
-    while claim is None or (claim.owner != run_id and claim.state == "failed"):
-        key = f"{name}/monitor/{now.isoformat()}" + (f"/{attempt}" if attempt > 1 else "")
-        claim = ledger.intend(key, model=name, owner=run_id, decision=None, now=clock)
-        if claim is None:
-            raise PlatformError(f"{name}: another run was started at the same moment; `perennial runs {name}` shows it")
-        attempt += 1
-    if claim.owner != run_id:
-        raise PlatformError(
-            f"{name}: the windows of {minute(now)} were looked at by run {claim.owner}; claim {claim.key} is {claim.state}"
-        )
-    runs.prepare_monitoring(settings, model, now, clock, key=claim.key, run_id=run_id)
-    return ledger.submitted(claim, clock)
+        _show(ledger, name, f"run {request.run}: {request.outcome}", json, request.key)
 
 
 def _show(ledger: Ledger, name: str, said: str, json: bool, cause: str | None = None) -> None:

@@ -3,12 +3,16 @@
 import os
 import sys
 from datetime import datetime
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from console.display.output import console, print_json, table
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
+from perennial.loop.request import RollBack
 from perennial.settings import Settings
+
+if TYPE_CHECKING:
+    from console.asking import Clock
 
 
 def serve(settings: Settings, model: str, host: str, port: int, replay: bool) -> NoReturn:
@@ -34,25 +38,36 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
     os.execve(sys.executable, arguments, {**os.environ, **settings.to_environment()})
 
 
-def roll_back(settings: Settings, model: str, now: datetime, reason: str, json: bool) -> None:
-    """Give the traffic back to the champion before, and say so."""
-    from perennial.spec.read import read
-    from serving.deployers import open_deployer
-    from serving.rollouts import roll_back as carry_back
+def roll_back(settings: Settings, model: str, reason: str, clock: "Clock", json: bool) -> None:
+    """Ask for the traffic to go back to the champion before, and say so.
 
+    Args:
+        settings: where things are.
+        model: name of the model.
+        reason: why, in one sentence; it is kept.
+        clock: gives the real time.
+        json: print JSON instead of sentences.
+
+    Raises:
+        NotFoundError: there is no such model, it has no champion, or none before it.
+        PlatformError: the deployer cannot be told now; the command may be repeated.
+    """
+    from console.asking import ask
+    from perennial.spec.read import read
+
+    read(settings.models / f"{model}.yaml")
+    request = ask(settings, model, RollBack(reason=reason), clock(), clock)
     with Ledger.open(settings.ledger) as ledger:
-        spec = read(settings.models / f"{model}.yaml")
-        done = carry_back(settings, open_deployer(settings), ledger, spec, now, reason)
+        left, champion = ledger.version(model, request.subject), ledger.champion(model)
+    assert champion is not None  # the rollback gave it the traffic
+    to_follow = request.outcome or None
     if json:
-        left, champion = (version.model_dump(mode="json") for version in (done.left, done.champion))
-        print_json({"left": left, "champion": champion, "to_follow": done.to_follow})
+        print_json({"left": left.model_dump(mode="json"), "champion": champion.model_dump(mode="json"), "to_follow": to_follow})
         return
     has = "has" if settings.namespace is None else "takes"  # pods are replaced one at a time
-    console().print(
-        f"{model}: version {done.left.number} was rolled back; version {done.champion.number} {has} the traffic again"
-    )
-    if done.to_follow is not None:
-        console().print(f"Follows with the next tick: {done.to_follow}", soft_wrap=True)
+    console().print(f"{model}: version {left.number} was rolled back; version {champion.number} {has} the traffic again")
+    if to_follow is not None:
+        console().print(f"Follows with the next tick: {to_follow}", soft_wrap=True)
 
 
 def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bool:

@@ -11,7 +11,7 @@ from perennial.settings import Settings
 from perennial.status.condition import Condition
 from perennial.status.installation import controller_condition
 from perennial.status.model_status import ModelStatus, ServerStatus, status_of
-from serving.deployers import open_deployer
+from serving.deployers.reading import open_reading
 
 ANSWER_SECONDS = 0.5
 """How long a local server may take to say how it is."""
@@ -62,7 +62,7 @@ def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Con
         now: the time for which it is said, UTC: windows and dates are counted by it. What is stored is taken as it is.
         clock: the real time, UTC: the controller holds its lease by it.
     """
-    deployer = open_deployer(settings)
+    deployer = open_reading(settings)
     with Ledger.open(settings.ledger) as ledger:
         controller = controller_condition(ledger.lease(LEASE), clock)
         stored = [stored_of(settings, deployer, ledger, name) for name in models_of(settings, ledger)]

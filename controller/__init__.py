@@ -1,5 +1,5 @@
-"""The loop: a level-triggered controller. Each tick reads what is true and does what is due next; only it submits runs unasked.
+"""The one writer of the loop: each tick reads what is true, does what people asked for and what is due; it alone submits runs.
 
-Every step is a claim, committed before any call, and may be repeated: a crash anywhere is mended by the next tick. What is to be
-done was decided by monitoring and written before; nothing is concluded here.
+Every step is a claim or a settled request, committed before any call, and may be repeated: the next tick mends a crash anywhere.
+Nothing is concluded here: monitoring decides, and its decision is written before the controller acts on it.
 """

@@ -1,4 +1,4 @@
-"""Who executes runs: an interface of five calls, and local processes as its first implementation."""
+"""Who executes runs: an interface of four calls, and local processes as its first implementation."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,7 +7,6 @@ from typing import Protocol
 
 from perennial.ledger import Ledger
 from perennial.settings import Settings
-from perennial.spec.model import Model
 from pipelines import runs
 from pipelines.runs import RunState
 
@@ -19,18 +18,12 @@ class Runner(Protocol):
         """A fresh id."""
         ...
 
-    def prepare_monitoring(self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str) -> None:
-        """The run is known, with its parameters, and not started."""
-        ...
-
-    def prepare_training(
-        self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str, decision: int
-    ) -> None:
-        """The run is known, with its parameters, and not started."""
+    def prepare(self, run_id: str, parameters: dict[str, str]) -> str:
+        """Keep the parameters of a run that is not started; returns where, for people. It may be repeated."""
         ...
 
     def start(self, run_id: str) -> None:
-        """A prepared run executes; one that was killed executes again, from its first step."""
+        """Execute a prepared run; one that was killed executes again, from its first step."""
         ...
 
     def state(self, ledger: Ledger, run_id: str) -> RunState:
@@ -50,15 +43,9 @@ class LocalRunner:
         """A fresh id."""
         return runs.new_id(model, wall_clock)
 
-    def prepare_monitoring(self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str) -> None:
-        """The run's folder and its row in the ledger exist."""
-        runs.prepare_monitoring(self.settings, model, now, wall_clock, key=key, run_id=run_id)
-
-    def prepare_training(
-        self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str, decision: int
-    ) -> None:
-        """The run's folder and its row in the ledger exist."""
-        runs.prepare(self.settings, model, now, wall_clock, key=key, run_id=run_id, decision=decision)
+    def prepare(self, run_id: str, parameters: dict[str, str]) -> str:
+        """The run's folder, with its parameters."""
+        return runs.prepare(self.settings, run_id, parameters)
 
     def start(self, run_id: str) -> None:
         """A process of its own executes the run."""

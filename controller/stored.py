@@ -8,13 +8,13 @@ from perennial.spec.model import Model
 from perennial.spec.read import read
 from perennial.status.stored import Stored
 from pipelines.lock import is_executing
-from serving.deployers import Deployer
+from serving.deployers.reading import Reading
 
 RECENT = 12
 """Windows and decisions of a model that are looked at."""
 
 
-def stored_of(settings: Settings, deployer: Deployer, ledger: Ledger, name: str) -> Stored:
+def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) -> Stored:
     """What is stored about a model."""
     newest = next(iter(ledger.runs(name, limit=1)), None)
     deployed, traffic = traffic_of(settings, deployer, name)
@@ -45,7 +45,7 @@ def spec_of(settings: Settings, name: str) -> Model | SpecError | None:
         return error
 
 
-def traffic_of(settings: Settings, deployer: Deployer, name: str) -> tuple[str | None, Standing | str | None]:
+def traffic_of(settings: Settings, deployer: Reading, name: str) -> tuple[str | None, Standing | str | None]:
     """Digest of what was deployed, and how far the traffic on a cluster is, or why the cluster does not say."""
     if settings.namespace is None:
         return deployer.deployed(name), None

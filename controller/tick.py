@@ -1,22 +1,22 @@
-"""One tick: for each model, runs in flight are carried on, rollouts carried out, and what is due is submitted."""
+"""One tick: for each model, answer requests, carry on runs in flight and rollouts, and submit what is due."""
 
 import os
 import socket
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from controller.context import Context
 from controller.dispatch import submit_due
-from controller.flight import World, carry_on
+from controller.flight import carry_on
+from controller.requests import answer
+from controller.rollout import roll_out
 from controller.runner import LocalRunner, Runner
 from controller.ticked import LEASE, Act, Found, Problem, Ticked
 from perennial.errors import FencedError
 from perennial.ledger import Fence, Lease, Ledger
 from perennial.outages import translated
 from perennial.settings import Settings
-from perennial.spec.model import Model
 from perennial.spec.read import read
-from serving.deployers import open_deployer
-from serving.rollouts import carry_out
 
 LEASE_SECONDS = 60.0
 """How long a controller that says nothing keeps the lease. A tick takes seconds; a paused one is fenced off later."""
@@ -35,8 +35,9 @@ def tick(
     runner: Runner | None = None,
     name: str | None = None,
     release: bool = True,
+    unasked: bool = True,
 ) -> Ticked:
-    """Everything that is due at `now` has been begun, or the tick says what is in its way.
+    """Begin everything that people asked for and that is due at `now`, or say what is in the way.
 
     Args:
         settings: where things are.
@@ -45,6 +46,7 @@ def tick(
         runner: executes runs; local processes when absent.
         name: holder of the lease; this process when absent.
         release: whether the lease is given back at the end.
+        unasked: whether to do what is due beyond what people asked for.
 
     Raises:
         FencedError: another controller took over while this one worked; it goes on with the work.
@@ -57,22 +59,29 @@ def tick(
             return Ticked(now=now, problems=(_stands_by(ledger.lease(LEASE)),), holds_lease=False)
         fenced = ledger.with_fence(Fence(kind="lease", key=LEASE, token=lease.token))
         try:
+            context = Context(settings, fenced, runner or LocalRunner(settings), now, clock())
+            if not unasked:
+                return _tick(context, clock, mine, _asked_of)
             if lease.ticked is not None and now < lease.ticked:
-                return Ticked(now=now, problems=(_went_back(lease.ticked, now),))
+                answered = _tick(context, clock, mine, _asked_of)
+                return answered.model_copy(update={"problems": (_went_back(lease.ticked, now), *answered.problems)})
             if lease.ticked != now:
                 fenced.note_tick(LEASE, now)
-            world = World(settings, fenced, runner or LocalRunner(settings), now, clock())
-            return _tick(world, clock, mine)
+            return _tick(context, clock, mine, _all_of)
         finally:
             if release:
                 ledger.release_lease(lease, clock())
 
 
-def _tick(world: World, clock: Callable[[], datetime], mine: str) -> Ticked:
+Part = Callable[[Context, str], Iterator[Found]]
+"""What a tick does about the model of this name."""
+
+
+def _tick(context: Context, clock: Callable[[], datetime], mine: str, part: Part) -> Ticked:
     acts, waits, problems = list[Act](), list[str](), list[Problem]()
-    for path in sorted(world.settings.models.glob("*.yaml")):
+    for name in _models(context):
         try:
-            for found in _of_model(world, read(path)):
+            for found in part(context, name):
                 match found:
                     case Act():
                         acts.append(found)
@@ -83,42 +92,44 @@ def _tick(world: World, clock: Callable[[], datetime], mine: str) -> Ticked:
         except FencedError:
             raise
         except Exception as error:  # whatever one model comes to, the others are looked at
-            problems.append(Problem(model=path.stem, sentence=_said(error)))
-        world.ledger.take_lease(LEASE, mine, now=clock(), seconds=LEASE_SECONDS)
-    return Ticked(now=world.now, acts=tuple(acts), waits=tuple(waits), problems=tuple(problems))
+            problems.append(Problem(model=name, sentence=_said(error)))
+        context.ledger.take_lease(LEASE, mine, now=clock(), seconds=LEASE_SECONDS)
+    return Ticked(now=context.now, acts=tuple(acts), waits=tuple(waits), problems=tuple(problems))
 
 
-def _of_model(world: World, model: Model) -> Iterator[Found]:
+def _models(context: Context) -> list[str]:
+    """Names of the models that have a spec, or of which something is asked."""
+    asked = {request.model for request in context.ledger.open_requests()}
+    return sorted(asked | {path.stem for path in context.settings.models.glob("*.yaml")})
+
+
+def _asked_of(context: Context, name: str) -> Iterator[Found]:
+    yield from answer(context, name)
+
+
+def _all_of(context: Context, name: str) -> Iterator[Found]:
     """One model's part of a tick. A rollout that cannot be carried out now does not keep its windows from being looked at."""
-    yield from carry_on(world, model)
+    yield from answer(context, name)
+    path = context.settings.models / f"{name}.yaml"
+    if not path.exists():
+        return
+    model = read(path)
+    asked = {request.key for request in context.ledger.open_requests(name)}
+    for claim in context.ledger.open_claims(name):
+        if claim.key not in asked:
+            yield from carry_on(context, model, claim)
     try:
-        yield from _roll_out(world, model)
+        yield from roll_out(context, model)
     except FencedError:
         raise
     except Exception as error:  # of MLflow, the deployer or a file: what comes after does not need them
-        yield Problem(model=model.name, sentence=f"the rollout stands still: {_said(error)}")
-    yield from submit_due(world, model)
+        yield Problem(model=name, sentence=f"the rollout stands still: {_said(error)}")
+    yield from submit_due(context, model)
 
 
 def _said(error: Exception) -> str:
     """An error in words; one that is not ours with its kind and place."""
     return str(translated(error, "tick", "this sentence"))
-
-
-def _roll_out(world: World, model: Model) -> Iterator[Found]:
-    """Advance the newest rollout, reconcile the deployment with the ledger, report progress."""
-    before = next(iter(world.ledger.rollouts(model.name)), None)
-    world.ledger.check_fence()
-    deployer = open_deployer(world.settings)
-    after = carry_out(world.settings, deployer, world.ledger, model, lambda: world.now)
-    if after is not None and after != before:
-        sentence = f"version {after.number} is {after.state}: {after.reason}"
-        yield Act(model=model.name, what="rolled out", sentence=sentence)
-    standing = deployer.standing(model.name)
-    if standing.state == "stuck":
-        yield Problem(model=model.name, sentence=standing.sentence)
-    elif standing.state == "rolling":
-        yield standing.sentence
 
 
 def _stands_by(lease: Lease | None) -> Problem:

@@ -14,7 +14,7 @@ class Act(Record):
 
     model: str
     """Name of the model."""
-    what: Literal["started", "started again", "ended", "gave up", "rolled out", "overtaken", "held"]
+    what: Literal["started", "started again", "ended", "gave up", "rolled out", "overtaken", "held", "answered"]
     """What it did."""
     sentence: str
     """The same in words."""

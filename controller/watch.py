@@ -2,16 +2,22 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from types import FrameType
 
 from controller.runner import LocalRunner, Runner
 from controller.tick import holder, tick
 from controller.ticked import LEASE, Problem, Ticked
-from perennial.errors import PerennialError, PlatformError
+from perennial.errors import FencedError, PerennialError, PlatformError
 from perennial.ledger import Ledger
+from perennial.loop.request import Request
 from perennial.settings import Settings
+
+LOOKS_SECONDS = 1.0
+"""Between two looks for what a person asked for: nobody minds a second, and it costs one query."""
 
 
 def watch(settings: Settings, clock: Callable[[], datetime], every_seconds: float) -> Iterator[Ticked]:
@@ -38,8 +44,20 @@ def watch(settings: Settings, clock: Callable[[], datetime], every_seconds: floa
         except PlatformError as error:
             ticked = Ticked(now=now, problems=(Problem(model="", sentence=str(error)),))
         yield ticked
-        ended.wait(min(every_seconds, 1.0) if ticked.waits else every_seconds)
+        _pause(settings, ended, min(every_seconds, 1.0) if ticked.waits else every_seconds)
     release(settings, clock)
+
+
+def _pause(settings: Settings, ended: threading.Event, seconds: float) -> None:
+    """Wait for the next tick; a person's request, who waits for its end, is not kept waiting as long."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not ended.wait(min(left, LOOKS_SECONDS)):
+        try:
+            with Ledger.open(settings.ledger) as ledger:
+                if ledger.open_requests():
+                    return
+        except PlatformError:
+            continue  # the next tick says so
 
 
 def release(settings: Settings, clock: Callable[[], datetime]) -> None:
@@ -78,4 +96,39 @@ def until_idle(
         if (ticked.is_idle and not ticked.problems) or stuck or not ticked.holds_lease:
             return
         last = ticked.problems
+        beat.wait(pause_seconds)
+
+
+def until_done(
+    settings: Settings,
+    request: Request,
+    clock: Callable[[], datetime],
+    *,
+    runner: Runner | None = None,
+    pause_seconds: float = 0.5,
+) -> Iterator[Request]:
+    """The request as it stands, again and again until it is done.
+
+    Whoever holds the lease answers requests. Where nobody watches, that is this process, for as long as it takes: it does what
+    people asked for, and nothing that is due beyond it.
+
+    Args:
+        settings: where things are.
+        request: what a person asked for.
+        clock: gives the real time.
+        runner: executes runs; local processes when absent.
+        pause_seconds: between two looks.
+
+    Raises:
+        PlatformError: the ledger cannot be opened or is locked.
+    """
+    beat, runner = threading.Event(), runner or LocalRunner(settings)
+    while True:
+        with suppress(FencedError):  # another process is the controller now, and answers
+            tick(settings, request.now, clock, runner=runner, unasked=False)
+        with Ledger.open(settings.ledger) as ledger:
+            request = ledger.request(request.model, request.number)
+        yield request
+        if request.state == "done":
+            return
         beat.wait(pause_seconds)

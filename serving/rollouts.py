@@ -8,7 +8,6 @@ training by hand.
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -70,52 +69,57 @@ def checked(settings: Settings, version: Version, p95_ms: float) -> GateResult:
         return check_serving(Path(folder), model=version.model, run_key=version.run_key, p95_ms=p95_ms)
 
 
-@dataclass(frozen=True)
-class RolledBack:
-    """What a rollback did."""
-
-    left: Version
-    """The version that lost the traffic."""
-    champion: Version
-    """The version that has it again."""
-    to_follow: str | None
-    """What could not be done now and follows with the next tick; None when nothing is left to do."""
-
-
-def roll_back(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, now: datetime, reason: str) -> RolledBack:
-    """Give the traffic back to the champion before. Until that is deployed, a repeated call goes back no further.
+def leaving(deployer: Deployer, ledger: Ledger, model: str) -> Rollout:
+    """The rollout whose version a rollback leaves: the champion's; of a rollback that is not deployed yet, the same as before.
 
     Raises:
         NotFoundError: the model has no champion, or none before it.
-        PlatformError: the deployer cannot be asked or told now; the call may be repeated.
+        PlatformError: the deployer cannot be asked now.
     """
-    deployed = deployer.deployed(model.name)
-    rollouts = ledger.rollouts(model.name)
+    deployed = deployer.deployed(model)
+    rollouts = ledger.rollouts(model)
     left = next((rollout for rollout in rollouts if rollout.state == "rolled back" and rollout.digest == deployed), None)
-    if left is None:
-        left = _move_back(ledger, model.name, now, reason)
+    if left is not None:
+        return left
+    current = ledger.champion(model)
+    if current is None:
+        raise NotFoundError(f"{model} has no champion; `perennial train {model}` makes one")
+    champions = [rollout for rollout in rollouts if rollout.state == "champion"]
+    if len(champions) < 2:
+        raise NotFoundError(f"{model}: no champion before version {current.number} to go back to")
+    return next(rollout for rollout in champions if rollout.number == current.number)
+
+
+def roll_back(
+    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, left: Rollout, now: datetime, reason: str
+) -> str | None:
+    """Give the traffic of a version back to the champion before; repeated, it goes back no further.
+
+    Args:
+        settings: where MLflow is.
+        deployer: puts a version into traffic.
+        ledger: the record of what is wanted.
+        model: the spec.
+        left: the rollout of the version that loses the traffic, as `leaving` found it.
+        now: UTC.
+        reason: why, in one sentence.
+
+    Returns:
+        What could not be done now and follows with the next tick; None when nothing is left to do.
+
+    Raises:
+        PlatformError: the deployer cannot be told now; the call may be repeated.
+    """
+    ledger.move_rollout(left, _seen("rolled back", left, now, reason))
     champion = ledger.champion(model.name)
     assert champion is not None  # one of the others
     ledger.check_fence()
     deployer.deploy(model, champion, ledger.run(champion.run_id), now)
-    to_follow = None
     try:
         registry.set_champion(settings, model=model.name, number=champion.number)
     except PerennialError as error:
-        to_follow = str(error)
-    return RolledBack(ledger.version(model.name, left.number), champion, to_follow)
-
-
-def _move_back(ledger: Ledger, model: str, now: datetime, reason: str) -> Rollout:
-    """The ledger wants the champion before; returns the rollout that was left."""
-    champions = [rollout for rollout in ledger.rollouts(model) if rollout.state == "champion"]
-    current = ledger.champion(model)
-    if current is None:
-        raise NotFoundError(f"{model} has no champion; `perennial train {model}` makes one")
-    if len(champions) < 2:
-        raise NotFoundError(f"{model}: no champion before version {current.number} to go back to")
-    leaving = next(rollout for rollout in champions if rollout.number == current.number)
-    return ledger.move_rollout(leaving, _seen("rolled back", leaving, now, reason))
+        return str(error)
+    return None
 
 
 def repair(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, now: datetime) -> Version | None:

@@ -194,11 +194,11 @@ def status_line(settings: Settings, ledger: Ledger, history: "History", now: dat
     from perennial.status.condition import ORDINARY
     from perennial.status.installation import controller_condition
     from perennial.status.model_status import status_of
-    from serving.deployers import open_deployer
+    from serving.deployers.reading import open_reading
 
     is_watching = controller_condition(ledger.lease(LEASE), clock).status == "True"
     stored = replace(
-        stored_of(settings, open_deployer(settings), ledger, history.model.name),
+        stored_of(settings, open_reading(settings), ledger, history.model.name),
         windows=history.windows[::-1],
         decisions=history.decisions[::-1],
         incidents=tuple(incident for incident in history.incidents if incident.closed is None),

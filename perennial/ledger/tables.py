@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0005"
+HEAD = "0006"
 """Revision that these tables have. Here, so that opening a ledger needs Alembic only when it must be upgraded."""
 
 VERSION_TABLE = "ledger_revision"
@@ -209,6 +209,23 @@ claims = Table(
     Column("moved", UtcTime, nullable=False),
     CheckConstraint("state in ('intended', 'submitted', 'seen', 'done', 'failed')", name="state"),
     Index("uq_claims_open", "model", unique=True, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("model", String(63), nullable=False),
+    Column("number", Integer, nullable=False, autoincrement=False),
+    Column("wish", JSON, nullable=False),
+    Column("made", UtcTime, nullable=False),
+    Column("now", UtcTime, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("subject", Integer),
+    Column("run", String(200)),
+    Column("outcome", Text, nullable=False),
+    Column("failure", JSON(none_as_null=True)),
+    PrimaryKeyConstraint("model", "number"),
+    CheckConstraint("state in ('open', 'acting', 'done')", name="state"),
 )
 
 leases = Table(

@@ -1,7 +1,7 @@
 """Claims at work: how a run takes what it may do, and how its end is noted. The record is `loop.decision.Claim`."""
 
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Run
@@ -15,8 +15,6 @@ SUPERSEDED = "superseded"
 """Outcome of a run that came second."""
 MOST_STARTS = 3
 """How often a run is started for one claim before a person must look: what kills three runs will kill the fourth."""
-BEING_BEGUN = timedelta(seconds=10)
-"""How long whoever prepared a run has to start it, before it counts as left: a person's command does both."""
 GIVEN_UP = "given up"
 """Kind of the failure of a run that was left, and that a person's command put aside: it says nothing about what it would do."""
 

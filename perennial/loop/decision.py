@@ -155,3 +155,8 @@ class Claim(Record):
     """Number of the decision that it carries out; null for a monitoring run."""
     moved: datetime
     """When it came into its state, UTC."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody can take it any more."""
+        return self.state in ("done", "failed")

@@ -17,14 +17,15 @@ import sqlalchemy
 from sqlalchemy import Connection
 
 from controller import dispatch
+from controller.watch import until_done
 from monitoring.windows import due
 from perennial import registry
 from perennial.evaluation.gates import GateResult
-from perennial.ledger import transactions
+from perennial.ledger import Ledger, transactions
 from perennial.settings import Settings
 from serving import rollouts
 from serving.deployers import local
-from tests.controller.world import REAL, QuickRunner, settings_of, tick_until_idle
+from tests.controller.world import NAME, REAL, QuickRunner, settings_of, tick_until_idle
 
 WRITES = ("insert", "update", "delete", "create", "drop", "alter")
 
@@ -75,7 +76,7 @@ class Points:
                 yield connection
 
         replace(transactions.Transactions, "_write", counted)
-        for name in ("prepare_monitoring", "prepare_training", "start"):
+        for name in ("prepare", "start"):
             setattr(runner, name, self.wrapped(f"runner.{name}", getattr(runner, name)))
         alias = self.state / "alias"
         replace(local, "deploy", self.wrapped("deploy", local.deploy))
@@ -104,12 +105,24 @@ class Points:
             self.outside.append(f"statement {statement[:60]}")
 
 
-def ticks(folder: Path, die_at: int | None, minutes: int, plant: Callable[[Settings], None] | None = None) -> Any:
-    """Tick until idle in this process, which may die on the way: the points that were reached, and what was written outside."""
-    settings = settings_of(folder)
-    runner, points = QuickRunner(settings, first_breaks=True), Points(settings, die_at)
-    points.install(runner)
-    tick_until_idle(settings, REAL + timedelta(minutes=minutes), runner)
+def ticks(
+    folder: Path, die_at: int | None, minutes: int, plant: Callable[[Settings], None] | None = None, *, is_asked: bool = False
+) -> Any:
+    """Be the controller in this process, which may die on the way: the points that were reached, and what was written outside.
+
+    Where a person asked for something, until that is done; else until nothing is due any more.
+    """
+    settings, real = settings_of(folder), REAL + timedelta(minutes=minutes)
+    runner, points = QuickRunner(settings, first_breaks=not is_asked), Points(settings, die_at)
+    if is_asked:
+        with Ledger.open(settings.ledger) as ledger:
+            request = ledger.request(NAME, 1)
+        points.install(runner)
+        for _ in until_done(settings, request, lambda: real, runner=runner, pause_seconds=0):
+            pass
+    else:
+        points.install(runner)
+        tick_until_idle(settings, real, runner)
     if plant is not None:
         plant(settings)
     return {"reached": points.reached, "outside": points.outside}

@@ -10,9 +10,25 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from perennial.ledger import Ledger
+from perennial.loop.request import Monitor, RollBack, Train, Wish
 from perennial.settings import Settings
+from serving.deployers import local
 from tests.controller.points import ticks
-from tests.controller.world import digest_of, end_state, in_child, killed, settings_of, write_world
+from tests.controller.world import (
+    FIRST,
+    NAME,
+    NOW,
+    REAL,
+    add_version,
+    digest_of,
+    end_state,
+    in_child,
+    killed,
+    promote,
+    settings_of,
+    write_world,
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +47,18 @@ def template(quick: Path) -> Path:
     return folder
 
 
+Undisturbed = tuple[list[str], dict[str, list[str]]]
+"""The points of a controller that nothing disturbs, and its end."""
+
+
 @pytest.fixture(scope="module")
-def undisturbed(template: Path, quick: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """The points of a run that nothing disturbs, and its end."""
-    folder = quick / "undisturbed"
+def undisturbed(template: Path, quick: Path) -> Undisturbed:
+    return points_of(template, quick / "undisturbed")
+
+
+def points_of(template: Path, folder: Path, is_asked: bool = False) -> Undisturbed:
     shutil.copytree(template, folder)
-    status, said = in_child(lambda: ticks(folder, None, 0))
+    status, said = in_child(lambda: ticks(folder, None, 0, is_asked=is_asked))
     assert status == 0, said
     found = json.loads(said)
     assert found["outside"] == [], "every write goes through a wrapped client"
@@ -51,7 +73,7 @@ def state_of(folder: Path) -> dict[str, list[str]]:
     return state
 
 
-def test_the_undisturbed_end_is_a_new_champion_from_one_training(undisturbed: tuple[list[str], dict[str, list[str]]]) -> None:
+def test_the_undisturbed_end_is_a_new_champion_from_one_training(undisturbed: Undisturbed) -> None:
     _, state = undisturbed
     outcomes = Counter(json.loads(row)["outcome"] for row in state["runs"])
     expected = {"registered": 2, "retrain": 1, None: 1}
@@ -65,24 +87,68 @@ def test_the_undisturbed_end_is_a_new_champion_from_one_training(undisturbed: tu
 
 
 def test_killed_at_every_point_the_end_is_the_same(
-    template: Path, undisturbed: tuple[list[str], dict[str, list[str]]], quick: Path, capsys: pytest.CaptureFixture[str]
+    template: Path, undisturbed: Undisturbed, quick: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    kill_at_each_point(template, undisturbed, quick)
+    points, _ = undisturbed
+    with capsys.disabled():
+        kinds = Counter(name.split(" by ")[0] for name in points)
+        print(f"\ncrash matrix: {len(points)} points, each killed once and ended as undisturbed: {dict(kinds)}")  # noqa: T201
+    assert len(points) > 40
+
+
+def kill_at_each_point(template: Path, undisturbed: Undisturbed, quick: Path, is_asked: bool = False) -> None:
+    """Kill a controller at each point; the next one must come to the same end."""
     points, expected = undisturbed
     for place, name in enumerate(points):
         folder = quick / str(place)
         shutil.copytree(template, folder)
-        status, said = in_child(lambda folder=folder, place=place: ticks(folder, place, 0))  # type: ignore[misc]
+        status, said = in_child(lambda folder=folder, place=place: ticks(folder, place, 0, is_asked=is_asked))  # type: ignore[misc]
         assert killed(status), f"point {place}, {name}: {said}"
-        status, said = in_child(lambda folder=folder: ticks(folder, None, 5))  # type: ignore[misc]
+        status, said = in_child(lambda folder=folder: ticks(folder, None, 5, is_asked=is_asked))  # type: ignore[misc]
         assert status == 0, f"after a death at point {place}, {name}: {said}"
         found = state_of(folder)
         for part, rows in expected.items():
             assert found[part] == rows, f"{part} after a death at point {place}, {name}"
         shutil.rmtree(folder)
-    with capsys.disabled():
-        kinds = Counter(name.split(" by ")[0] for name in points)
-        print(f"\ncrash matrix: {len(points)} points, each killed once and ended as undisturbed: {dict(kinds)}")  # noqa: T201
-    assert len(points) > 40
+
+
+def ask(folder: Path, wish: Wish) -> None:
+    """A person asks for something, in a world where version 2 has the traffic."""
+    settings = settings_of(folder)
+    with Ledger.open(settings.ledger) as ledger:
+        ledger.start_run(run_id="second", model=NAME, mode="refit", started=NOW, now=FIRST, spec="s", folder="f")
+        ledger.finish_run("second", finished=NOW, outcome="registered", reason="version 2")
+        add_version(ledger, "second", "second", FIRST)
+        promote(ledger, FIRST)
+        local.deploy(settings.current(NAME), settings.versions / NAME / digest_of(2), 2)
+        ledger.add_request(NAME, wish, made=REAL, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("wish", "outcome", "champion", "fewest"),
+    [
+        (Train(reason="a new season"), "registered", 3, 20),
+        (Monitor(), "retrain", 2, 10),
+        (RollBack(reason="complaints"), "", 1, 8),
+    ],
+    ids=["train", "monitor", "rollback"],
+)
+def test_what_a_person_asked_for_ends_the_same_wherever_its_controller_is_killed(
+    template: Path, quick: Path, wish: Wish, outcome: str, champion: int, fewest: int
+) -> None:
+    folder = quick / wish.kind
+    shutil.copytree(template, folder / "template")
+    status, said = in_child(lambda: ask(folder / "template", wish))
+    assert status == 0, said
+    undisturbed = points_of(folder / "template", folder / "undisturbed", is_asked=True)
+    points, state = undisturbed
+    (request,) = [json.loads(row) for row in state["requests"]]
+    assert (request["state"], request["outcome"], request["failure"]) == ("done", outcome, None)
+    assert digest_of(champion) in state["deployed"][0]
+    assert len(points) >= fewest
+    kill_at_each_point(folder / "template", undisturbed, folder, is_asked=True)
+    shutil.rmtree(folder)
 
 
 def write_file(settings: Settings) -> None:

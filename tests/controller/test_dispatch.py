@@ -112,20 +112,6 @@ def test_what_a_person_asked_for_is_claimed_under_the_persons_key(settings: Sett
     assert ledger.take(cause, "x", NOW) is None, "the person's own run, should it begin now, stands aside"
 
 
-def test_a_run_that_was_prepared_just_now_is_left_to_who_prepared_it(settings: Settings, ledger: Ledger) -> None:
-    key = f"{NAME}/manual/x"
-    number = retrain(ledger, key, "manual")
-    ledger.start_run(
-        run_id="x", model=NAME, mode="refit", started=REAL, now=NOW, spec="s", folder="f", claim=key, decision=number
-    )
-    ledger.intend(key, model=NAME, owner="x", decision=number, now=NOW)
-    runner = QuickRunner(settings)
-    assert tick(settings, FIRST, lambda: REAL + timedelta(seconds=9), runner=runner).waits
-    assert runner.started == []
-    tick(settings, FIRST, lambda: REAL + timedelta(seconds=10), runner=runner)
-    assert runner.started == ["x"], "whoever prepared it is gone"
-
-
 def test_a_monitoring_run_that_broke_for_good_is_tried_again_after_an_hour(settings: Settings, ledger: Ledger) -> None:
     runner = QuickRunner(settings, breaks="DataError: outcomes.parquet: no column charged_back")
     for minute in range(0, 60, 10):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from console.monitoring import claimed
+from controller.requests import clear_way
 from controller.tick import tick
+from controller.watch import until_done
 from monitoring.conclusion import situation
 from perennial import registry
 from perennial.errors import FencedError, PlatformError
@@ -16,10 +17,12 @@ from perennial.evaluation.gates import GateResult
 from perennial.ledger import Fence, Ledger, Mode
 from perennial.lifecycle import claim as claims
 from perennial.loop.decision import Claim, DecisionDraft, Reason
+from perennial.loop.request import Monitor
 from perennial.settings import Settings
 from perennial.spec.read import read
-from pipelines import lock, runs
+from pipelines import lock
 from serving import rollouts
+from tests.controller.asked import context_of, prepared
 from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, add_version, tick_until_idle, write_world
 from tests.made_up import failure_of
 
@@ -104,7 +107,7 @@ def test_what_does_not_execute_is_in_nobody_s_way(
     settings: Settings, ledger: Ledger, asked: str, standing: str, starts: int, claim: str, decision: str | None
 ) -> None:
     left = leave(settings, ledger, asked, standing, starts)
-    runs.settle_left(settings, ledger, NAME, NOW, LATER)
+    clear_way(context_of(settings, ledger, NOW, LATER), NAME, but="")
     assert ledger.open_claims(NAME) == ()
     assert ledger.claim(left.key).state == claim
     assert decision is None or ledger.decision(NAME, 1).state == decision
@@ -117,26 +120,16 @@ def test_what_executes_is_in_the_way_whoever_asked_for_it(settings: Settings, le
     with ExitStack() as stack:
         stack.enter_context(lock.held(lock.open_lock(settings, "r"), "r"))
         with pytest.raises(PlatformError, match=f"run r is in flight for {left.key}; wait for its end"):
-            runs.settle_left(settings, ledger, NAME, NOW, LATER + timedelta(days=1))
+            clear_way(context_of(settings, ledger, NOW, LATER + timedelta(days=1)), NAME, but="")
     assert ledger.claim(left.key) == left, "nothing of it was touched"
 
 
-@pytest.mark.parametrize("asked", list(KEYS))
-@pytest.mark.parametrize("standing", ["prepared", "never prepared"])
-def test_what_was_begun_seconds_ago_is_being_started(settings: Settings, ledger: Ledger, asked: str, standing: str) -> None:
-    left = leave(settings, ledger, asked, standing)
-    with pytest.raises(PlatformError, match=f"run r is being started for {left.key}; try again in 10 seconds"):
-        runs.settle_left(settings, ledger, NAME, NOW, LATER - timedelta(seconds=1))
-    assert ledger.claim(left.key) == left
-    runs.settle_left(settings, ledger, NAME, NOW, LATER)
-    assert ledger.open_claims(NAME) == ()
-
-
 def look(settings: Settings, ledger: Ledger) -> Claim:
-    """A person's `monitor` comes to its claim; the run itself is let end by a stand-in."""
-    claim = claimed(settings, ledger, read(settings.models / f"{NAME}.yaml"), "m", NOW, LATER)
-    QuickRunner(settings).start("m")
-    return claim
+    """A person's `monitor` comes to its end; the run itself is let end by a stand-in."""
+    request = ledger.add_request(NAME, Monitor(), made=LATER, now=NOW)
+    *_, done = until_done(settings, request, lambda: LATER, runner=QuickRunner(settings), pause_seconds=0)
+    assert (done.outcome, done.failure) != ("", None)
+    return ledger.claim(request.key)
 
 
 @pytest.mark.parametrize("standing", ["killed", "PlatformError: a store was away"])
@@ -167,7 +160,7 @@ def test_what_a_killed_training_had_registered_is_not_registered_twice(settings:
 
 def test_a_run_that_comes_back_after_its_claim_was_put_back_stands_aside(settings: Settings, ledger: Ledger) -> None:
     left = leave(settings, ledger, "loop", "killed")
-    runs.settle_left(settings, ledger, NAME, NOW, LATER)
+    clear_way(context_of(settings, ledger, NOW, LATER), NAME, but="")
     assert ledger.take(left.key, "r", NOW) is None
     tick(settings, FIRST, lambda: LATER, runner=QuickRunner(settings))
     assert ledger.take(left.key, "r", NOW) is None
@@ -176,14 +169,14 @@ def test_a_run_that_comes_back_after_its_claim_was_put_back_stands_aside(setting
 @pytest.mark.parametrize("standing", ["killed", "DataError: payments.parquet: empty"])
 def test_a_train_works_at_once_after_a_monitoring_run_that_failed(settings: Settings, ledger: Ledger, standing: str) -> None:
     left = leave(settings, ledger, "monitor", standing)
-    run_id = runs.prepare(settings, read(settings.models / f"{NAME}.yaml"), NOW, LATER)
+    run_id = prepared(settings, NAME, NOW, LATER)
     assert ledger.claim(left.key).state == "failed"
     assert [claim.owner for claim in ledger.open_claims(NAME)] == [run_id]
 
 
 def test_windows_of_a_monitoring_run_that_was_given_up_are_looked_at_in_the_same_hour(settings: Settings, ledger: Ledger) -> None:
     leave(settings, ledger, "monitor", "killed")
-    runs.settle_left(settings, ledger, NAME, NOW, LATER)
+    clear_way(context_of(settings, ledger, NOW, LATER), NAME, but="")
     assert claims.was_given_up(ledger.run("r"))
     ticks = tick_until_idle(settings, real=LATER)
     assert [problem for ticked in ticks for problem in ticked.problems] == []

@@ -13,7 +13,7 @@ from perennial.spec.read import read
 from perennial.versions.folder import publish
 from serving.deployers import local, open_deployer
 from serving.deployers.local import deployed
-from serving.rollouts import roll_back
+from serving.rollouts import leaving, roll_back
 from tests.controller.world import NAME, NOW, QuickRunner, tick_until_idle, write_world
 from tests.serving.verification.refit import answered, reference
 from tests.serving.world import make_version, plan
@@ -107,13 +107,14 @@ def test_a_rollback_that_could_not_be_deployed_goes_back_no_further_when_it_is_r
     with monkeypatch.context() as patch:
         patch.setattr(local, "deploy", away)
         with pytest.raises(PlatformError):
-            roll_back(settings, deployer, ledger, spec, NOW, "complaints")
+            roll_back(settings, deployer, ledger, spec, leaving(deployer, ledger, NAME), NOW, "complaints")
     assert has_traffic(settings, ledger, 1) == (True, False)
-    done = roll_back(settings, deployer, ledger, spec, NOW, "complaints")
-    assert (done.left.number, done.champion.number, done.to_follow) == (2, 1, None)
+    left = leaving(deployer, ledger, NAME)
+    assert (left.number, left.state) == (2, "rolled back")
+    assert roll_back(settings, deployer, ledger, spec, left, NOW, "complaints") is None
     assert has_traffic(settings, ledger, 1) == (True, True)
     with pytest.raises(NotFoundError, match="no champion before version 1"):
-        roll_back(settings, deployer, ledger, spec, NOW, "complaints")
+        leaving(deployer, ledger, NAME)
 
 
 def away(*_: object) -> None:

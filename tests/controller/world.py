@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from controller.ticked import Ticked
 from controller.watch import until_idle
+from feature_repo.dataset import spans
 from monitoring.conclusion import conclude
 from monitoring.results import Measured, Measurements, Performances, Performed
 from monitoring.windows import due_of
@@ -30,7 +31,6 @@ from perennial.loop.rollout import Observation
 from perennial.loop.window import Check, Labels, Measurement, Performance, Window
 from perennial.prediction_log import LogRow, LogWriter
 from perennial.settings import Settings
-from perennial.spec.model import Model
 from perennial.spec.read import read
 from perennial.training.recipe import Recipe
 from pipelines.runs import RunState
@@ -131,31 +131,10 @@ class QuickRunner:
     def new_id(self, model: str, wall_clock: datetime) -> str:
         return f"{model}-{wall_clock:%Y}-{os.getpid()}-{next(COUNT)}"
 
-    def prepare_monitoring(self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str) -> None:
-        self._prepare(model, "monitor", now, wall_clock, key, run_id, None)
-
-    def prepare_training(
-        self, model: Model, now: datetime, wall_clock: datetime, *, key: str, run_id: str, decision: int
-    ) -> None:
-        with Ledger.open(self.settings.ledger) as ledger:
-            self.barred = list(ledger.barred(model.name))
-        self._prepare(model, "refit", now, wall_clock, key, run_id, decision)
-
-    def _prepare(
-        self, model: Model, mode: str, now: datetime, wall_clock: datetime, key: str, run_id: str, decision: int | None
-    ) -> None:
-        with Ledger.open(self.settings.ledger) as ledger:
-            ledger.start_run(
-                run_id=run_id,
-                model=model.name,
-                mode="monitor" if mode == "monitor" else "refit",
-                started=wall_clock,
-                now=now,
-                spec="s",
-                folder="f",
-                claim=key,
-                decision=decision,
-            )
+    def prepare(self, run_id: str, parameters: dict[str, str]) -> str:  # noqa: ARG002 - the signature of a runner
+        if "barred" in parameters:
+            self.barred = spans(parameters["barred"])
+        return "f"
 
     def start(self, run_id: str) -> None:
         self.started.append(run_id)
@@ -232,7 +211,7 @@ def tick_until_idle(
     return list(until_idle(settings, now, lambda: real, runner=runner or QuickRunner(settings), pause_seconds=0))
 
 
-VOLATILE = {"run_id", "owner", "token", "starts", "moved", "folder", "started", "created", "expires", "holder", "ticked"}
+VOLATILE = {"run", "run_id", "owner", "token", "starts", "moved", "folder", "started", "created", "expires", "holder", "ticked"}
 """Columns that say who did something and when, not what is true."""
 
 
@@ -240,7 +219,7 @@ def end_state(settings: Settings) -> dict[str, list[str]]:
     """Everything that the ledger says, without who and when; what is deployed; MLflow's alias."""
     found: dict[str, list[str]] = {}
     with Ledger.open(settings.ledger) as ledger, ledger._engine.begin() as connection:
-        for table in ("runs", "versions", "rollouts", "windows", "decisions", "incidents", "claims"):
+        for table in ("runs", "versions", "rollouts", "windows", "decisions", "incidents", "claims", "requests"):
             rows = connection.execute(text(f"select * from {table}")).mappings()
             kept = [{name: value for name, value in row.items() if name not in VOLATILE} for row in rows]
             found[table] = sorted(json.dumps(row, sort_keys=True, default=str) for row in kept)

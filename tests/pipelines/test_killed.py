@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.preparation import prepare
 from perennial.errors import FencedError
 from perennial.ledger import Fence, Ledger
 from perennial.lifecycle.claim import SUPERSEDED
@@ -22,6 +23,7 @@ from perennial.spec.read import read
 from pipelines import lock, runs
 from pipelines.log import Step, read_steps
 from pipelines.run import COLD
+from tests.controller.asked import context_of, prepared
 from tests.second_project import NAME, NOW, SPEC, write_project
 
 pytestmark = [pytest.mark.local, pytest.mark.xdist_group("killed"), pytest.mark.timeout(1800)]
@@ -104,10 +106,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def scenario(settings: Settings) -> Iterator[Scenario]:
     model = read(settings.models / f"{NAME}.yaml")
-    run_id = runs.prepare(settings, model, NOW, REAL)
+    run_id, other = prepared(settings, NAME, NOW, REAL), f"{NAME}-other"
     with Ledger.open(settings.ledger) as ledger:
-        key = str(ledger.run(run_id).claim)
-    seen = Scenario(settings, run_id, runs.prepare(settings, model, NOW, REAL, key=key))
+        claim = ledger.claim(str(ledger.run(run_id).claim))
+        prepare(context_of(settings, ledger, NOW, REAL), model, claim.model_copy(update={"owner": other}))
+    seen = Scenario(settings, run_id, other)
     for name in STEPS:
         kill_inside(seen, name)
     last, second = Start(settings, run_id), Start(settings, seen.other)
@@ -197,10 +200,11 @@ def test_a_step_of_an_earlier_start_that_comes_to_its_effect_now_is_refused(scen
     findings = collect(read(settings.models / f"{NAME}.yaml"), dataset, validation, candidate, judgement, gates, version)
     assert findings.registered
     with Ledger.open(settings.ledger) as ledger:
-        token = ledger.claim(f"{NAME}/manual/{run_id}").token
+        key = str(ledger.run(run_id).claim)
+        token = ledger.claim(key).token
         before = (ledger.versions(NAME), ledger.rollouts(NAME), ledger.runs(NAME))
     files = {path: path.stat().st_mtime_ns for path in settings.results.rglob("*")}
-    orphan = Fence(kind="claim", key=f"{NAME}/manual/{run_id}", token=token - 1)
+    orphan = Fence(kind="claim", key=key, token=token - 1)
     with pytest.raises(FencedError, match=f"it has token {token}, this one holds {token - 1}"):
         register(settings, findings, Ending(run_id, orphan, REAL), "another key", tmp_path / "page.html", version)
     with Ledger.open(settings.ledger) as ledger:

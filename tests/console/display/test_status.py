@@ -251,7 +251,7 @@ def test_what_the_cluster_says_of_the_champion_is_its_state(
     world: World, monkeypatch: pytest.MonkeyPatch, said: Standing | PlatformError, state: Reason, why: str
 ) -> None:
     add_version(world.ledger, 1, BEFORE)
-    monkeypatch.setattr("console.status.open_deployer", lambda settings: Cluster(said))  # noqa: ARG005
+    monkeypatch.setattr("console.status.open_reading", lambda settings: Cluster(said))  # noqa: ARG005
     on_cluster = dataclasses.replace(world, settings=world.settings.model_copy(update={"namespace": "team"}))
     status = on_cluster.stands()
     assert status.state == state

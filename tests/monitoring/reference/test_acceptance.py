@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from console.decisions import accept_change
 from monitoring.reference.acceptance import by_check, widened
 from monitoring.reference.traffic import blindness
 from perennial.errors import NotFoundError
-from perennial.loop.decision import AcceptedCheck
+from perennial.loop.decision import AcceptedCheck, Incident
 from perennial.loop.outcome import incident_state
+from perennial.loop.request import AcceptChange
 from perennial.versions.thresholds import ColumnLimits
 from tests.monitoring.test_conclusion import DAYS, run
 from tests.monitoring.world import END, NAME, WEEK, World, log_rows, requests_of, write_log
@@ -41,6 +43,12 @@ def changed_world(world: World, folder: Path, weeks: int) -> World:
     return changed
 
 
+def say(world: World, who: str, reason: str, now: datetime, incident: int | None = None, json: bool = False) -> Incident:
+    """A person says that the data are like this now."""
+    wish = AcceptChange(incident=incident, who=who, reason=reason)
+    return accept_change(world.settings, NAME, wish, now, lambda: now, json)
+
+
 def test_a_change_that_was_accepted_breaks_no_window_any_more_and_trains(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,7 +62,7 @@ def test_a_change_that_was_accepted_breaks_no_window_any_more_and_trains(
         assert incident.closed is None and set(incident.subjects) >= {"weight", "road_kind"}
         assert ledger.barred(NAME) == ((incident.barred_from, incident.barred_until),)
     now = END + 11 * WEEK + 2 * DAYS
-    accepted = accept_change(changed.settings, NAME, None, "kim", "the scale shows grams now", now, json=False)
+    accepted = say(changed, "kim", "the scale shows grams now", now)
     said = capsys.readouterr().out
     assert "incident 1 is closed as a change of the data" in said and "train from now on" in said and "`perennial tick`" in said
     assert accepted.accepted is not None and (accepted.accepted.who, accepted.closed) == ("kim", now)
@@ -74,7 +82,7 @@ def test_a_change_that_was_accepted_breaks_no_window_any_more_and_trains(
         assert newest.measurement.broken == () and ledger.incidents(NAME, only_open=True) == ()
     weight = next(column for column in newest.measurement.columns if column.column == "weight")
     assert after.kind != "fix data" and weight.verdict == "quiet", "the weeks of the change are what a week is compared with"
-    accept_change(changed.settings, NAME, 1, "lee", "again", now + WEEK, json=True)
+    say(changed, "lee", "again", now + WEEK, 1, json=True)
     again = json.loads(capsys.readouterr().out)
     assert again["incident"]["accepted"]["who"] == "kim" and again["decision"]["number"] == due.number
 
@@ -92,9 +100,9 @@ def test_without_the_word_the_change_stays_an_incident(world: World, tmp_path: P
 def test_an_incident_that_is_not_there_is_named(world: World, tmp_path: Path) -> None:
     changed = changed_world(world, tmp_path, weeks=1)
     with pytest.raises(NotFoundError, match="there is no incident 4; open incidents: none, all: none"):
-        accept_change(changed.settings, NAME, 4, "kim", "why", END, json=True)
+        say(changed, "kim", "why", END, 4)
     with pytest.raises(NotFoundError, match="no number was given; open incidents: none"):
-        accept_change(changed.settings, NAME, None, "kim", "why", END, json=True)
+        say(changed, "kim", "why", END)
 
 
 def test_limits_take_in_what_was_accepted_of_their_own_column_only() -> None:

@@ -1,0 +1,177 @@
+"""What people asked for: each request is settled, carried out and ended here, under the controller's lease.
+
+Every part may be repeated: what a request is about is written before anything is done about it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from controller import incidents
+from controller.context import Context
+from controller.flight import carry_on, give_up, intend
+from controller.rollout import roll_out
+from controller.ticked import Act, Found
+from perennial.errors import FencedError, PlatformError
+from perennial.ledger import Run
+from perennial.lifecycle import claim as claims
+from perennial.loop.decision import Claim, Decision, DecisionDraft, Fact
+from perennial.loop.failure import Failure
+from perennial.loop.request import Accept, AcceptChange, Close, Monitor, Request, RollBack, Train
+from perennial.outages import translated
+from perennial.spec.model import Model
+from perennial.spec.read import read
+from serving.deployers import open_deployer
+from serving.rollouts import leaving, roll_back
+
+
+def answer(context: Context, model: str) -> Iterator[Found]:
+    """Bring every request about a model as far as it can be now. What is in the way of one ends it, with the reason.
+
+    Args:
+        context: what the tick works with; a request takes place at its own time.
+        model: name of the model.
+
+    Raises:
+        FencedError: the lease was taken.
+    """
+    for request in context.ledger.open_requests(model):
+        at = replace(context, now=request.now)
+        try:
+            yield from _answer(at, request)
+        except FencedError:
+            raise
+        except Exception as error:  # a person waits for it, and is told
+            failure = Failure.of(translated(error, request.wish.kind, "this sentence"))
+            yield _end(at, request, failure=failure)
+
+
+def _answer(context: Context, request: Request) -> Iterator[Found]:
+    match request.wish:
+        case Train() | Monitor():
+            yield from _run(context, request, read(context.settings.models / f"{request.model}.yaml"))
+        case RollBack(reason=reason):
+            yield _rolled_back(context, request, reason)
+        case Accept(decision=number):
+            yield _end(context, request, outcome=incidents.accept_decision(context.ledger, request, number))
+        case Close(incident=number, reason=reason):
+            yield _end(context, request, outcome=incidents.close(context.ledger, request, number, reason))
+        case AcceptChange() as wish:
+            model = read(context.settings.models / f"{request.model}.yaml")
+            yield _end(context, request, outcome=incidents.accept_change(context, model, request, wish))
+
+
+def _end(context: Context, request: Request, outcome: str = "", run: str | None = None, failure: Failure | None = None) -> Act:
+    context.ledger.end_request(request, outcome=outcome, run=run, failure=failure)
+    said = outcome if failure is None else f"{failure.kind}: {failure.sentence}"
+    return Act(model=request.model, what="answered", sentence=f"request {request.number} ({request.wish.kind}): {said}")
+
+
+def _run(context: Context, request: Request, model: Model) -> Iterator[Found]:
+    """A training or a monitoring run that a person asked for, from its claim to its end."""
+    ledger = context.ledger
+    if request.state == "open":
+        clear_way(context, model.name, but=request.key)
+        decision = _decide(context, request, request.wish) if isinstance(request.wish, Train) else None
+        if intend(context, model.name, request.key, None if decision is None else decision.number) is None:
+            raise PlatformError(
+                f"{model.name}: another run was started at the same moment; `perennial runs {model.name}` shows it"
+            )
+        request = ledger.begin_request(request, None if decision is None else decision.number)
+    claim = ledger.claim(request.key)
+    if not claim.is_over and not _has_failed(context, claim):
+        yield from carry_on(context, model, claim)
+        claim = ledger.claim(request.key)
+    if claim.is_over or _has_failed(context, claim):
+        yield from _ended(context, request, model, claim)
+
+
+def _has_failed(context: Context, claim: Claim) -> bool:
+    """Whether its run broke. The person is told, and may ask again: a run that broke is followed by no other unasked."""
+    ended = context.runner.state(context.ledger, claim.owner) == "ended"
+    return ended and context.ledger.run(claim.owner).state == "failed"
+
+
+def _ended(context: Context, request: Request, model: Model, claim: Claim) -> Iterator[Found]:
+    """Its run is over: its version is rolled out, and who asked is told."""
+    run = context.ledger.run(claim.owner)
+    if run.failure is not None:
+        if not claim.is_over:
+            yield give_up(context, claim, f"run {run.run_id} failed: {run.why}")
+        yield _end(context, request, run=run.run_id, failure=run.failure)
+        return
+    if run.outcome == claims.SUPERSEDED:
+        raise PlatformError(f"run {run.run_id}: {run.reason}")
+    yield from _roll_out(context, request, model, run)
+
+
+def _roll_out(context: Context, request: Request, model: Model, run: Run) -> Iterator[Found]:
+    """A registered version comes to its traffic at the time of its training: champions follow each other in that order."""
+    failure = None
+    if run.outcome == "registered":
+        try:
+            yield from roll_out(context, model)
+        except FencedError:
+            raise
+        except Exception as error:  # the version is registered: the next tick goes on, and the person is told
+            failure = Failure.of(translated(error, "rollout", "this sentence"))
+    yield _end(context, request, outcome=run.outcome or "", run=run.run_id, failure=failure)
+
+
+def _decide(context: Context, request: Request, wish: Train) -> Decision:
+    """A person's training is a decision like any other: open, so that it is not forgotten after a crash."""
+    asked = Fact(name="request", value=None, limit=None, sentence=wish.sentence)
+    beyond = f" {wish.sentence}" if wish.model_copy(update={"search": None}) != Train() else ""
+    sentence = f"Train again: a person asked for it.{beyond}"
+    draft = DecisionDraft(kind="retrain", reason="manual", sentence=sentence, otherwise="Nobody asking.", facts=(asked,))
+    return context.ledger.add_decision(request.model, cause=request.key, now=context.now, draft=draft)[0]
+
+
+def clear_way(context: Context, model: str, but: str) -> None:
+    """End every open claim of a model but one: a person is kept from their work by a run that executes, and by no other.
+
+    What a run had come to its end with is noted. A training that the loop decided on, and that the controller would start again,
+    waits for that: its decision is open. All else that failed or was killed is given up.
+
+    Args:
+        context: what the tick works with.
+        model: name of the model.
+        but: key of the person's own claim.
+
+    Raises:
+        PlatformError: a run of the model is in flight.
+    """
+    ledger = context.ledger
+    for claim in ledger.open_claims(model):
+        if claim.key == but:
+            continue
+        state = context.runner.state(ledger, claim.owner)
+        if state == "executing":
+            raise PlatformError(
+                f"{model}: run {claim.owner} is in flight for {claim.key}; wait for its end (`perennial logs {claim.owner}`)"
+            )
+        run = None if state == "unknown" else ledger.run(claim.owner)
+        if run is not None and run.state == "succeeded":
+            claims.end(ledger, run, context.now)
+        else:
+            _put_aside(context, claim, run)
+
+
+def _put_aside(context: Context, claim: Claim, run: Run | None) -> None:
+    """End a claim whose run broke, was killed, or was never prepared."""
+    why = "it had not come to its end, and a person asked for another run"
+    if run is not None and run.state == "failed":
+        why = f"run {run.run_id} failed: {run.why}"
+    is_of_the_loop = claim.decision is not None and context.ledger.decision(claim.model, claim.decision).reason != "manual"
+    end = claims.put_back if claims.is_tried_again(claim, run) and is_of_the_loop else claims.give_up
+    end(context.ledger, claim, why, now=context.now, wall_clock=context.wall_clock, kind=claims.GIVEN_UP)
+
+
+def _rolled_back(context: Context, request: Request, reason: str) -> Act:
+    """Settle the version that loses the traffic, then give it back: repeated after a crash, it goes back no further."""
+    model = read(context.settings.models / f"{request.model}.yaml")
+    deployer = open_deployer(context.settings)
+    if request.state == "open":
+        request = context.ledger.begin_request(request, leaving(deployer, context.ledger, model.name).number)
+    left = next(rollout for rollout in context.ledger.rollouts(model.name) if rollout.number == request.subject)
+    to_follow = roll_back(context.settings, deployer, context.ledger, model, left, context.now, reason)
+    return _end(context, request, outcome=to_follow or "")
