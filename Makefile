@@ -25,7 +25,7 @@ BUILD ?= docker build
 IMAGES ?= perennial
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-cluster images lint docs clean
+.PHONY: help setup demo test soak test-cluster images lint docs clean
 
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,10 @@ servers:
 
 test: setup servers ## Run the test suite; with another Python: make test PYTHON=3.12
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
+
+soak: setup servers ## The long form of the tests that kill and roll: docs/testing.md says which, and how long they take
+	SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10 tests/controller/test_crashes.py tests/pipelines/test_killed.py
+	if [[ -n $${KUBECONFIG:-} ]]; then SOAK=1 $(BIN)/python -m pytest -m cluster -p no:xdist -s --timeout 3000 tests/end_to_end/test_life.py; fi
 
 test-cluster: setup ## Run the tests that need a cluster with KServe and our images: the one that KUBECONFIG names
 	$(BIN)/python -m pytest -m "" -n 2 --dist loadgroup tests/k8s

@@ -30,6 +30,7 @@ def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) 
         windows=ledger.windows(name, limit=RECENT),
         decisions=ledger.decisions(name, limit=RECENT),
         incidents=ledger.incidents(name, only_open=True),
+        requests=ledger.open_requests(name),
         logged=is_logged(settings, name),
     )
 

@@ -30,6 +30,7 @@ WORDS = {
     Reason.NOT_TRAINED: "not trained",
     Reason.DATA_BROKEN: "data broken",
     Reason.WAITS_FOR_PERSON: "waits for a person",
+    Reason.REQUEST_WAITS: "request waits",
     Reason.RETRAIN_DECIDED: "retrain decided",
     Reason.RETRAIN_FAILED: "retrain failed",
     Reason.ROLLOUT_REFUSED: "rollout refused",

@@ -34,6 +34,8 @@ class Type(StrEnum):
     """No incident is open."""
     PERSON_AWAITED = "PersonAwaited"
     """A decision waits for a person."""
+    REQUESTS_ANSWERED = "RequestsAnswered"
+    """What people asked the controller for is done."""
     RETRAIN_SUCCEEDED = "RetrainSucceeded"
     """The last training that was decided was carried out."""
     LABELS_ARRIVED = "LabelsArrived"
@@ -77,6 +79,8 @@ class Reason(StrEnum):
     """An incident is open."""
     WAITS_FOR_PERSON = "WaitsForPerson"
     """The policy is advisory: a person accepts the training or leaves it."""
+    REQUEST_WAITS = "RequestWaits"
+    """A person asked for something, and it is not done yet."""
     RETRAIN_DECIDED = "RetrainDecided"
     """A training was decided and has not ended."""
     RETRAIN_FAILED = "RetrainFailed"
@@ -117,6 +121,8 @@ class Reason(StrEnum):
     """No incident is open."""
     NOBODY_AWAITED = "NobodyAwaited"
     """No decision waits for a person."""
+    NO_REQUEST = "NoRequest"
+    """Nobody waits for the controller."""
     RETRAIN_ENDED = "RetrainEnded"
     """The last training that was decided has ended; the gates may have stopped its challenger."""
     LABELS_CAME = "LabelsCame"
@@ -153,6 +159,8 @@ MEANS: dict[Reason, tuple[Type, State]] = {
     Reason.NO_INCIDENT: (Type.DATA_SOUND, "True"),
     Reason.WAITS_FOR_PERSON: (Type.PERSON_AWAITED, "True"),
     Reason.NOBODY_AWAITED: (Type.PERSON_AWAITED, "False"),
+    Reason.REQUEST_WAITS: (Type.REQUESTS_ANSWERED, "False"),
+    Reason.NO_REQUEST: (Type.REQUESTS_ANSWERED, "True"),
     Reason.RETRAIN_DECIDED: (Type.RETRAIN_SUCCEEDED, "Unknown"),
     Reason.RETRAIN_FAILED: (Type.RETRAIN_SUCCEEDED, "False"),
     Reason.RETRAIN_ENDED: (Type.RETRAIN_SUCCEEDED, "True"),

@@ -26,7 +26,8 @@ def conditions(stored: Stored, watching: bool, now: datetime) -> tuple[Condition
         now: UTC.
     """
     known = [_spec(stored), *_run(stored, watching), *_champion(stored), *_rollout(stored, watching)]
-    known += [*_deployed(stored, watching), *_serving(stored), *_data(stored), *_person(stored), *_retrain(stored, watching)]
+    known += [*_deployed(stored, watching), *_serving(stored), *_data(stored), *_person(stored)]
+    known += [*_requests(stored, watching), *_retrain(stored, watching)]
     if stored.champion is not None and isinstance(stored.spec, Model):
         known += [*_labels(stored, stored.spec), *_windows(stored, stored.spec, watching, now), _watched(stored, stored.champion)]
     return tuple(sorted(known, key=lambda one: ORDER.index(one.reason)))
@@ -164,6 +165,16 @@ def _person(stored: Stored) -> Iterator[Condition]:
         yield condition(Reason.WAITS_FOR_PERSON, message, since=waiting.made, next=accept)
     elif stored.decisions:
         yield condition(Reason.NOBODY_AWAITED, "no decision waits for a person")
+
+
+def _requests(stored: Stored, watching: bool) -> Iterator[Condition]:
+    if stored.requests:
+        oldest = stored.requests[0]
+        message = f"request {oldest.number} of {minute(oldest.made)}: {oldest.wish.kind}"
+        answer = by_controller(watching, "answers it")
+        yield condition(Reason.REQUEST_WAITS, message, since=oldest.made, next=answer)
+    elif stored.run is not None:
+        yield condition(Reason.NO_REQUEST, "nobody waits for the controller")
 
 
 def _retrain(stored: Stored, watching: bool) -> Iterator[Condition]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from perennial.errors import SpecError
 from perennial.ledger import Run, Version
 from perennial.loop.decision import Decision, Incident
+from perennial.loop.request import Request
 from perennial.loop.rollout import Rollout
 from perennial.loop.standing import Standing
 from perennial.loop.window import WindowRecord
@@ -37,6 +38,8 @@ class Stored:
     """Its newest decisions, newest first."""
     incidents: tuple[Incident, ...] = ()
     """Its open incidents."""
+    requests: tuple[Request, ...] = ()
+    """What people asked for and is not done, oldest first."""
     logged: bool = False
     """Whether there is a prediction log on this machine."""
 

@@ -29,6 +29,7 @@ from tests.controller.world import (
     settings_of,
     write_world,
 )
+from tests.soak import IS_SOAK
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +93,17 @@ def test_killed_at_every_point_the_end_is_the_same(
     kill_at_each_point(template, undisturbed, quick)
     points, _ = undisturbed
     with capsys.disabled():
-        kinds = Counter(name.split(" by ")[0] for name in points)
-        print(f"\ncrash matrix: {len(points)} points, each killed once and ended as undisturbed: {dict(kinds)}")  # noqa: T201
-    assert len(points) > 40
+        kinds, killed_at = Counter(name.split(" by ")[0] for name in points), len(points) if IS_SOAK else len(set(points))
+        print(f"\ncrash matrix: {killed_at} of {len(points)} points killed, each ended as undisturbed: {dict(kinds)}")  # noqa: T201
+    assert len(points) > 40 and len(set(points)) > 20
 
 
 def kill_at_each_point(template: Path, undisturbed: Undisturbed, quick: Path, is_asked: bool = False) -> None:
-    """Kill a controller at each point; the next one must come to the same end."""
+    """Kill a controller at each point, or at the first of each kind; the next one must come to the same end."""
     points, expected = undisturbed
     for place, name in enumerate(points):
+        if not IS_SOAK and name in points[:place]:
+            continue
         folder = quick / str(place)
         shutil.copytree(template, folder)
         status, said = in_child(lambda folder=folder, place=place: ticks(folder, place, 0, is_asked=is_asked))  # type: ignore[misc]

@@ -15,11 +15,12 @@ from serving.deployers.inference_service import GROUP
 from tests.end_to_end.conftest import ROWS, Story
 from tests.end_to_end.installation import Calls, Object, until
 from tests.second_project import NAME
+from tests.soak import IS_SOAK
 
 pytestmark = pytest.mark.cluster
 
 RATE = 200
-CYCLES = 10
+CYCLES = 10 if IS_SOAK else 3
 MOST_AGAIN = 5
 """Requests of all cycles that may meet a kept connection in the very moment in which the server ends it."""
 GOOD_TO_HAVE = {"metrics", "network policies", "gateway"}

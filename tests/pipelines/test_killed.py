@@ -1,4 +1,4 @@
-"""A training whose own process is killed inside each step and started again by hand: one counts, and one version is made."""
+"""A training whose own process is killed inside its steps and started again by hand: one counts, and one version is made."""
 
 import os
 import signal
@@ -25,12 +25,15 @@ from pipelines.log import Step, read_steps
 from pipelines.run import COLD
 from tests.controller.asked import context_of, prepared
 from tests.second_project import NAME, NOW, SPEC, write_project
+from tests.soak import IS_SOAK
 
 pytestmark = [pytest.mark.local, pytest.mark.xdist_group("killed"), pytest.mark.timeout(1800)]
 
 BOOSTING = "      - {kind: gradient_boosting, iterations: [40], learning_rate: [0.1], max_leaf_nodes: [8]}\n"
 REAL = datetime(2024, 5, 1, tzinfo=UTC)
 STEPS = ["claim", "build-dataset", "validate-data", "train", "evaluate", "gate", "refit", "set-thresholds", "check", "record"]
+KILLED = STEPS if IS_SOAK else ["claim", "train", "record"]
+"""Steps in which it is killed: all of them, or the first one, one that computes, and the one that has the effect."""
 PATIENCE_SECONDS = 600
 
 
@@ -111,7 +114,7 @@ def scenario(settings: Settings) -> Iterator[Scenario]:
         claim = ledger.claim(str(ledger.run(run_id).claim))
         prepare(context_of(settings, ledger, NOW, REAL), model, claim.model_copy(update={"owner": other}))
     seen = Scenario(settings, run_id, other)
-    for name in STEPS:
+    for name in KILLED:
         kill_inside(seen, name)
     last, second = Start(settings, run_id), Start(settings, seen.other)
     seen.codes = {"last": last.shown.wait(PATIENCE_SECONDS), "second": second.shown.wait(PATIENCE_SECONDS)}
@@ -138,10 +141,10 @@ def kill_inside(seen: Scenario, name: str, attempts: int = 3) -> None:
     raise AssertionError(f"not seen inside {name} in {attempts} starts")
 
 
-def test_it_was_killed_inside_every_step_and_most_steps_outlived_it(scenario: Scenario) -> None:
-    assert sorted(scenario.killed) == sorted(STEPS)
-    assert len(set(scenario.outlived) & {"build-dataset", "train", "refit", "check", "record"}) == 5
-    assert len(set(scenario.groups)) == len(scenario.groups) > len(STEPS)
+def test_it_was_killed_inside_the_steps_and_most_of_them_outlived_it(scenario: Scenario) -> None:
+    assert sorted(scenario.killed) == sorted(KILLED)
+    assert set(scenario.outlived) >= {"build-dataset", "train", "refit", "check", "record"} & set(KILLED)
+    assert len(set(scenario.groups)) == len(scenario.groups) > len(KILLED)
 
 
 def test_what_outlived_it_was_killed_before_the_next_start_began(scenario: Scenario) -> None:
@@ -160,7 +163,7 @@ def test_one_training_counts_and_one_version_asks_for_traffic(scenario: Scenario
     assert (rollout.number, rollout.attempt, rollout.state, rollout.requested) == (version.number, 1, "requested", NOW)
     assert (decision.number, decision.kind, decision.reason, decision.state) == (run.decision, "retrain", "manual", "done")
     assert claim.state == "done"
-    assert len(STEPS) <= claim.token <= len(scenario.groups), "each start took it, with a token of its own"
+    assert len(KILLED) <= claim.token <= len(scenario.groups), "each start took it, with a token of its own"
 
 
 def test_a_second_run_with_the_same_claim_stands_aside(scenario: Scenario) -> None:

@@ -11,6 +11,7 @@ from perennial.errors import PlatformError, SpecError
 from perennial.ledger import Lease, Run, Version
 from perennial.loop.decision import Decision, Incident
 from perennial.loop.failure import Failure
+from perennial.loop.request import Request, Train
 from perennial.loop.rollout import Rollout
 from perennial.loop.standing import Standing
 from perennial.loop.window import WindowRecord
@@ -80,6 +81,7 @@ VERSION = Version(
     searched_at=FIRST,
     trained_until=TRAINED_UNTIL,
 )
+REQUEST = Request(model=NAME, number=3, wish=Train(), made=FIRST, now=FIRST, state="acting", subject=2)
 SERVING = Standing(state="serving", sentence="version 1: 2 of 2 pods answer")
 WELL = Stored(
     name=NAME,
@@ -108,6 +110,7 @@ CASES: dict[Reason, Stored] = {
     Reason.NOT_TRAINED: Stored(name=NAME, spec=MODEL),
     Reason.DATA_BROKEN: replace(WELL, incidents=(incident(),)),
     Reason.WAITS_FOR_PERSON: replace(WELL, decisions=(decision("retrain", "waits for a person"),)),
+    Reason.REQUEST_WAITS: replace(WELL, requests=(REQUEST,)),
     Reason.RETRAIN_DECIDED: replace(WELL, decisions=(decision("retrain", "open"),)),
     Reason.RETRAIN_FAILED: replace(WELL, decisions=(decision("retrain", "failed"),)),
     Reason.ROLLOUT_REFUSED: replace(WELL, rollout=rollout("refused")),
@@ -162,7 +165,9 @@ def test_all_that_asks_for_something_says_what_comes_next_and_the_rest_says_noth
 
 def test_what_waits_says_since_when() -> None:
     since = {reason: status_of(CASES[reason], watching=False, now=NOW).headline.since for reason in CASES}
-    for reason in (Reason.TRAINING, Reason.ROLLING_OUT, Reason.DATA_BROKEN, Reason.WAITS_FOR_PERSON, Reason.RETRAIN_DECIDED):
+    for reason in (Reason.TRAINING, Reason.ROLLING_OUT, Reason.DATA_BROKEN, Reason.WAITS_FOR_PERSON):
+        assert since[reason] == FIRST, reason
+    for reason in (Reason.REQUEST_WAITS, Reason.RETRAIN_DECIDED):
         assert since[reason] == FIRST, reason
     assert since[Reason.LABELS_MISSING] == since[Reason.WINDOW_DUE] == FIRST + WEEK + timedelta(hours=72)
     assert since[Reason.SPEC_WRONG] is None
