@@ -4,7 +4,6 @@ from datetime import datetime
 from pathlib import Path
 
 from console.display.output import console, print_json
-from feature_repo import store
 from perennial.errors import NotFoundError
 from perennial.settings import Settings
 from perennial.spec.problem import Problem
@@ -59,6 +58,10 @@ def _notes(settings: Settings, path: Path, now: datetime) -> tuple[str, ...]:
 
 def _against_features(settings: Settings, path: Path) -> tuple[Problem, ...]:
     """Every mistake that only shows beside the feature service that the spec names."""
+    from feature_repo import (
+        store,  # the definitions import Feast, which costs seconds: a mistake in the spec alone is told at once
+    )
+
     model = read(path)
     service = store.describe(settings, model.spec.features.service)
     return check_against(model, service.columns, service.views, service.join_keys, path)

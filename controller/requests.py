@@ -42,6 +42,7 @@ def answer(context: Context, model: str) -> Iterator[Found]:
             raise
         except Exception as error:  # a person waits for it, and is told
             failure = Failure.of(translated(error, request.wish.kind, "this sentence"))
+            _abandon(at, request, failure)
             yield _end(at, request, failure=failure)
 
 
@@ -58,6 +59,17 @@ def _answer(context: Context, request: Request) -> Iterator[Found]:
         case AcceptChange() as wish:
             model = read(context.settings.models / f"{request.model}.yaml")
             yield _end(context, request, outcome=incidents.accept_change(context, model, request, wish))
+
+
+def _abandon(context: Context, request: Request, failure: Failure) -> None:
+    """End what a request that failed had begun: nobody carries it out later, unasked. A run that executes goes on."""
+    ledger, why = context.ledger, f"{failure.kind}: {failure.sentence}"
+    for claim in ledger.open_claims(request.model):
+        if claim.key == request.key and context.runner.state(ledger, claim.owner) != "executing":
+            claims.give_up(ledger, claim, why, now=context.now, wall_clock=context.wall_clock)
+    for decision in ledger.open_decisions(request.model):
+        if decision.cause == request.key and decision.state == "open":
+            ledger.end_decision(request.model, decision.number, state="failed", outcome=why)
 
 
 def _end(context: Context, request: Request, outcome: str = "", run: str | None = None, failure: Failure | None = None) -> Act:
