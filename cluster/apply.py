@@ -22,7 +22,7 @@ PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Applied:
+class AppliedObject:
     """What came of an apply."""
 
     object: Object
@@ -38,7 +38,7 @@ class Applied:
         return "changed" if differ(self.before, self.object) else "unchanged"
 
 
-def apply(client: Client, wanted: Object, dry_run: bool = False) -> Applied:
+def apply(client: Client, wanted: Object, dry_run: bool = False) -> AppliedObject:
     """The object is in the cluster as it is wanted; fields that are not named stay as others wrote them.
 
     Args:
@@ -55,7 +55,7 @@ def apply(client: Client, wanted: Object, dry_run: bool = False) -> Applied:
     path = path_of(client, wanted)
     before = _get(client, path)
     query = {"fieldManager": OWNER, "force": "true", "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
-    return Applied(client.call("PATCH", path, query, wanted, "application/apply-patch+yaml"), before)
+    return AppliedObject(client.call("PATCH", path, query, wanted, "application/apply-patch+yaml"), before)
 
 
 def get(client: Client, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:

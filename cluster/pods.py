@@ -19,7 +19,7 @@ TAIL = 300
 
 
 @dataclass(frozen=True)
-class Reason:
+class PodReason:
     """Why something is not ready."""
 
     name: str
@@ -32,7 +32,7 @@ class Reason:
     """Whether the cluster says that something is wrong; else it is only starting or ending."""
 
 
-def reasons(client: Client, namespace: str, labels: Mapping[str, str]) -> tuple[Reason, ...]:
+def reasons(client: Client, namespace: str, labels: Mapping[str, str]) -> tuple[PodReason, ...]:
     """Why pods with these labels are not ready, or cannot be made; failing ones first, empty when all are ready.
 
     Pods, ReplicaSets and events of the namespace are read.
@@ -60,7 +60,7 @@ def is_ready(pod: Object) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and _condition(pod, "Ready").get("status") == "True"
 
 
-def pod_reason(pod: Object, warnings: Sequence[Object]) -> Reason | None:
+def pod_reason(pod: Object, warnings: Sequence[Object]) -> PodReason | None:
     """Why a pod is not ready; None when it is, or has done its work.
 
     Args:
@@ -71,10 +71,10 @@ def pod_reason(pod: Object, warnings: Sequence[Object]) -> Reason | None:
     if is_ready(pod) or status.get("phase") == "Succeeded":
         return None
     if "deletionTimestamp" in pod["metadata"]:
-        return Reason(name, "Terminating", f"pod {name}: is being deleted", False)
+        return PodReason(name, "Terminating", f"pod {name}: is being deleted", False)
     if status.get("phase") == "Failed" and status.get("reason"):
         # Evicted, or its node went down: what makes pods has made another one, which says itself why it does not come.
-        return Reason(name, status["reason"], f"pod {name}: {status['reason']}: {_line(status.get('message', ''))}", False)
+        return PodReason(name, status["reason"], f"pod {name}: {status['reason']}: {_line(status.get('message', ''))}", False)
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return _failing(name, f"pod {name}", scheduled.get("reason", "Unschedulable"), scheduled.get("message", ""))
@@ -91,10 +91,10 @@ def pod_reason(pod: Object, warnings: Sequence[Object]) -> Reason | None:
         # Of a failed pull the kubelet tells twice; the second event, `Error: ErrImagePull`, only repeats the code.
         telling = [event for event in warnings if not event.get("message", "").startswith("Error: Err")] or warnings
         return _failing(name, f"pod {name}", telling[-1].get("reason", ""), telling[-1].get("message", ""))
-    return Reason(name, "Starting", f"pod {name}: is starting: {_what_runs(containers)}", False)
+    return PodReason(name, "Starting", f"pod {name}: is starting: {_what_runs(containers)}", False)
 
 
-def creation_reason(replica_set: Object, warnings: Sequence[Object]) -> Reason | None:
+def creation_reason(replica_set: Object, warnings: Sequence[Object]) -> PodReason | None:
     """Why a ReplicaSet has fewer pods than it should; None when it has them all.
 
     Args:
@@ -110,10 +110,10 @@ def creation_reason(replica_set: Object, warnings: Sequence[Object]) -> Reason |
     refused = [event for event in warnings if event.get("reason") == "FailedCreate"]
     if refused:
         return _failing(name, where, "FailedCreate", refused[-1].get("message", ""))
-    return Reason(name, "Creating", f"ReplicaSet {name}: is making its pods", False)
+    return PodReason(name, "Creating", f"ReplicaSet {name}: is making its pods", False)
 
 
-def _container_reason(pod: str, what: str, container: Object, warnings: Sequence[Object]) -> Reason | None:
+def _container_reason(pod: str, what: str, container: Object, warnings: Sequence[Object]) -> PodReason | None:
     """What is wrong with a container; None when nothing is, as far as its state says."""
     state = container.get("state", {})
     waiting, ended = state.get("waiting"), state.get("terminated")
@@ -132,7 +132,7 @@ def _container_reason(pod: str, what: str, container: Object, warnings: Sequence
     unhealthy = [event for event in warnings if event.get("reason") == "Unhealthy"]
     if "running" in state and not container.get("ready") and unhealthy:
         sentence = f"pod {pod}: {what} runs and is not ready: {_line(unhealthy[-1].get('message', ''))}"
-        return Reason(pod, "Unhealthy", sentence, False)
+        return PodReason(pod, "Unhealthy", sentence, False)
     return None
 
 
@@ -147,8 +147,8 @@ def _what_runs(containers: Iterable[tuple[str, Object]]) -> str:
     return "nothing of it was made yet"
 
 
-def _failing(name: str, where: str, code: str, message: str) -> Reason:
-    return Reason(name, code, f"{where}: {code}: {_line(message)}", True)
+def _failing(name: str, where: str, code: str, message: str) -> PodReason:
+    return PodReason(name, code, f"{where}: {code}: {_line(message)}", True)
 
 
 def _line(message: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from rich.text import Text
 
 from console.display.output import console, print_json, table
-from controller.preflight import Row, preflight
+from controller.preflight import PreflightRow, preflight
 from perennial.settings import Settings
 
 MARKS = {"ok": Text("ok", "green"), "missing": Text("missing", "red"), "not shown": Text("not shown", "yellow")}
@@ -25,7 +25,7 @@ def check(settings: Settings, clock: Callable[[], datetime], json: bool) -> bool
     return complete
 
 
-def show(rows: Sequence[Row]) -> None:
+def show(rows: Sequence[PreflightRow]) -> None:
     """Print the rows as a table, and below it what to do, the first thing first."""
     out = console()
     out.print(table("Cluster", ("what", "state", "found"), [(row.name, MARKS[row.state], row.found) for row in rows]))

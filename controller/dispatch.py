@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from controller.context import Context
 from controller.flight import carry_on, intend
-from controller.ticked import Act, Found, Problem
+from controller.ticked import Act, Found, Obstacle
 from monitoring.windows import due
 from perennial.lifecycle.claim import was_given_up
 from perennial.loop.decision import Decision
@@ -71,7 +71,7 @@ def _held(context: Context, model: Model) -> Iterator[Act]:
             yield Act(model=model.name, what="held", sentence=f"decision {decision.number} is {said}")
 
 
-def _broke_lately(context: Context, model: Model) -> Problem | None:
+def _broke_lately(context: Context, model: Model) -> Obstacle | None:
     """That the newest monitoring run failed for good, not long ago."""
     ran = (run for run in context.ledger.runs(model.name, limit=100) if run.mode == "monitor" and not was_given_up(run))
     newest = next(ran, None)
@@ -82,4 +82,4 @@ def _broke_lately(context: Context, model: Model) -> Problem | None:
         f"windows are due, but run {newest.run_id} failed: {newest.why}. It is tried again from {again:%Y-%m-%d %H:%M} UTC "
         f"on, or by hand: `perennial monitor {model.name}`; `perennial logs {newest.run_id}` shows where it broke"
     )
-    return Problem(model=model.name, sentence=sentence)
+    return Obstacle(model=model.name, sentence=sentence)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from controller.context import Context
-from controller.ticked import Act, Found, Problem
+from controller.ticked import Act, Found, Obstacle
 from perennial.spec.model import Model
 from serving.deployers import open_deployer
 from serving.rollouts import carry_out
@@ -25,6 +25,6 @@ def roll_out(context: Context, model: Model) -> Iterator[Found]:
         yield Act(model=model.name, what="rolled out", sentence=sentence)
     standing = deployer.standing(model.name)
     if standing.state == "stuck":
-        yield Problem(model=model.name, sentence=standing.sentence)
+        yield Obstacle(model=model.name, sentence=standing.sentence)
     elif standing.state == "rolling":
         yield standing.sentence

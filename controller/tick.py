@@ -11,7 +11,7 @@ from controller.flight import carry_on
 from controller.requests import answer
 from controller.rollout import roll_out
 from controller.runner import LocalRunner, Runner
-from controller.ticked import LEASE, Act, Found, Problem, Ticked
+from controller.ticked import LEASE, Act, Found, Obstacle, Ticked
 from perennial.errors import FencedError
 from perennial.ledger import Fence, Lease, Ledger
 from perennial.outages import translated
@@ -78,21 +78,21 @@ Part = Callable[[Context, str], Iterator[Found]]
 
 
 def _tick(context: Context, clock: Callable[[], datetime], mine: str, part: Part) -> Ticked:
-    acts, waits, problems = list[Act](), list[str](), list[Problem]()
+    acts, waits, problems = list[Act](), list[str](), list[Obstacle]()
     for name in _models(context):
         try:
             for found in part(context, name):
                 match found:
                     case Act():
                         acts.append(found)
-                    case Problem():
+                    case Obstacle():
                         problems.append(found)
                     case _:
                         waits.append(found)
         except FencedError:
             raise
         except Exception as error:  # whatever one model comes to, the others are looked at
-            problems.append(Problem(model=name, sentence=_said(error)))
+            problems.append(Obstacle(model=name, sentence=_said(error)))
         context.ledger.take_lease(LEASE, mine, now=clock(), seconds=LEASE_SECONDS)
     return Ticked(now=context.now, acts=tuple(acts), waits=tuple(waits), problems=tuple(problems))
 
@@ -123,7 +123,7 @@ def _all_of(context: Context, name: str) -> Iterator[Found]:
     except FencedError:
         raise
     except Exception as error:  # of MLflow, the deployer or a file: what comes after does not need them
-        yield Problem(model=name, sentence=f"the rollout stands still: {_said(error)}")
+        yield Obstacle(model=name, sentence=f"the rollout stands still: {_said(error)}")
     yield from submit_due(context, model)
 
 
@@ -132,17 +132,17 @@ def _said(error: Exception) -> str:
     return str(translated(error, "tick", "this sentence"))
 
 
-def _stands_by(lease: Lease | None) -> Problem:
+def _stands_by(lease: Lease | None) -> Obstacle:
     if lease is None:
-        return Problem(model="", sentence="another controller took the lease at the same moment; try again")
-    return Problem(
+        return Obstacle(model="", sentence="another controller took the lease at the same moment; try again")
+    return Obstacle(
         model="",
         sentence=f"{lease.holder} is the controller until {lease.expires:%H:%M:%S} UTC or longer; this one stands by",
     )
 
 
-def _went_back(last: datetime, now: datetime) -> Problem:
-    return Problem(
+def _went_back(last: datetime, now: datetime) -> Obstacle:
+    return Obstacle(
         model="",
         sentence=(
             f"the clock went back: the last tick was for {last.isoformat()}, this one is for {now.isoformat()}; nothing is done "

@@ -20,7 +20,7 @@ class Act(Record):
     """The same in words."""
 
 
-class Problem(Record):
+class Obstacle(Record):
     """Something that kept a tick from its work. The next tick tries again."""
 
     model: str
@@ -29,7 +29,7 @@ class Problem(Record):
     """What was found, and who must act."""
 
 
-Found = Act | Problem | str
+Found = Act | Obstacle | str
 """What a part of a tick finds: something that it did, something in its way, or in a sentence what it waits for."""
 
 
@@ -40,7 +40,7 @@ class Ticked(Record):
     """The time for which it ticked."""
     acts: tuple[Act, ...] = ()
     """What it did, in order."""
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Obstacle, ...] = ()
     """What was in its way."""
     waits: tuple[str, ...] = ()
     """Runs that are in flight, one sentence each."""

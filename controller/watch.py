@@ -10,7 +10,7 @@ from types import FrameType
 
 from controller.runner import LocalRunner, Runner
 from controller.tick import holder, tick
-from controller.ticked import LEASE, Problem, Ticked
+from controller.ticked import LEASE, Obstacle, Ticked
 from perennial.errors import FencedError, PerennialError, PlatformError
 from perennial.ledger import Ledger
 from perennial.loop.request import Request
@@ -42,7 +42,7 @@ def watch(settings: Settings, clock: Callable[[], datetime], every_seconds: floa
         try:
             ticked = tick(settings, now, clock, runner=runner, release=False)
         except PlatformError as error:
-            ticked = Ticked(now=now, problems=(Problem(model="", sentence=str(error)),))
+            ticked = Ticked(now=now, problems=(Obstacle(model="", sentence=str(error)),))
         yield ticked
         _pause(settings, ended, min(every_seconds, 1.0) if ticked.waits else every_seconds)
     release(settings, clock)

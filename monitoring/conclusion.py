@@ -6,7 +6,7 @@ incident are unique, and the first of each stays.
 
 from datetime import datetime
 
-from monitoring.policy import Champion, Conclusion, Situation, Trained, decide
+from monitoring.policy import Conclusion, ServingVersion, Situation, Trained, decide
 from monitoring.results import Measurements, Performances
 from perennial.ledger import Ledger
 from perennial.lifecycle.claim import end
@@ -92,7 +92,7 @@ def situation(ledger: Ledger, model: Model, cause: str, now: datetime, set_aside
         windows=windows,
         measured=frozenset(record.start for record in windows if record.start not in looked_at),
         judged=frozenset(record.start for record in windows if record.performance is not None and record.start not in judged),
-        champion=None if champion is None else Champion(champion.digest, champion.number, champion.trained_until),
+        champion=None if champion is None else ServingVersion(champion.digest, champion.number, champion.trained_until),
         trainings=tuple(
             Trained(run.now, run.decision is None or decisions[run.decision].reason == "manual")
             for run in runs

@@ -10,7 +10,7 @@ import pandas as pd
 from monitoring.drift import Reference, measure
 from monitoring.labels import labels_by, too_early, without_label
 from monitoring.results import Measured, Measurements, Performances, Performed
-from monitoring.windows import Log, LoggedWindow, due, matures
+from monitoring.windows import LoggedWindow, WindowLog, due, matures
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger, Version
 from perennial.loop.window import WindowRecord
@@ -50,7 +50,7 @@ def measure_due(settings: Settings, model: Model, now: datetime) -> tuple[Measur
     closed = found_due.closed
     if not closed:
         return Measurements(windows=(), set_aside=found_due.set_aside), None
-    log = Log.read(settings, model, closed, now)
+    log = WindowLog.read(settings, model, closed, now)
     known = {record.start: record for record in records}
     read_once = cache(lambda digest: reference(version_store.folder(settings, model.name, digest)))
     found, newest = [], None
@@ -98,7 +98,7 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
     matured = [window for window in due(settings, model, records, now).matured if window.start in judged_by]
     if not matured:
         return Performances(windows=())
-    log = Log.read(settings, model, matured, now)
+    log = WindowLog.read(settings, model, matured, now)
 
     @cache
     def served(digest: str) -> Served:

@@ -15,7 +15,7 @@ from feature_repo.reading.kinds import check_type, identifier_kind
 from feature_repo.sources import TIME, frame_of, opened
 from monitoring.log.collect import identifiers
 from monitoring.reference.blocks import PROBABILITY
-from monitoring.windows import Log, LoggedWindow, matures
+from monitoring.windows import LoggedWindow, WindowLog, matures
 from perennial.errors import DataError
 from perennial.loop.window import windows
 from perennial.prediction_log.rows import FIELDS
@@ -154,11 +154,11 @@ def label_counts(settings: Settings, model: Model, now: datetime) -> tuple[Label
         DataError: it lacks a column, or one has another type than training takes.
         PlatformError: the log cannot be read.
     """
-    first = Log.first_time(settings, model.name, now)
+    first = WindowLog.first_time(settings, model.name, now)
     closed = [] if first is None else list(windows(first, now, model.spec.monitoring.window_days))
     if not closed:
         return ()
-    log, labels = Log.read(settings, model, closed, now), published(settings, model, closed[0].start, now)
+    log, labels = WindowLog.read(settings, model, closed, now), published(settings, model, closed[0].start, now)
     return tuple(counts(model, (log.window(window) for window in closed), labels, now))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from monitoring.reference.acceptance import MOST_CATEGORIES
 from monitoring.reference.statistics import Values, present
-from monitoring.windows import Log
+from monitoring.windows import WindowLog
 from perennial.loop.decision import AcceptedCheck, Incident
 from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
@@ -36,7 +36,7 @@ def observed(
     if not widest:
         return ()
     windows = [record.window for record in own]
-    log = Log.read(settings, model, windows, now)
+    log = WindowLog.read(settings, model, windows, now)
     logged = [log.window(window) for window in windows]
     found = []
     for (name, subject), value in sorted(widest.items()):

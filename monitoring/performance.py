@@ -30,7 +30,7 @@ from perennial.evaluation.metrics import (
 )
 from perennial.evaluation.predictions import Predictions
 from perennial.lifecycle.judgement import Champion, unlabelled_by_day
-from perennial.loop.window import Criterion, Labels, Loss, Performance, WindowRecord
+from perennial.loop.window import CriterionResult, Labels, Loss, Performance, WindowRecord
 from perennial.spec.model import Model
 from perennial.training.fitting import predict
 from perennial.versions.thresholds import Thresholds
@@ -245,7 +245,7 @@ def earlier_losses(records: Sequence[WindowRecord], digest: str) -> dict[datetim
     }
 
 
-def _criteria(model: Model, metrics: Mapping[str, Estimate]) -> tuple[Criterion, ...]:
+def _criteria(model: Model, metrics: Mapping[str, Estimate]) -> tuple[CriterionResult, ...]:
     """The watched criteria, by their point estimates."""
     by_name = {criterion.name: criterion for criterion in model.spec.objective.criteria}
     found = []
@@ -257,5 +257,5 @@ def _criteria(model: Model, metrics: Mapping[str, Estimate]) -> tuple[Criterion,
             met = (criterion.at_least is None or value >= criterion.at_least) and (
                 criterion.at_most is None or value <= criterion.at_most
             )
-        found.append(Criterion(name=name, metric=criterion.metric, value=value, met=met))
+        found.append(CriterionResult(name=name, metric=criterion.metric, value=value, met=met))
     return tuple(found)

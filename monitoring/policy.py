@@ -19,7 +19,7 @@ SHOWN_GAPS = 3
 
 
 @dataclass(frozen=True)
-class Champion:
+class ServingVersion:
     """What has the traffic."""
 
     digest: str
@@ -48,7 +48,7 @@ class Situation:
     """Begins of those that were measured for this decision."""
     judged: frozenset[datetime]
     """Begins of those whose performance was judged for this decision."""
-    champion: Champion | None
+    champion: ServingVersion | None
     trainings: tuple[Trained, ...]
     incidents: tuple[Incident, ...]
     """The open ones."""
@@ -261,7 +261,7 @@ def _all_quiet(situation: Situation, listed: Sequence[Reason]) -> str:
     return f"{what}; no reason ({', '.join(listed)}) holds." if listed else f"{what}; the policy trains only by hand."
 
 
-def _hurt(situation: Situation, champion: Champion) -> Finding:
+def _hurt(situation: Situation, champion: ServingVersion) -> Finding:
     """Whether a newly judged window of the champion lost more than is usual."""
     losses = [
         (record, record.performance.loss)
@@ -289,7 +289,7 @@ def _hurt(situation: Situation, champion: Champion) -> Finding:
     return Finding(False, "", f"A training would be due with a mean log loss above {loss.bound:.4f}; {nearest}.", "", facts)
 
 
-def _drift(situation: Situation, champion: Champion) -> Finding:
+def _drift(situation: Situation, champion: ServingVersion) -> Finding:
     """Whether m of the newest n windows alarmed, one of them new. Windows that the champion was trained on do not count."""
     spec = situation.model.spec.retraining
     looked_at = [record for record in situation.windows if record.end > champion.trained_until][: spec.windows_considered]
@@ -312,7 +312,7 @@ def _drift(situation: Situation, champion: Champion) -> Finding:
     return Finding(True, sentence, "", f"alarms in fewer than {spec.windows_required} of them", facts)
 
 
-def _scheduled(situation: Situation, champion: Champion) -> Finding:
+def _scheduled(situation: Situation, champion: ServingVersion) -> Finding:
     """Whether the champion is as old as the spec allows."""
     most = situation.model.spec.retraining.max_age_days
     age = (situation.now - champion.trained_until) / timedelta(days=1)
@@ -329,7 +329,7 @@ def _scheduled(situation: Situation, champion: Champion) -> Finding:
     return Finding(False, "", f"A training would be due with an age of {most} days: on {_day(due)}.", "", (fact,))
 
 
-FINDINGS: dict[Reason, Callable[[Situation, Champion], Finding]] = {"hurt": _hurt, "drift": _drift, "scheduled": _scheduled}
+FINDINGS: dict[Reason, Callable[[Situation, ServingVersion], Finding]] = {"hurt": _hurt, "drift": _drift, "scheduled": _scheduled}
 
 
 def _hold(situation: Situation, held_by_incident: bool) -> tuple[str, str]:

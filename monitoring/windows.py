@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from monitoring.log.belief import Belief, Times, times_of
 from monitoring.log.collect import collect_model, cut_off, has_log, load, unfinished
-from monitoring.log.inventory import SegmentInfo, Span, info_of
+from monitoring.log.inventory import SegmentInfo, SegmentSpan, info_of
 from monitoring.log.shipped import SILENT_SECONDS, by_process
 from monitoring.reference.blocks import PROBABILITY
 from monitoring.reference.statistics import Values
@@ -116,7 +116,7 @@ def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: 
     Raises:
         PlatformError: the log cannot be read or its tables not written.
     """
-    logged = Log.segments_of(settings, model.name, now)
+    logged = WindowLog.segments_of(settings, model.name, now)
     if (first := logged.times.first) is None:
         return Due((), (), logged.times.sentence)
     # With a bucket: by then the last rows of a window are shipped, or known to be missing.
@@ -183,7 +183,7 @@ class Logged:
     """When the first prediction was made, and what is set aside."""
 
 
-class Log:
+class WindowLog:
     """The rows of a stretch of the log, to be cut into windows."""
 
     def __init__(self, frame: pd.DataFrame, segments: Sequence[SegmentInfo], id_column: str) -> None:
@@ -227,7 +227,7 @@ class Log:
         return cls.segments_of(settings, model, now).times.first
 
     @classmethod
-    def read(cls, settings: Settings, model: Model, wanted: Sequence[Window], now: datetime) -> "Log":
+    def read(cls, settings: Settings, model: Model, wanted: Sequence[Window], now: datetime) -> "WindowLog":
         """The rows of the wanted windows and of the four before the first.
 
         Repetitions are seen within these, not beyond. Rows that are not believed by their time are left out.
@@ -313,20 +313,20 @@ def _end(segment: SegmentInfo) -> int:
     return segment.first_sequence + segment.rows + sum(span.rows for span in segment.missing)
 
 
-def _gap_before(segments: Sequence[SegmentInfo], place: int) -> Span | None:
+def _gap_before(segments: Sequence[SegmentInfo], place: int) -> SegmentSpan | None:
     segment = segments[place]
     known = _end(segments[place - 1]) if _same(segments, place, place - 1) else 0
     if segment.first_sequence <= known:
         return None
-    return Span(boot_id=segment.boot_id, first=known, end=segment.first_sequence)
+    return SegmentSpan(boot_id=segment.boot_id, first=known, end=segment.first_sequence)
 
 
-def _tail(segments: Sequence[SegmentInfo], place: int) -> Span | None:
+def _tail(segments: Sequence[SegmentInfo], place: int) -> SegmentSpan | None:
     """What a process's last segment says it lost at its end."""
     segment = segments[place]
     if _same(segments, place, place + 1) or segment.next_sequence <= _end(segment):
         return None
-    return Span(boot_id=segment.boot_id, first=_end(segment), end=segment.next_sequence)
+    return SegmentSpan(boot_id=segment.boot_id, first=_end(segment), end=segment.next_sequence)
 
 
 def _touches(begin: float | None, end: float | None, low: float, high: float) -> bool:

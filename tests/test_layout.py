@@ -136,3 +136,24 @@ def test_public_functions_have_few_parameters() -> None:
                 names = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
                 count = len([name for name in names if name not in ("self", "cls")])
                 assert count <= MOST_PARAMETERS, f"{place}: {function.name} has {count} parameters: name what travels together"
+
+
+def public_classes(text: str) -> list[str]:
+    """Names of the classes that a module offers."""
+    return [node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+
+
+def test_one_class_name_means_one_thing() -> None:
+    homes: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for name in public_classes(path.read_text(encoding="utf-8")):
+                homes.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert len(homes) > 200
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
+def test_a_second_class_of_a_name_is_seen() -> None:
+    assert public_classes("class Row:\n    pass\nclass _Hidden:\n    pass\ndef row():\n    class Inner:\n        pass\n") == [
+        "Row"
+    ]

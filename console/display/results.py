@@ -16,8 +16,7 @@ from perennial.ledger import Ledger, Run, Version
 from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.versions import store as version_store
-from perennial.versions.folder import Version as VersionFolder
-from perennial.versions.folder import open_version
+from perennial.versions.folder import VersionFolder, open_version
 from pipelines.log import read_steps
 from pipelines.runs import log_lines
 

@@ -5,6 +5,6 @@ of what is only good to have; it is one of what is needed, and says who may see 
 """
 
 from controller.preflight.preflight import preflight
-from controller.preflight.row import Row
+from controller.preflight.row import PreflightRow
 
-__all__ = ["Row", "preflight"]
+__all__ = ["PreflightRow", "preflight"]

@@ -9,7 +9,7 @@ from cluster.apply import exists, get, list_by_label
 from cluster.client import Client, Object, RefusedError
 from cluster.rights import missing
 from controller.preflight.rights import controller_rights
-from controller.preflight.row import NotShownError, Row, asked
+from controller.preflight.row import NotShownError, PreflightRow, asked
 from perennial.errors import DataError, NotFoundError, SpecError
 from perennial.settings import Settings
 from serving.deployers.inference_service import RUNTIME, SERVICE_ACCOUNT
@@ -174,7 +174,7 @@ GOOD_TO_HAVE = ("metrics", "network policies", "gateway")
 """Rows without which all works: that they are not shown is no failure."""
 
 
-def rows(client: Client, settings: Settings) -> tuple[Row, ...]:
+def rows(client: Client, settings: Settings) -> tuple[PreflightRow, ...]:
     """What a cluster that answers says.
 
     Args:

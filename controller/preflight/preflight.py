@@ -5,14 +5,14 @@ from datetime import datetime
 
 from cluster.client import Client
 from controller.preflight import clocks, cluster, stores
-from controller.preflight.row import NotShownError, Row, asked
+from controller.preflight.row import NotShownError, PreflightRow, asked
 from perennial.errors import PlatformError
 from perennial.settings import Settings
 
 SILENT = "the API server does not answer"
 
 
-def preflight(settings: Settings, environment: Mapping[str, str], clock: Callable[[], datetime]) -> tuple[Row, ...]:
+def preflight(settings: Settings, environment: Mapping[str, str], clock: Callable[[], datetime]) -> tuple[PreflightRow, ...]:
     """What an installation on a cluster needs, row by row. One object stays in the bucket; nothing else is changed.
 
     Args:
@@ -23,7 +23,7 @@ def preflight(settings: Settings, environment: Mapping[str, str], clock: Callabl
     try:
         client = Client.open(environment)
     except PlatformError as error:
-        rows = (Row("API server", "missing", str(error), cluster.REACH), *_silent())
+        rows = (PreflightRow("API server", "missing", str(error), cluster.REACH), *_silent())
     else:
         with client:
             rows = _of_cluster(client, settings, clock)
@@ -34,7 +34,7 @@ def preflight(settings: Settings, environment: Mapping[str, str], clock: Callabl
     )
 
 
-def _of_cluster(client: Client, settings: Settings, clock: Callable[[], datetime]) -> tuple[Row, ...]:
+def _of_cluster(client: Client, settings: Settings, clock: Callable[[], datetime]) -> tuple[PreflightRow, ...]:
     first = asked("API server", lambda: f"{client.server().version} at {client.address}", cluster.REACH)
     if first.state != "ok":
         return (first, *_silent())
@@ -42,7 +42,7 @@ def _of_cluster(client: Client, settings: Settings, clock: Callable[[], datetime
     return (first, *cluster.rows(client, settings), last)
 
 
-def _silent() -> tuple[Row, ...]:
+def _silent() -> tuple[PreflightRow, ...]:
     def say() -> str:
         raise NotShownError(SILENT)
 

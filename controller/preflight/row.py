@@ -18,7 +18,7 @@ class NotShownError(PerennialError):
 
 
 @dataclass(frozen=True)
-class Row:
+class PreflightRow:
     """One thing that was asked."""
 
     name: str
@@ -38,7 +38,7 @@ class Row:
         return self.state == "missing" or (self.state == "not shown" and self.is_needed)
 
 
-def asked(name: str, question: Callable[[], str], remedy: str, is_needed: bool = True) -> Row:
+def asked(name: str, question: Callable[[], str], remedy: str, is_needed: bool = True) -> PreflightRow:
     """The row that a question makes.
 
     Args:
@@ -57,12 +57,12 @@ def asked(name: str, question: Callable[[], str], remedy: str, is_needed: bool =
     ('missing', 'not shown')
     """
     try:
-        return Row(name, "ok", question(), is_needed=is_needed)
+        return PreflightRow(name, "ok", question(), is_needed=is_needed)
     except NotShownError as error:
-        return Row(name, "not shown", str(error), is_needed=is_needed)
+        return PreflightRow(name, "not shown", str(error), is_needed=is_needed)
     except PerennialError as error:
         if isinstance(error, RefusedError) and error.status == 403:
-            return Row(name, "not shown", f"who asks may not see it: {error.said}", SEE if is_needed else "", is_needed)
+            return PreflightRow(name, "not shown", f"who asks may not see it: {error.said}", SEE if is_needed else "", is_needed)
         if isinstance(error, PlatformError) and not is_needed:
-            return Row(name, "not shown", str(error), is_needed=False)
-        return Row(name, "missing", str(error), remedy, is_needed)
+            return PreflightRow(name, "not shown", str(error), is_needed=False)
+        return PreflightRow(name, "missing", str(error), remedy, is_needed)

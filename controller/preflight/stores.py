@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from controller.preflight.row import Row, asked
+from controller.preflight.row import PreflightRow, asked
 from feature_repo.online_store.redis_server import redis_server
 from perennial.errors import DataError, SpecError
 from perennial.ledger.standing import ledger_standing
@@ -22,7 +22,7 @@ PROBE = b"written by perennial cluster check"
 CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a user who may put, get and list"
 
 
-def rows(settings: Settings, environment: Mapping[str, str]) -> tuple[Row, ...]:
+def rows(settings: Settings, environment: Mapping[str, str]) -> tuple[PreflightRow, ...]:
     """What each store says; one that does not answer says nothing about the others.
 
     Args:

@@ -78,9 +78,9 @@ def check_prefix(where: str, name: str) -> None:
     Raises:
         SpecError: they begin otherwise, or the URL is wrong.
     """
-    from feature_repo.online_store.redis import Place
+    from feature_repo.online_store.redis import RedisPlace
 
-    prefix = Place.of(where).prefix
+    prefix = RedisPlace.of(where).prefix
     if prefix != name:
         raise SpecError(
             f"PERENNIAL_ONLINE_STORE: {where}: its keys begin with {prefix!r}, PERENNIAL_NAME is {name!r}: "

@@ -69,7 +69,7 @@ _TIME = struct.Struct("<q")
 
 
 @dataclass(frozen=True)
-class Place:
+class RedisPlace:
     """What a URL says: `redis://[user@]host[:port][/number][?prefix=name]`, or `rediss` for an encrypted connection."""
 
     is_encrypted: bool
@@ -157,7 +157,7 @@ def _unusable(parts: Iterable[str]) -> SpecError:
 class RedisDatabase:
     """A Redis, opened: an `OnlineDatabase`. Each batch of a write is done as a whole; repeated, it changes nothing."""
 
-    def __init__(self, where: str, place: Place, client: Any) -> None:  # its answers are typed as text or bytes
+    def __init__(self, where: str, place: RedisPlace, client: Any) -> None:  # its answers are typed as text or bytes
         self.where = where
         self._place = place
         self._client = client
@@ -296,7 +296,7 @@ def open_redis(where: str) -> Iterator[RedisDatabase]:
         SpecError: the URL is wrong.
         PlatformError: it does not answer in time, or refuses.
     """
-    place = Place.of(where)
+    place = RedisPlace.of(where)
     client = redis.Redis.from_pool(redis.ConnectionPool(connection_class=place.kind, **place.options(WRITE_SECONDS)))
     try:
         yield RedisDatabase(where, place, client)
@@ -311,7 +311,7 @@ class RedisLookup:
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._place = Place.of(where)
+        self._place = RedisPlace.of(where)
         self._starts: dict[str, bytes] = {}
         self._connection: Any = None
 

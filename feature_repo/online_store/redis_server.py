@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import redis
 from redis.exceptions import RedisError
 
-from feature_repo.online_store.redis import PASSWORD, Place, failure
+from feature_repo.online_store.redis import PASSWORD, RedisPlace, failure
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def redis_server(where: str, wait_seconds: float) -> RedisServer:
         SpecError: the URL is wrong.
         PlatformError: it does not answer or refuses.
     """
-    place = Place.of(where)
+    place = RedisPlace.of(where)
     pool = redis.ConnectionPool(connection_class=place.kind, **place.options((wait_seconds, wait_seconds)))
     client = redis.Redis.from_pool(pool)
     try:

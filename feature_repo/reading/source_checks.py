@@ -35,7 +35,7 @@ BOUNDS: dict[Kind, tuple[int | float, int | float]] = {
 
 
 @dataclass(frozen=True)
-class Source:
+class CheckedSource:
     """What is expected of one file."""
 
     path: str
@@ -81,7 +81,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
     spec, notes = model.spec, list[str]()
     kinds = {key.name: key.kind for view in service.sources for key in view.join_keys}
     identifier = _identifier_kind(settings, model)
-    requests = Source(
+    requests = CheckedSource(
         path=settings.source(spec.requests.source),
         keys=(spec.requests.id,),
         columns={
@@ -92,7 +92,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
         required=service.join_keys,
         table="believed requests",
     )
-    labels = Source(
+    labels = CheckedSource(
         path=settings.source(spec.label.source),
         keys=(spec.requests.id,),
         columns={spec.requests.id: identifier, spec.label.column: "bool"},
@@ -117,10 +117,10 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
     return Checked(since, tuple(dict.fromkeys(notes)))
 
 
-def view_source(view: ViewInfo) -> Source:
+def view_source(view: ViewInfo) -> CheckedSource:
     """What is expected of the source of a feature view."""
     columns = {column.name: column.kind for column in (*view.join_keys, *view.features)}
-    return Source(
+    return CheckedSource(
         path=view.path,
         keys=tuple(key.name for key in view.join_keys),
         columns={**columns, view.observed_at: "timestamp"},
@@ -166,7 +166,7 @@ def check_stretch(path: str, layout: Layout, time: str, start: datetime, end: da
         DataError: a column is missing or of another type, or a row has a null key or a number beyond its type.
         NotFoundError: there is no such source.
     """
-    source = Source(
+    source = CheckedSource(
         path=path,
         keys=tuple(key.name for key in layout.join_keys),
         columns={field.name: field.kind for field in (*layout.join_keys, *layout.fields)},
@@ -184,7 +184,7 @@ def check_stretch(path: str, layout: Layout, time: str, start: datetime, end: da
     return notes
 
 
-def check_schema(source: Source, time: str) -> list[str]:
+def check_schema(source: CheckedSource, time: str) -> list[str]:
     """The file is Parquet, has rows, and every column has its type; a sentence for each column that some files lack."""
     try:
         with files(source.path) as found:
@@ -209,7 +209,7 @@ def check_schema(source: Source, time: str) -> list[str]:
     return notes
 
 
-def check_rows(database: duckdb.DuckDBPyConnection, source: Source, time: str, now: datetime) -> None:
+def check_rows(database: duckdb.DuckDBPyConnection, source: CheckedSource, time: str, now: datetime) -> None:
     """No key or required column is null, and no number is beyond its declared type."""
     for name in (*source.keys, *source.required):
         _refuse(
@@ -234,7 +234,7 @@ def check_rows(database: duckdb.DuckDBPyConnection, source: Source, time: str, n
         )
 
 
-def check_seen_keys(database: duckdb.DuckDBPyConnection, requests: Source, names: Sequence[str], now: datetime) -> None:
+def check_seen_keys(database: duckdb.DuckDBPyConnection, requests: CheckedSource, names: Sequence[str], now: datetime) -> None:
     """No join key that a model also sees as a field is a whole number that a dataset, whose numbers are float64, cannot hold.
 
     Args:
@@ -277,13 +277,15 @@ def _finite(name: str, found: pa.DataType) -> str:
     return f"isfinite({quoted(name)})" if pa.types.is_floating(found) else "true"
 
 
-def _refuse_missing_times(database: duckdb.DuckDBPyConnection, source: Source, time: str) -> None:
-    everything = Source(source.path, source.keys, source.columns)
+def _refuse_missing_times(database: duckdb.DuckDBPyConnection, source: CheckedSource, time: str) -> None:
+    everything = CheckedSource(source.path, source.keys, source.columns)
     message = f"{time} is null; every row needs the time from which it can be read"
     _refuse(database, everything, f"{quoted(time)} is null", source.keys, message)
 
 
-def check_unique(database: duckdb.DuckDBPyConnection, source: Source, times: tuple[str, ...], now: datetime, why: str) -> None:
+def check_unique(
+    database: duckdb.DuckDBPyConnection, source: CheckedSource, times: tuple[str, ...], now: datetime, why: str
+) -> None:
     """No two rows have the same keys and `times`."""
     names = (*source.keys, *times)
     known = until(times[0] if times else TIME, now)
@@ -295,7 +297,9 @@ def check_unique(database: duckdb.DuckDBPyConnection, source: Source, times: tup
         )
 
 
-def check_labels(database: duckdb.DuckDBPyConnection, requests: Source, labels: Source, column: str, now: datetime) -> None:
+def check_labels(
+    database: duckdb.DuckDBPyConnection, requests: CheckedSource, labels: CheckedSource, column: str, now: datetime
+) -> None:
     """No request has two different labels, and no label is older than its request."""
     identifier = requests.keys[0]
     name, value, known = quoted(identifier), quoted(column), until(TIME, now)
@@ -328,7 +332,9 @@ def _identifier_kind(settings: Settings, model: Model) -> Kind:
     return identifier_kind(schema.field(name).type) if name in schema.names else "int64"
 
 
-def _refuse(database: duckdb.DuckDBPyConnection, source: Source, condition: str, names: tuple[str, ...], message: str) -> None:
+def _refuse(
+    database: duckdb.DuckDBPyConnection, source: CheckedSource, condition: str, names: tuple[str, ...], message: str
+) -> None:
     """Raise when a row of the source meets `condition`."""
     columns = ", ".join(map(quoted, names))
     count = database.execute(f"select count(*) from {source.rows} where {condition}").fetchall()[0][0]

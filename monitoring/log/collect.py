@@ -17,7 +17,7 @@ import pyarrow.compute
 
 from feature_repo.sources import frame_of
 from monitoring.log import tables
-from monitoring.log.inventory import SegmentInfo, Span, end_of, gaps
+from monitoring.log.inventory import SegmentInfo, SegmentSpan, end_of, gaps
 from monitoring.log.shipped import CONNECTIONS, Shipped, is_gone, is_over
 from perennial.errors import NotFoundError, PlatformError
 from perennial.outages import is_outage, translated
@@ -48,7 +48,7 @@ class Collected(Record):
     unended: tuple[SegmentInfo, ...]
     """What each process elsewhere that has not ended said last, as its end: it may live and ship more. Without those that were
     silent for a day."""
-    gaps: tuple[Span, ...]
+    gaps: tuple[SegmentSpan, ...]
     """Rows that were numbered but are in no segment."""
 
     @property

@@ -10,7 +10,7 @@ ANNOUNCED = "announcement"
 """`sealed_by` of the end of a process."""
 
 
-class Span(Record):
+class SegmentSpan(Record):
     """Consecutive sequences of one process."""
 
     boot_id: str
@@ -39,7 +39,7 @@ class SegmentInfo(Record):
     """Number of the next row of the process, as far as the segment says it."""
     rows: int
     """Rows that could be read."""
-    missing: tuple[Span, ...]
+    missing: tuple[SegmentSpan, ...]
     """Sequences that are missing between its rows: lost when they were to be written."""
     start: float | None
     """Earliest time of a request in it, Unix seconds UTC."""
@@ -100,7 +100,7 @@ def end_of(boot_id: str, next_sequence: int, time: float, tag: str | None = None
     )
 
 
-def gaps(segments: Iterable[SegmentInfo]) -> tuple[Span, ...]:
+def gaps(segments: Iterable[SegmentInfo]) -> tuple[SegmentSpan, ...]:
     """Sequences that no segment has, between 0 and the last number that is known of each process.
 
     What a process lost after its last sealed segment is in it only when its end is among the segments.
@@ -115,20 +115,20 @@ def gaps(segments: Iterable[SegmentInfo]) -> tuple[Span, ...]:
     by_process: dict[str, list[SegmentInfo]] = {}
     for segment in segments:
         by_process.setdefault(segment.boot_id, []).append(segment)
-    found: list[Span] = []
+    found: list[SegmentSpan] = []
     for boot_id, own in by_process.items():
         own.sort(key=lambda segment: segment.first_sequence)
         if own[0].first_sequence > 0:
-            found.append(Span(boot_id=boot_id, first=0, end=own[0].first_sequence))
+            found.append(SegmentSpan(boot_id=boot_id, first=0, end=own[0].first_sequence))
         ends = [*(segment.first_sequence for segment in own[1:]), own[-1].next_sequence]
         for segment, end in zip(own, ends, strict=True):
             found += segment.missing
             known = segment.first_sequence + segment.rows + sum(span.rows for span in segment.missing)
             if known < end:
-                found.append(Span(boot_id=boot_id, first=known, end=end))
+                found.append(SegmentSpan(boot_id=boot_id, first=known, end=end))
     return tuple(found)
 
 
-def _missing(segment: Segment) -> tuple[Span, ...]:
+def _missing(segment: Segment) -> tuple[SegmentSpan, ...]:
     around = pairwise([segment.first_sequence - 1, *segment.sequences])
-    return tuple(Span(boot_id=segment.boot_id, first=one + 1, end=other) for one, other in around if other > one + 1)
+    return tuple(SegmentSpan(boot_id=segment.boot_id, first=one + 1, end=other) for one, other in around if other > one + 1)

@@ -40,7 +40,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Decision:
+class BoundDecision:
     """What is shown."""
 
     verdict: Literal["pass", "fail", "undecided"]
@@ -53,7 +53,7 @@ class Decision:
 
 def decide(
     what: str, found: Estimate, limit: Limit, *, confidence: float, days: int, digits: int = 4, style: Style = "plain"
-) -> Decision:
+) -> BoundDecision:
     """Whether an estimate is shown to be on the good side of a limit.
 
     >>> auc = Estimate(value=0.71, low=0.69, high=0.73, standard_error=0.0117)
@@ -85,16 +85,20 @@ def decide(
     sure = f"with {100 * confidence:.4g} % confidence"
     if room > 0 or (room == 0 and not limit.strict):
         side = "at least" if limit.at_least else "at most"
-        return Decision("pass", f"{what} is {found.value:{number}} and, {sure}, {side} {bad_end:{number}}; {required}.", numbers)
+        return BoundDecision(
+            "pass", f"{what} is {found.value:{number}} and, {sure}, {side} {bad_end:{number}}; {required}.", numbers
+        )
     if best_case < 0 or (best_case == 0 and limit.strict):
         side = "at most" if limit.at_least else "at least"
-        return Decision("fail", f"{what} is {found.value:{number}} and, {sure}, {side} {good_end:{number}}; {required}.", numbers)
+        return BoundDecision(
+            "fail", f"{what} is {found.value:{number}} and, {sure}, {side} {good_end:{number}}; {required}.", numbers
+        )
     more = more_days(abs(found.value - limit.value), reach, days)
     sentence = (
         f"{what} is {found.value:{number}} with an interval of {found.low:{number}} to {found.high:{number}}, "
         f"which holds the limit; {required}; {wait(more, passes=sign * (found.value - limit.value) > 0)}."
     )
-    return Decision("undecided", sentence, numbers | {"needed_days": float(more)})
+    return BoundDecision("undecided", sentence, numbers | {"needed_days": float(more)})
 
 
 def more_days(distance: float, reach: float, days: int) -> int:

@@ -11,7 +11,7 @@ from perennial.loop.failure import Failure
 from perennial.loop.request import Request, Wish
 
 
-class Requests(Transactions):
+class RequestLedger(Transactions):
     """What is kept of requests."""
 
     def add_request(self, model: str, wish: Wish, *, made: datetime, now: datetime) -> Request:

@@ -184,7 +184,7 @@ class Loss(Record):
         return min((bound for bound in (self.limit, self.naive) if bound is not None), default=None)
 
 
-class Criterion(Record):
+class CriterionResult(Record):
     """A watched criterion of the objective on a window."""
 
     name: str
@@ -216,7 +216,7 @@ class Performance(Record):
     """Utility per 1000 labelled predictions: what was served less the first version left alone, paired."""
     loss: Loss | None = None
     """Whether it hurts; null without labels."""
-    criteria: tuple[Criterion, ...] = ()
+    criteria: tuple[CriterionResult, ...] = ()
     """The watched criteria."""
 
 

@@ -76,7 +76,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SegmentRecord:
     """One record as it lies in the file."""
 
     offset: int
@@ -186,7 +186,7 @@ def parse_header(data: bytes) -> tuple[str, int, float]:
     return boot_id.hex(), int(first), float(opened)
 
 
-def records(data: bytes) -> Iterator[Record]:
+def records(data: bytes) -> Iterator[SegmentRecord]:
     """The records after the header, the seal last; ends quietly where the data ends between two of them.
 
     Raises:
@@ -204,7 +204,7 @@ def records(data: bytes) -> Iterator[Record]:
         payload = data[begin : begin + length]
         if zlib.crc32(payload, zlib.crc32(data[at + _CHECK.size : begin])) != check:
             raise DamageError(f"byte {at}: a record's checksum does not fit")
-        yield Record(at, data[at:begin], kind, sequence, payload)
+        yield SegmentRecord(at, data[at:begin], kind, sequence, payload)
         at = begin + length
         if kind == SEAL and at < end:
             raise DamageError(f"byte {at}: {end - at} bytes follow the seal")
@@ -275,7 +275,7 @@ def _named(path: Path) -> tuple[str, int]:
     return (boot_id, int(first)) if first.isdecimal() else ("", 0)
 
 
-def _row(record: Record) -> LogRow:
+def _row(record: SegmentRecord) -> LogRow:
     if record.kind != ROW:
         raise DamageError(f"byte {record.offset}: a record of kind {record.kind!r}; this release knows R and S")
     try:
@@ -284,7 +284,7 @@ def _row(record: Record) -> LogRow:
         raise DamageError(f"byte {record.offset}: not a row: {error}") from error
 
 
-def _seal(record: Record, rows: int, digest: str) -> Seal:
+def _seal(record: SegmentRecord, rows: int, digest: str) -> Seal:
     try:
         seal = Seal(**orjson.loads(record.payload))
     except (ValueError, TypeError) as error:

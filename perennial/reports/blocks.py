@@ -147,7 +147,7 @@ class Banner:
 
 
 @dataclass(frozen=True)
-class Fold:
+class FoldedBlock:
     """Blocks that a reader opens by a click on their title."""
 
     title: Text
@@ -158,5 +158,5 @@ class Fold:
 Document = Heading | Paragraph | Points | Table
 """What Markdown can say too."""
 
-Block = Document | Picture | Gallery | Banner | Fold
+Block = Document | Picture | Gallery | Banner | FoldedBlock
 """What a page is made of."""

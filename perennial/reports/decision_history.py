@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from perennial.loop.decision import Decision, Fact, Incident
 from perennial.loop.window import Loss, WindowRecord
-from perennial.reports.blocks import Block, Fold, Paragraph, Table, code, strong
+from perennial.reports.blocks import Block, FoldedBlock, Paragraph, Table, code, strong
 from perennial.reports.formats import count, figure, or_dash
 
 
@@ -22,11 +22,11 @@ def history_of(decisions: Sequence[Decision], windows: Sequence[WindowRecord], i
     return [Paragraph(intro), *(_entry(decision, windows, incidents) for decision in reversed(decisions))]
 
 
-def _entry(decision: Decision, windows: Sequence[WindowRecord], incidents: Sequence[Incident]) -> Fold:
+def _entry(decision: Decision, windows: Sequence[WindowRecord], incidents: Sequence[Incident]) -> FoldedBlock:
     """One decision: what and why in its title, its evidence below."""
     title = (f"{decision.number} · {decision.made:%Y-%m-%d} · ", strong(decision.title), f" · {decision.sentence}")
     open_then = [incident for incident in incidents if _was_open(incident, decision)]
-    return Fold(
+    return FoldedBlock(
         title,
         (
             Paragraph((strong("What would have changed it"), f": {decision.otherwise}")),

@@ -15,7 +15,7 @@ from perennial.spec.model import Model
 from perennial.spec.read import read_text, to_json
 from perennial.training.recipe import SearchResult
 from perennial.versions.contract import Contract
-from perennial.versions.folder import Version
+from perennial.versions.folder import VersionFolder
 
 
 class CandidateSummary(Record):
@@ -117,7 +117,7 @@ class Findings:
         return cls._from(lambda name: folder / f"{name}.json")
 
     @classmethod
-    def of_version(cls, version: Version) -> "Findings":
+    def of_version(cls, version: VersionFolder) -> "Findings":
         """The findings of the run that made a version.
 
         Raises:

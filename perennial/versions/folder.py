@@ -109,7 +109,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Version:
+class VersionFolder:
     """An opened version: its bytes were checked. Its entry in the ledger is `perennial.ledger.Version`."""
 
     path: Path
@@ -188,7 +188,7 @@ def remove_drafts(model: str, root: Path, before: datetime) -> tuple[Path, ...]:
     return tuple(left)
 
 
-def open_version(path: Path) -> Version:
+def open_version(path: Path) -> VersionFolder:
     """The version in a folder, every byte of it checked.
 
     Args:
@@ -216,7 +216,7 @@ def open_version(path: Path) -> Version:
             raise DataError(f"{child}: not an ordinary file; links are not followed. {RESTORE}")
     for role, entry in manifest.files.items():
         _check(path / entry.file, role, entry)
-    return Version(path, manifest)
+    return VersionFolder(path, manifest)
 
 
 def _manifest(where: Path, content: bytes) -> Manifest:

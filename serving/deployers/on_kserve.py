@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cluster import apply, events, pods
-from cluster.apply import Applied
+from cluster.apply import AppliedObject
 from cluster.client import Client, Object
-from cluster.pods import Reason
+from cluster.pods import PodReason
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Run, Version
 from perennial.loop.standing import Standing
@@ -65,7 +65,7 @@ class KServeDeployer:
             raise PlatformError(f"{error}; {INSTALL}") from error
 
 
-def standing_of(service: Object, deployment: Object | None, reasons: Sequence[Reason]) -> Standing:
+def standing_of(service: Object, deployment: Object | None, reasons: Sequence[PodReason]) -> Standing:
     """How far the traffic is, from objects as they are stored.
 
     Args:
@@ -139,7 +139,7 @@ def _digest(service: Object) -> str | None:
     return found
 
 
-def _what_changed(applied: Applied, version: Version) -> tuple[str, str]:
+def _what_changed(applied: AppliedObject, version: Version) -> tuple[str, str]:
     """Reason and sentence of the event, where the InferenceService or its PodDisruptionBudget was changed."""
     if applied.before is None:
         return "Deployed", f"version {version.number} was deployed"

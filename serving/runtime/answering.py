@@ -15,7 +15,7 @@ from perennial.prediction_log import LogRow
 from serving.runtime.batches import Outcome, Work
 from serving.runtime.metrics import Metrics
 from serving.runtime.predictor import Prediction, Predictor
-from serving.runtime.protocol.failure import Failure
+from serving.runtime.protocol.failure import RequestFailure
 
 LOG = logging.getLogger("serving.runtime")
 
@@ -47,16 +47,16 @@ class Answering:
         """An outcome for each request; all are for one version."""
         try:
             return self._together(batch)
-        except Failure as failure:
+        except RequestFailure as failure:
             return [failure] if len(batch) == 1 else self._one_by_one(batch)
         except PlatformError as error:
-            return [Failure(503, str(error))] * len(batch)
+            return [RequestFailure(503, str(error))] * len(batch)
         except Exception:
             if len(batch) > 1:
                 return self._one_by_one(batch)
             self._metrics.failures += 1
             LOG.exception("request for version %s was not answered", batch[0].predictor.digest)
-            return [Failure(500, "the prediction failed unexpectedly; the server's log has the reason")]
+            return [RequestFailure(500, "the prediction failed unexpectedly; the server's log has the reason")]
 
     def _one_by_one(self, batch: list[Work]) -> list[Outcome]:
         """One row that breaks the model takes no other request with it."""
@@ -79,7 +79,7 @@ class Answering:
         metrics.lost_rows += lost
         self._count(predictor, predictions)
         if lost and predictor.contract.log_required:
-            return [Failure(503, "the prediction could not be logged, and this model requires its log")] * len(batch)
+            return [RequestFailure(503, "the prediction could not be logged, and this model requires its log")] * len(batch)
         outcomes: list[Outcome] = []
         start_row = 0
         for work in batch:
@@ -87,7 +87,7 @@ class Answering:
             start_row += len(work.rows)
             try:
                 outcomes.append(work.write(predictor, own))
-            except Failure as failure:
+            except RequestFailure as failure:
                 outcomes.append(failure)
         return outcomes
 

@@ -15,7 +15,7 @@ from serving.runtime.batches import Batches, Work
 from serving.runtime.metrics import Metrics
 from serving.runtime.predictor import Predictor
 from serving.runtime.protocol import v1, v2
-from serving.runtime.protocol.failure import Failure, mistake
+from serving.runtime.protocol.failure import RequestFailure, mistake
 from serving.runtime.protocol.json_text import shown
 from serving.runtime.watcher import Watcher
 
@@ -84,7 +84,7 @@ class Application:
                 status, body, seconds = 200, await self._predict(protocol, scope, receive), True
             else:
                 status, body, seconds = (*self._look(path, method), False)
-        except Failure as failure:
+        except RequestFailure as failure:
             status, body, seconds = failure.status, orjson.dumps({"error": failure.message}), protocol is not None
         kind = TEXT if path == "/metrics" and status == 200 else JSON
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
@@ -102,11 +102,11 @@ class Application:
     async def _predict(self, protocol: str, scope: Scope, receive: Receive) -> bytes:
         predictor = self._watcher.serving
         if predictor is None:
-            raise Failure(503, f"model {self._name!r} is not ready: {self._watcher.not_ready()}")
+            raise RequestFailure(503, f"model {self._name!r} is not ready: {self._watcher.not_ready()}")
         body, time = await self._body(protocol, scope, receive)
         work = _work(protocol, body, predictor, time)
         outcome = await self._batches.submit(work)
-        if isinstance(outcome, Failure):
+        if isinstance(outcome, RequestFailure):
             raise outcome
         return outcome
 
@@ -123,9 +123,9 @@ class Application:
             elif name == b"content-length":
                 length = int(value)
             elif name == b"content-encoding" and value.lower() != b"identity":
-                raise Failure(415, f"Content-Encoding: found {value.decode('latin-1')[:60]!r}; allowed: none")
+                raise RequestFailure(415, f"Content-Encoding: found {value.decode('latin-1')[:60]!r}; allowed: none")
             elif name == b"inference-header-content-length":
-                raise Failure(400, f"Inference-Header-Content-Length: {v2.NO_BINARY}")
+                raise RequestFailure(400, f"Inference-Header-Content-Length: {v2.NO_BINARY}")
             elif name == TIME_HEADER:
                 time = self._given_time(value.decode("latin-1"))
         if length > self._largest_body:
@@ -138,19 +138,19 @@ class Application:
         while message.get("more_body", False):
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Failure(400, "the connection ended before the body did")
+                raise RequestFailure(400, "the connection ended before the body did")
             parts.append(message.get("body", b""))
             length += len(parts[-1])
             if length > self._largest_body:
                 raise self._too_large("more")
         return b"".join(parts), time
 
-    def _too_large(self, found: str) -> Failure:
-        return Failure(413, f"the body: found {found}; allowed: {self._largest_body} bytes. Send fewer rows at once")
+    def _too_large(self, found: str) -> RequestFailure:
+        return RequestFailure(413, f"the body: found {found}; allowed: {self._largest_body} bytes. Send fewer rows at once")
 
     def _given_time(self, text: str) -> float:
         if not self._is_replay:
-            raise Failure(400, "Perennial-Time: this server goes by its own clock; it was not started with --replay")
+            raise RequestFailure(400, "Perennial-Time: this server goes by its own clock; it was not started with --replay")
         try:
             given = datetime.fromisoformat(text)
             seconds = given.timestamp()
@@ -171,10 +171,10 @@ class Application:
         known = path in self._posts or path in self._gets or path == "/metrics"
         if not known:
             if path == f"/v1/models/{self._name}:explain":
-                raise Failure(501, "explanations are not offered")
+                raise RequestFailure(501, "explanations are not offered")
             return self._versioned(path, method)
         if path in self._posts or method not in ("GET", "HEAD"):
-            raise Failure(405, f"{path}: found method {method}; allowed: {'POST' if path in self._posts else 'GET'}")
+            raise RequestFailure(405, f"{path}: found method {method}; allowed: {'POST' if path in self._posts else 'GET'}")
         if path == "/metrics":
             self._metrics.waiting = self._batches.waiting_rows
             return 200, self._metrics.text()
@@ -188,15 +188,17 @@ class Application:
         if path.startswith(beginning) and method in ("GET", "HEAD") and predictor is not None:
             asked, _, rest = path.removeprefix(beginning).partition("/")
             if asked not in (predictor.digest, str(predictor.number)):
-                raise Failure(404, f"version {shown(asked)} does not serve; {predictor.digest} does")
+                raise RequestFailure(404, f"version {shown(asked)} does not serve; {predictor.digest} does")
             if rest in ("", "ready"):
                 status, found = self._metadata() if rest == "" else self._model_ready()
                 return status, orjson.dumps(found)
         if path.startswith(("/v1/models/", "/v2/models/")):
-            raise Failure(
+            raise RequestFailure(
                 404, f"{shown(path)}: no such model or method; this server has {', '.join([*self._posts, *self._gets])}"
             )
-        raise Failure(404, f"{shown(path)}: no such path; this server has {', '.join([*self._posts, *self._gets, '/metrics'])}")
+        raise RequestFailure(
+            404, f"{shown(path)}: no such path; this server has {', '.join([*self._posts, *self._gets, '/metrics'])}"
+        )
 
     def _ready(self) -> tuple[int, object]:
         reason = self._watcher.not_ready()
@@ -220,7 +222,7 @@ class Application:
 
     def _metadata(self) -> tuple[int, object]:
         if self._watcher.serving is None:
-            raise Failure(503, f"model {self._name!r} is not ready: {self._watcher.not_ready()}")
+            raise RequestFailure(503, f"model {self._name!r} is not ready: {self._watcher.not_ready()}")
         return 200, v2.metadata(self._watcher.serving)
 
 
@@ -241,8 +243,8 @@ def _check_type(value: bytes, protocol: str) -> None:
     if kind == JSON:
         return
     if kind == b"application/octet-stream" and protocol == "v2":
-        raise Failure(400, f"Content-Type: {v2.NO_BINARY}")
-    raise Failure(415, f"Content-Type: found {value.decode('latin-1')[:60]!r}; allowed: application/json")
+        raise RequestFailure(400, f"Content-Type: {v2.NO_BINARY}")
+    raise RequestFailure(415, f"Content-Type: found {value.decode('latin-1')[:60]!r}; allowed: application/json")
 
 
 def _length(scope: Scope) -> int:

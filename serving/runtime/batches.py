@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from serving.runtime.predictor import Prediction, Predictor
-from serving.runtime.protocol.failure import Failure
+from serving.runtime.protocol.failure import RequestFailure
 from serving.runtime.protocol.inputs import Row
 
 MOST_BATCH_ROWS = 256
@@ -34,7 +34,7 @@ class Work:
     """Makes the answer's body."""
 
 
-Outcome = bytes | Failure
+Outcome = bytes | RequestFailure
 """Body of the answer, or why there is none."""
 
 
@@ -64,7 +64,7 @@ class Batches:
             Failure: too many rows wait.
         """
         if self.waiting_rows > MOST_WAITING_ROWS:
-            raise Failure(503, f"{self.waiting_rows} rows are waiting; try again in a second")
+            raise RequestFailure(503, f"{self.waiting_rows} rows are waiting; try again in a second")
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._waiting.append((work, future))
         self.waiting_rows += len(work.rows)

@@ -19,13 +19,13 @@ from perennial.errors import DataError
 from perennial.prediction_log import LogRow
 from perennial.spec.features import DType
 from perennial.versions.contract import Contract
-from serving.runtime.protocol.failure import Failure
+from serving.runtime.protocol.failure import RequestFailure
 from serving.runtime.protocol.inputs import Inputs, Row
 
 Converted = float | str | None
 
 
-class Model(Protocol):
+class Scorer(Protocol):
     """What is asked of a fitted model."""
 
     def predict_proba(self, matrix: NDArray[np.object_]) -> NDArray[np.float64]:
@@ -49,7 +49,7 @@ class Predictor:
     """A version, ready to answer. For one thread at a time."""
 
     def __init__(
-        self, digest: str, number: int | None, contract: Contract, model: Model, plan: ReadPlan, reader: PlanReader
+        self, digest: str, number: int | None, contract: Contract, model: Scorer, plan: ReadPlan, reader: PlanReader
     ) -> None:
         """A predictor of these parts.
 
@@ -172,7 +172,7 @@ class Predictor:
         raw = np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)
         found: list[float] = self.contract.calibrator.apply(raw).tolist()
         if not all(0.0 <= probability <= 1.0 for probability in found):
-            raise Failure(500, "the model gave a number that is no probability; the row was not answered")
+            raise RequestFailure(500, "the model gave a number that is no probability; the row was not answered")
         return found
 
 

@@ -64,7 +64,7 @@ class Options:
     """Whether requests may say their own time."""
 
 
-class Server(uvicorn.Server):
+class ModelServer(uvicorn.Server):
     """Uvicorn with another end: not ready first, then no new connections, then what is under way, then exit code 0."""
 
     def __init__(self, config: uvicorn.Config, watcher: Watcher, shipper: Shipper | None, drain_seconds: float) -> None:
@@ -154,7 +154,7 @@ async def serve(options: Options, listener: socket.socket) -> None:
     if shipper is not None:
         shipper.start()
     LOG.info("serving %s on http://%s:%s", options.model, *listener.getsockname()[:2])
-    await Server(config, watcher, shipper, options.drain_seconds).serve(sockets=[listener])
+    await ModelServer(config, watcher, shipper, options.drain_seconds).serve(sockets=[listener])
     watcher.stop()
     batches.close()
     if log is not None:

@@ -25,7 +25,7 @@ LATER = 503
 
 
 @dataclass(frozen=True)
-class Call:
+class CheckCall:
     """One row of the reference as a request, with what the store holds at its time."""
 
     id: str
@@ -41,7 +41,7 @@ class Call:
 
 
 @dataclass
-class Measured:
+class MeasuredCalls:
     """What the calls showed."""
 
     rows: int = 0
@@ -62,7 +62,7 @@ def layout_of(view: PlanView) -> Layout:
     return Layout(view=view.view, join_keys=keys, fields=tuple(Field(name=value.name, kind=value.kind) for value in view.fields))
 
 
-def calls_of(reference: pd.DataFrame, plan: ReadPlan, count: int) -> list[Call]:
+def calls_of(reference: pd.DataFrame, plan: ReadPlan, count: int) -> list[CheckCall]:
     """Rows of the reference, drawn over the whole of it, as calls; each again and again where there are fewer than `count`.
 
     Args:
@@ -99,7 +99,7 @@ def _require(reference: pd.DataFrame, plan: ReadPlan, inputs: Iterable[str]) -> 
         raise DataError(f"the reference has no column {', '.join(missing)}; it has {', '.join(map(str, reference.columns))}")
 
 
-def _call(row: Mapping[str, Any], inputs: Mapping[str, str], writers: Sequence[tuple[PlanView, Layout]]) -> Call:
+def _call(row: Mapping[str, Any], inputs: Mapping[str, str], writers: Sequence[tuple[PlanView, Layout]]) -> CheckCall:
     """A row of the reference as a call.
 
     Args:
@@ -116,7 +116,7 @@ def _call(row: Mapping[str, Any], inputs: Mapping[str, str], writers: Sequence[t
         stored = [(layout, _stored(row, view, layout)) for view, layout in writers]
     except (ValueError, TypeError, OverflowError, struct.error) as error:
         raise DataError(f"row {identifier} of the reference does not fit the read plan: {error}") from error
-    return Call(
+    return CheckCall(
         id=identifier,
         time=row["event_timestamp"].isoformat(),
         body=json.dumps({"instances": [instance]}).encode(),
@@ -168,9 +168,9 @@ class Asking:
     model: str
     online: str
     layouts: Sequence[Layout]
-    measured: Measured
+    measured: MeasuredCalls
 
-    def time(self, calls: Sequence[Call], budget_ms: float) -> None:
+    def time(self, calls: Sequence[CheckCall], budget_ms: float) -> None:
         """Measure the latency of these calls, and keep it when it is the better one."""
         took: list[float] = []
         slow = 0
@@ -183,7 +183,7 @@ class Asking:
         if p95_ms < self.measured.p95_ms:
             self.measured.p95_ms, self.measured.calls = p95_ms, len(took)
 
-    def ask(self, call: Call) -> float:
+    def ask(self, call: CheckCall) -> float:
         """Ask, and compare the answer. How long it took, in milliseconds.
 
         Raises:
@@ -201,7 +201,7 @@ class Asking:
             self.measured.difference, self.measured.worst = difference, call.id
         return took
 
-    def _store(self, call: Call) -> None:
+    def _store(self, call: CheckCall) -> None:
         """Let the store hold this row's values and nothing else."""
         with open_database(self.online) as database:
             database.drop(layout.view for layout in self.layouts)
@@ -210,7 +210,7 @@ class Asking:
                 database.write(layout, [values])
 
 
-def _probability_in(status: int, answer: Mapping[str, Any], call: Call) -> float:
+def _probability_in(status: int, answer: Mapping[str, Any], call: CheckCall) -> float:
     """The probability that a call was answered with.
 
     Raises:

@@ -21,7 +21,7 @@ from perennial.outages import is_outage, translated
 from perennial.versions.contract import Contract
 from perennial.versions.folder import publish
 from serving.deployers.local import deploy
-from serving.verification.calls import Asking, Call, Measured, calls_of, layout_of
+from serving.verification.calls import Asking, CheckCall, MeasuredCalls, calls_of, layout_of
 from serving.verification.process import NotServedError, booted, connected, exchange
 
 NAME = "serving"
@@ -70,7 +70,7 @@ def check_serving(files: Path, *, model: str, run_key: str, p95_ms: float, calls
     return _judge(measured, p95_ms)
 
 
-def _judge(measured: Measured, p95_ms: float) -> GateResult:
+def _judge(measured: MeasuredCalls, p95_ms: float) -> GateResult:
     is_equal, is_quick = measured.difference <= TOLERANCE, measured.p95_ms <= p95_ms
     numbers = {"difference": measured.difference, "tolerance": TOLERANCE, "rows": float(measured.rows)}
     numbers |= {"p95_ms": measured.p95_ms, "limit": p95_ms, "calls": float(measured.calls)}
@@ -82,7 +82,7 @@ def _judge(measured: Measured, p95_ms: float) -> GateResult:
     )
 
 
-def _sentence(measured: Measured, p95_ms: float, is_equal: bool, is_quick: bool) -> str:
+def _sentence(measured: MeasuredCalls, p95_ms: float, is_equal: bool, is_quick: bool) -> str:
     """What the calls showed, for people."""
     where = "" if is_equal else f" (row {measured.worst})"
     answers = (
@@ -96,7 +96,7 @@ def _sentence(measured: Measured, p95_ms: float, is_equal: bool, is_quick: bool)
     return f"The model server, booted on the refitted files, {answers}; it {latency}."
 
 
-def _measure(files: Path, folder: Path, model: str, run_key: str, effort: _Effort) -> Measured:
+def _measure(files: Path, folder: Path, model: str, run_key: str, effort: _Effort) -> MeasuredCalls:
     """What the calls showed, in a folder of the check's own."""
     contract = Contract.read(files / "contract.json")
     if contract.plan is None:
@@ -111,10 +111,10 @@ def _measure(files: Path, folder: Path, model: str, run_key: str, effort: _Effor
     deploy(folder / "current", published.path, None)
     with booted(folder, model, online) as port, connected(port) as connection:
         _check_ready(connection, model)
-        return _asked(Asking(connection, model, online, layouts, Measured()), calls, effort)
+        return _asked(Asking(connection, model, online, layouts, MeasuredCalls()), calls, effort)
 
 
-def _asked(asking: Asking, calls: Sequence[Call], effort: _Effort) -> Measured:
+def _asked(asking: Asking, calls: Sequence[CheckCall], effort: _Effort) -> MeasuredCalls:
     """What the calls showed: those that warm the server up first, then tries until one is within the budget."""
     for call in calls[: effort.warm_up]:
         asking.ask(call)

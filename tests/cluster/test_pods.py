@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.client import Client, Object
-from cluster.pods import Reason, creation_reason, is_ready, pod_reason, reasons
+from cluster.pods import PodReason, creation_reason, is_ready, pod_reason, reasons
 from tests.cluster.api import Api
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded.json").read_text(encoding="utf-8"))
@@ -41,11 +41,11 @@ def pod(name: str) -> Object:
     return made
 
 
-def reason_of(name: str, changed: Object | None = None) -> Reason | None:
+def reason_of(name: str, changed: Object | None = None) -> PodReason | None:
     return pod_reason(changed or pod(name), RECORDED[name]["warnings"])
 
 
-def recorded(name: str) -> list[Reason | None]:
+def recorded(name: str) -> list[PodReason | None]:
     found = RECORDED[name]
     made = [creation_reason(each, found["warnings"]) for each in found["replica_sets"] if not found["pods"]]
     return made + [pod_reason(each, found["warnings"]) for each in found["pods"]]
@@ -76,7 +76,7 @@ def test_a_pod_that_is_only_starting_is_not_failing() -> None:
 
 def test_a_pod_that_was_given_nothing_yet_is_starting() -> None:
     reason = pod_reason({"metadata": {"name": "a"}}, [])
-    assert reason == Reason("a", "Starting", "pod a: is starting: nothing of it was made yet", False)
+    assert reason == PodReason("a", "Starting", "pod a: is starting: nothing of it was made yet", False)
 
 
 def test_a_pod_that_runs_again_after_a_crash_is_failing_until_it_is_ready() -> None:
@@ -125,7 +125,7 @@ def test_a_pod_that_is_being_deleted_or_has_ended_is_told_apart() -> None:
         "metadata": {"name": "a"},
         "status": {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."},
     }
-    assert pod_reason(evicted, []) == Reason("a", "Evicted", "pod a: Evicted: The node was low on memory.", False)
+    assert pod_reason(evicted, []) == PodReason("a", "Evicted", "pod a: Evicted: The node was low on memory.", False)
     assert pod_reason({"metadata": {"name": "a"}, "status": {"phase": "Succeeded"}}, []) is None
 
 

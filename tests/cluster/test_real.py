@@ -11,7 +11,7 @@ import pytest
 from cluster import events, lease
 from cluster.apply import apply, delete, exists, get, list_by_label
 from cluster.client import Client, RefusedError
-from cluster.pods import Reason, is_ready, reasons
+from cluster.pods import PodReason, is_ready, reasons
 from cluster.rights import Right, missing
 from controller.preflight.rights import controller_rights
 from perennial.errors import FencedError, NotFoundError, PlatformError
@@ -206,7 +206,7 @@ def test_a_pod_that_comes_up_is_ready_and_one_that_only_starts_is_not_failing(
         assert eventually(lambda name=name, said=said: told(reasons(client, namespace, {"app": name}), said))  # type: ignore[misc]
 
 
-def told(found: tuple[Reason, ...], said: str) -> bool:
+def told(found: tuple[PodReason, ...], said: str) -> bool:
     return [reason.is_failing for reason in found] == [False] and said in found[0].sentence
 
 

@@ -9,16 +9,19 @@ from typer.testing import CliRunner
 
 from console import cluster
 from console.cli import app
-from controller.preflight import Row
+from controller.preflight import PreflightRow
 from perennial.settings import Settings
 
 SETTINGS = Settings.from_environment({"PERENNIAL_PROJECT": "/team"})
-THERE = (Row("API server", "ok", "v1.34.4 at [here]"), Row("gateway", "not shown", "there is no Gateway", is_needed=False))
-LACKING = (*THERE, Row("rights", "missing", "may not in team: get pods", "bind the Role [perennial]"))
-UNSEEN = (*THERE, Row("objects", "not shown", "who asks may not see it", "ask as an administrator"))
+THERE = (
+    PreflightRow("API server", "ok", "v1.34.4 at [here]"),
+    PreflightRow("gateway", "not shown", "there is no Gateway", is_needed=False),
+)
+LACKING = (*THERE, PreflightRow("rights", "missing", "may not in team: get pods", "bind the Role [perennial]"))
+UNSEEN = (*THERE, PreflightRow("objects", "not shown", "who asks may not see it", "ask as an administrator"))
 
 
-def checked(monkeypatch: pytest.MonkeyPatch, rows: tuple[Row, ...], json: bool = False) -> bool:
+def checked(monkeypatch: pytest.MonkeyPatch, rows: tuple[PreflightRow, ...], json: bool = False) -> bool:
     monkeypatch.setattr(cluster, "preflight", lambda *_: rows)
     return cluster.check(SETTINGS, lambda: datetime(2026, 1, 2, tzinfo=UTC), json)
 

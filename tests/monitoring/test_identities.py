@@ -10,7 +10,7 @@ import pytest
 
 from monitoring.labels import label_counts, labelled, labels_by
 from monitoring.log.collect import collect_model, load
-from monitoring.windows import Log, matures
+from monitoring.windows import WindowLog, matures
 from tests.monitoring.world import END, NAME, WEEK, World, log_rows, requests_of, write_log
 
 ROWS = 300
@@ -55,7 +55,7 @@ def test_ids_are_themselves_from_the_log_to_the_counts(world: World, tmp_path: P
     changed, requests = answered(world, tmp_path, ids, anonymous)
     now = END + 12 * WEEK
     window = changed.window(8)
-    logged = Log.read(changed.settings, changed.model, [window], now).window(window)
+    logged = WindowLog.read(changed.settings, changed.model, [window], now).window(window)
     assert (len(logged.frame), logged.repeated) == (ROWS, 0)
     named = logged.frame["fields.parcel_id"]
     assert sorted(named.dropna().tolist(), key=repr) == sorted(ids[anonymous:], key=repr)
@@ -81,7 +81,7 @@ def test_an_id_that_became_a_text_is_its_digits_and_nothing_stops(world: World, 
     ]
     write_log(changed.settings.prediction_log(NAME), texts)
     window = changed.window(8)
-    log = Log.read(changed.settings, changed.model, [window, changed.window(9)], END + 12 * WEEK)
+    log = WindowLog.read(changed.settings, changed.model, [window, changed.window(9)], END + 12 * WEEK)
     logged = log.window(window)
     assert logged.frame["fields.parcel_id"].dropna().tolist() == [str(one) for one in ids[1:]]
     labels = labels_by(changed.settings, changed.model, window.start, window.end + timedelta(days=2))

@@ -10,7 +10,7 @@ import pytest
 
 from console.monitoring import show_labels
 from monitoring.labels import LabelCount, label_counts, labels_by, published, too_early, without_label
-from monitoring.windows import Log
+from monitoring.windows import WindowLog
 from perennial.errors import DataError, NotFoundError
 from perennial.loop.window import Window
 from perennial.prediction_log import LogRow, LogWriter
@@ -182,7 +182,9 @@ def test_a_label_from_before_the_window_of_its_request_is_counted_and_named(
     own = pa.array([1, 1, 4, 99]) if ids == "numbers" else pa.array(["1", "1", "4", "99"])
     times = pa.array([DUE - HOUR, odd, odd, odd], pa.timestamp("us", "UTC"))
     write_labels(settings, own, times, pa.array([True, True, True, True]))
-    logged = Log.read(settings, model, [Window(start=FIRST, end=FIRST + WEEK)], DUE).window(Window(start=FIRST, end=FIRST + WEEK))
+    logged = WindowLog.read(settings, model, [Window(start=FIRST, end=FIRST + WEEK)], DUE).window(
+        Window(start=FIRST, end=FIRST + WEEK)
+    )
     known = labels_by(settings, model, FIRST, DUE)
     unlabelled = without_label(logged, known, "payment_id")
     assert unlabelled == ([2, 3, 5] if FIRST <= odd <= DUE else [2, 3, 4, 5])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.policy import Champion, Conclusion, Situation, Trained, decide
+from monitoring.policy import Conclusion, ServingVersion, Situation, Trained, decide
 from perennial.loop.decision import Incident
 from perennial.loop.window import Check, ColumnDrift, Labels, Loss, Measurement, Performance, WindowRecord, lasting_findings
 from tests.monitoring.world import model
@@ -14,7 +14,7 @@ from tests.monitoring.world import model
 START = datetime(2024, 4, 1, tzinfo=UTC)
 WEEK = timedelta(weeks=1)
 NOW = START + 4 * WEEK + timedelta(days=2)
-CHAMPION = Champion("d1", 1, START)
+CHAMPION = ServingVersion("d1", 1, START)
 
 
 def drift(verdict: str = "quiet", column: str = "weight") -> ColumnDrift:
@@ -177,7 +177,7 @@ def test_one_alarming_window_is_not_enough_and_old_ones_do_not_count() -> None:
     early = (window(0, verdict="alarm"), window(1, verdict="alarm"), *QUIET[2:])
     assert decide(situation(*early)).draft.kind == "leave", "two of the newest three"
     assert decide(situation(*ALARMING, measured=frozenset())).draft.kind == "leave", "no alarm is new"
-    newer = Champion("d2", 2, START + 4 * WEEK)
+    newer = ServingVersion("d2", 2, START + 4 * WEEK)
     assert decide(situation(*ALARMING, champion=newer)).draft.kind == "leave", "the champion was trained on them"
 
 

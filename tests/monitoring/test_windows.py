@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from monitoring.labels import labelled, labels_by
-from monitoring.log.inventory import SegmentInfo, Span
-from monitoring.windows import Due, Log, due, due_of, matures, missing_in
+from monitoring.log.inventory import SegmentInfo, SegmentSpan
+from monitoring.windows import Due, WindowLog, due, due_of, matures, missing_in
 from perennial.loop.window import Measurement, Performance, Window, WindowRecord
 from perennial.prediction_log import LogWriter
 from tests.monitoring.world import END, NAME, WEEK, World, log_rows, requests_of
@@ -105,7 +105,8 @@ def test_labels_count_as_they_were_known_at_maturity(world: World, tmp_path: Pat
 
 def known(world: World, window: Window) -> "pd.Series[bool]":
     labels = labels_by(world.settings, world.model, window.start, matures(window, world.model))
-    return labelled(Log.read(world.settings, world.model, [window], window.end).window(window), labels, "parcel_id")["label"]
+    log = WindowLog.read(world.settings, world.model, [window], window.end)
+    return labelled(log.window(window), labels, "parcel_id")["label"]
 
 
 def test_rows_without_an_id_are_without_a_label(world: World) -> None:
@@ -149,7 +150,7 @@ def test_without_gaps_nothing_is_missing() -> None:
 def test_a_gap_counts_in_the_windows_that_its_rows_can_be_of() -> None:
     gap = [segment(0, 10, 0, 3), segment(15, 10, 9, 10)]
     assert [missing_in(gap, window)[0] for window in (FIRST, SECOND, THIRD)] == [5, 5, 0]
-    inside = [segment(0, 10, 8, 9, missing=(Span(boot_id="a", first=3, end=6),), next_sequence=13)]
+    inside = [segment(0, 10, 8, 9, missing=(SegmentSpan(boot_id="a", first=3, end=6),), next_sequence=13)]
     assert [missing_in(inside, window)[0] for window in (FIRST, SECOND, THIRD)] == [0, 3, 0]
     at_begin = [segment(4, 10, 8, 9)]
     assert [missing_in(at_begin, window)[0] for window in (FIRST, SECOND, THIRD)] == [0, 4, 0]

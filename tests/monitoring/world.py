@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring.reference.thresholds import make_thresholds, write
-from monitoring.windows import Log, LoggedWindow
+from monitoring.windows import LoggedWindow, WindowLog
 from perennial.data.dataset import DatasetInfo, values_digest
 from perennial.ledger import Ledger
 from perennial.lifecycle.candidate import TrainedCandidate, train_candidate
@@ -157,7 +157,7 @@ class World:
     def logged(self, number: int) -> tuple[LoggedWindow, tuple[LoggedWindow, ...]]:
         """What the log holds of a week, and of the four before it."""
         window = self.window(number)
-        log = Log.read(self.settings, self.model, [window], window.end)
+        log = WindowLog.read(self.settings, self.model, [window], window.end)
         return log.window(window), log.before(window)
 
 

@@ -1,7 +1,7 @@
 """What a request ends with when there is no prediction: an HTTP status and one sentence."""
 
 
-class Failure(Exception):  # noqa: N818 - it is an answer, not an error of ours
+class RequestFailure(Exception):  # noqa: N818 - it is an answer, not an error of ours
     """A request that is answered with another status than 200."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -16,6 +16,6 @@ class Failure(Exception):  # noqa: N818 - it is an answer, not an error of ours
         self.message = message
 
 
-def mistake(place: str, found: str, allowed: str) -> Failure:
+def mistake(place: str, found: str, allowed: str) -> RequestFailure:
     """A 400 that says where, what was found and what is allowed."""
-    return Failure(400, f"{place}: found {found}; allowed: {allowed}")
+    return RequestFailure(400, f"{place}: found {found}; allowed: {allowed}")

@@ -8,7 +8,7 @@ from feature_repo.online_store.layout import Value
 from perennial.data.matrix import LARGEST
 from perennial.data.read_plan import ReadPlan
 from perennial.errors import DataError
-from serving.runtime.protocol.failure import Failure, mistake
+from serving.runtime.protocol.failure import RequestFailure, mistake
 from serving.runtime.protocol.json_text import shown
 
 INT32, INT64 = 2**31, 2**63
@@ -123,23 +123,23 @@ class Inputs:
                         pass
         raise self._what_is_wrong(instance, f"instances[{place}]")
 
-    def _what_is_wrong(self, instance: object, place: str) -> Failure:
+    def _what_is_wrong(self, instance: object, place: str) -> RequestFailure:
         if not isinstance(instance, Mapping):
             return mistake(place, shown(instance), f"an object with {', '.join(self.names)}")
         for name in instance:
             if name not in self.by_name:
-                return Failure(400, f"{place}: unknown name {shown(name)}; allowed: {', '.join(self.by_name)}")
+                return RequestFailure(400, f"{place}: unknown name {shown(name)}; allowed: {', '.join(self.by_name)}")
         for given in self.by_name.values():
             if given.name not in instance:
                 if given is self.id:
                     continue
                 hint = " (null where it is not known)" if given.nullable else ""
-                return Failure(400, f"{place}.{given.name}: missing; required{hint}: {', '.join(self.names)}")
+                return RequestFailure(400, f"{place}.{given.name}: missing; required{hint}: {', '.join(self.names)}")
             try:
                 given.check(instance[given.name])
             except ValueError as error:
                 return mistake(f"{place}.{given.name}", shown(instance[given.name]), str(error))
-        return Failure(400, f"{place}: not understood")
+        return RequestFailure(400, f"{place}: not understood")
 
 
 def _string(value: object) -> Value:

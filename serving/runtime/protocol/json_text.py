@@ -4,7 +4,7 @@ import json
 
 import orjson
 
-from serving.runtime.protocol.failure import Failure, mistake
+from serving.runtime.protocol.failure import RequestFailure, mistake
 
 SHOWN = 60
 """Most characters of a value in a message: it may be megabytes."""
@@ -17,14 +17,14 @@ def read_object(body: bytes) -> dict[str, object]:
         Failure: the body is empty, no JSON, or no object.
     """
     if not body:
-        raise Failure(400, "the body is empty; expected a JSON object")
+        raise RequestFailure(400, "the body is empty; expected a JSON object")
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         # orjson has no type for it, and two sentences: one where its limit is reached, one where its memory for nesting ends.
         is_deep = "depth limit" in error.msg or "allocate memory" in error.msg
         reason = "it is nested too deeply" if is_deep else str(error)
-        raise Failure(400, f"the body is not valid JSON: {reason}") from error
+        raise RequestFailure(400, f"the body is not valid JSON: {reason}") from error
     if found.__class__ is not dict:
         raise mistake("the body", shown(found), "a JSON object")
     return dict[str, object](found)
@@ -54,14 +54,14 @@ def check_repeats(body: bytes, pairs: int) -> None:
     try:
         json.loads(body, object_pairs_hook=_refuse_repeats)
     except RecursionError as error:
-        raise Failure(400, "the body is not valid JSON: it is nested too deeply") from error
+        raise RequestFailure(400, "the body is not valid JSON: it is nested too deeply") from error
 
 
 def _refuse_repeats(pairs: list[tuple[str, object]]) -> None:
     seen = set()
     for name, _ in pairs:
         if name in seen:
-            raise Failure(400, f"{shown(name)}: given twice in one object; allowed: once")
+            raise RequestFailure(400, f"{shown(name)}: given twice in one object; allowed: once")
         seen.add(name)
 
 

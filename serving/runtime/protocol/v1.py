@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import orjson
 
 from serving.runtime.predictor import Prediction, Predictor
-from serving.runtime.protocol.failure import Failure, mistake
+from serving.runtime.protocol.failure import RequestFailure, mistake
 from serving.runtime.protocol.inputs import Inputs, Row
 from serving.runtime.protocol.json_text import check_repeats, read_object, shown
 
@@ -26,11 +26,11 @@ def read(body: bytes, inputs: Inputs, time: float) -> list[Row]:
     """
     payload = read_object(body)
     if "instances" not in payload:
-        raise Failure(400, f"instances: missing; required: a list of objects with {', '.join(inputs.names)}")
+        raise RequestFailure(400, f"instances: missing; required: a list of objects with {', '.join(inputs.names)}")
     instances = payload["instances"]
     unknown = [name for name in payload if name != "instances"]
     if unknown:
-        raise Failure(400, f"unknown name {shown(unknown[0])}; allowed: instances")
+        raise RequestFailure(400, f"unknown name {shown(unknown[0])}; allowed: instances")
     if not isinstance(instances, list):
         raise mistake("instances", shown(instances), "a list of objects")
     if not 1 <= len(instances) <= MOST_ROWS:

@@ -7,7 +7,7 @@ import orjson
 
 from feature_repo.online_store.layout import Value
 from serving.runtime.predictor import Prediction, Predictor
-from serving.runtime.protocol.failure import Failure, mistake
+from serving.runtime.protocol.failure import RequestFailure, mistake
 from serving.runtime.protocol.inputs import ACCEPTED, DATATYPES, Input, Inputs, Row
 from serving.runtime.protocol.json_text import check_repeats, read_object, shown
 from serving.runtime.protocol.v1 import MOST_ROWS
@@ -57,7 +57,7 @@ def read(body: bytes, inputs: Inputs, views: Sequence[str], time: float) -> Call
     tensors = payload.get("inputs")
     if not isinstance(tensors, list):
         found = "missing" if tensors is None else f"found {shown(tensors)}"
-        raise Failure(400, f"inputs: {found}; required: a list of tensors named {', '.join(inputs.names)}")
+        raise RequestFailure(400, f"inputs: {found}; required: a list of tensors named {', '.join(inputs.names)}")
     columns: dict[str, list[Value]] = {}
     for place, tensor in enumerate(tensors):
         where = f"inputs[{place}]"
@@ -70,7 +70,7 @@ def read(body: bytes, inputs: Inputs, views: Sequence[str], time: float) -> Call
         columns[item.name] = _column(tensor, item, where)
     missing = [name for name in inputs.names if name not in columns]
     if missing:
-        raise Failure(400, f"inputs: no tensor {', '.join(map(repr, missing))}; required: {', '.join(inputs.names)}")
+        raise RequestFailure(400, f"inputs: no tensor {', '.join(map(repr, missing))}; required: {', '.join(inputs.names)}")
     outputs, more = _outputs(payload, views)
     check_repeats(body, pairs + more)
     return Call(identifier, _rows(columns, inputs, time), outputs)
@@ -81,7 +81,7 @@ def _rows(columns: dict[str, list[Value]], inputs: Inputs, time: float) -> list[
     rows = lengths[inputs.names[0]] if inputs.names else 0
     for name, length in lengths.items():
         if length != rows:
-            raise Failure(400, f"inputs {name!r}: {length} values, but {inputs.names[0]!r} has {rows}; all need as many")
+            raise RequestFailure(400, f"inputs {name!r}: {length} values, but {inputs.names[0]!r} has {rows}; all need as many")
     if not 1 <= rows <= MOST_ROWS:
         raise mistake("inputs", f"{rows} rows", f"1 to {MOST_ROWS}")
     values = list(zip(*[columns[name] for name in inputs.names], strict=True))
@@ -93,11 +93,11 @@ def _named(tensor: dict[str, object], where: str, given: dict[str, Input], colum
     name = tensor.get("name")
     if not isinstance(name, str):
         found = "missing" if name is None else f"found {shown(name)}"
-        raise Failure(400, f"{where}.name: {found}; allowed: {', '.join(given)}")
+        raise RequestFailure(400, f"{where}.name: {found}; allowed: {', '.join(given)}")
     if name not in given:
-        raise Failure(400, f"{where}: unknown tensor {shown(name)}; allowed: {', '.join(given)}")
+        raise RequestFailure(400, f"{where}: unknown tensor {shown(name)}; allowed: {', '.join(given)}")
     if name in columns:
-        raise Failure(400, f"{where}: tensor {name!r} is given twice; allowed: once")
+        raise RequestFailure(400, f"{where}: tensor {name!r} is given twice; allowed: once")
     return given[name]
 
 
@@ -106,21 +106,21 @@ def _column(tensor: dict[str, object], item: Input, where: str) -> list[Value]:
     datatype = tensor.get("datatype")
     if datatype not in ACCEPTED[item.kind]:
         found = "missing" if datatype is None else f"found {shown(datatype)}"
-        raise Failure(400, f"{where}.datatype: {found}; allowed: {', '.join(ACCEPTED[item.kind])}")
+        raise RequestFailure(400, f"{where}.datatype: {found}; allowed: {', '.join(ACCEPTED[item.kind])}")
     shape, length = tensor.get("shape"), -1
     if isinstance(shape, list) and (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1 and type(shape[1]) is int)):
         length = shape[0] if type(shape[0]) is int else -1
     if length < 0:
         found = "missing" if shape is None else f"found {orjson.dumps(shape).decode()[:60]}"
-        raise Failure(400, f"{where}.shape: {found}; allowed: [n] or [n, 1]")
+        raise RequestFailure(400, f"{where}.shape: {found}; allowed: [n] or [n, 1]")
     data = tensor.get("data")
     if not isinstance(data, list):
         found = "missing" if data is None else f"found {shown(data)}"
-        raise Failure(400, f"{where}.data: {found}; required: a list of {length} values")
+        raise RequestFailure(400, f"{where}.data: {found}; required: a list of {length} values")
     if len(shape if isinstance(shape, list) else ()) == 2 and data and all(isinstance(v, list) and len(v) == 1 for v in data):
         data = [value[0] for value in data]
     if len(data) != length:
-        raise Failure(400, f"{where}.data: {len(data)} values, but the shape says {length}")
+        raise RequestFailure(400, f"{where}.data: {len(data)} values, but the shape says {length}")
     return _checked(data, item, where)
 
 
@@ -141,7 +141,7 @@ def _checked(data: list[object], item: Input, where: str) -> list[Value]:
 def _only(found: dict[str, object], allowed: Sequence[str], where: str) -> None:
     for name in found:
         if name not in allowed:
-            raise Failure(400, f"{where}{': ' if where else ''}unknown name {shown(name)}; allowed: {', '.join(allowed)}")
+            raise RequestFailure(400, f"{where}{': ' if where else ''}unknown name {shown(name)}; allowed: {', '.join(allowed)}")
 
 
 def _parameters(owner: dict[str, object], where: str, binary: Sequence[str]) -> int:
@@ -158,7 +158,7 @@ def _parameters(owner: dict[str, object], where: str, binary: Sequence[str]) -> 
         raise mistake(place, shown(parameters), "an object")
     for name in binary:
         if parameters.get(name):
-            raise Failure(400, f"{place}.{name}: {NO_BINARY}")
+            raise RequestFailure(400, f"{place}.{name}: {NO_BINARY}")
     return len(parameters)
 
 
@@ -178,9 +178,9 @@ def _outputs(payload: dict[str, object], views: Sequence[str]) -> tuple[tuple[st
         _only(output, OUTPUT, where)
         name = output.get("name")
         if not isinstance(name, str) or name not in known:
-            raise Failure(400, f"{where}: unknown output {shown(name)}; allowed: {', '.join(known)}")
+            raise RequestFailure(400, f"{where}: unknown output {shown(name)}; allowed: {', '.join(known)}")
         if name in names:
-            raise Failure(400, f"{where}: output {name!r} is asked for twice; allowed: once")
+            raise RequestFailure(400, f"{where}: output {name!r} is asked for twice; allowed: once")
         pairs += len(output) + _parameters(output, where, ("binary_data",))
         names.append(name)
     return tuple(names), pairs
@@ -219,14 +219,14 @@ def write(predictor: Predictor, call: Call, predictions: Sequence[Prediction]) -
     return orjson.dumps(answer)
 
 
-def _rejected(predictor: Predictor, place: int, prediction: Prediction) -> Failure:
+def _rejected(predictor: Predictor, place: int, prediction: Prediction) -> RequestFailure:
     limits = {view.view: view.max_age_hours for view in predictor.plan.views}
     reasons = []
     for view in prediction.rejected:
         age = prediction.ages[predictor.views.index(view)]
         seen = "cannot be read (stale layout)" if age is None else f"was observed {age / 3600:.2f} h before the request"
         reasons.append(f"view {view!r} {seen}, at most {limits[view]:g} h are allowed (on_stale: reject)")
-    return Failure(503, f"row {place}: no prediction: {'; '.join(reasons)}")
+    return RequestFailure(503, f"row {place}: no prediction: {'; '.join(reasons)}")
 
 
 def metadata(predictor: Predictor) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.client import Client, Object
-from controller.preflight import Row, clocks, cluster
+from controller.preflight import PreflightRow, clocks, cluster
 from controller.preflight.cluster import GOOD_TO_HAVE, QUESTIONS
 from controller.preflight.preflight import preflight
 from controller.preflight.row import SEE, asked
@@ -69,13 +69,13 @@ def named(
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **place, **(metadata or {})}, **rest}
 
 
-def row(api: Api, name: str, folder: Path, settings: Settings = SETTINGS) -> Row:
+def row(api: Api, name: str, folder: Path, settings: Settings = SETTINGS) -> PreflightRow:
     with opened(api, folder) as client:
         (found,) = [each for each in cluster.rows(client, settings) if each.name == name]
         return found
 
 
-def rows(api: Api, folder: Path) -> dict[str, Row]:
+def rows(api: Api, folder: Path) -> dict[str, PreflightRow]:
     with running(api) as address:
         environment = {"KUBECONFIG": str(kubeconfig(folder / "kubeconfig", address)), "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
         return {each.name: each for each in preflight(SETTINGS, environment, lambda: api.time or NOW)}

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.apply import apply
 from cluster.client import Client
-from controller.preflight import Row, clocks, cluster
+from controller.preflight import PreflightRow, clocks, cluster
 from perennial.settings import Settings
 from tests.cluster.accounts import as_account, own_namespace
 
@@ -28,7 +28,7 @@ def namespace(client: Client) -> Iterator[str]:
         yield name
 
 
-def rows(client: Client, namespace: str) -> dict[str, Row]:
+def rows(client: Client, namespace: str) -> dict[str, PreflightRow]:
     settings = Settings.from_environment({"PERENNIAL_PROJECT": "/team", "PERENNIAL_NAMESPACE": namespace})
     return {row.name: row for row in cluster.rows(client, settings)}
 

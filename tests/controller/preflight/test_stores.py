@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from controller.preflight import Row, clocks, stores
+from controller.preflight import PreflightRow, clocks, stores
 from controller.preflight.row import asked
 from perennial.ledger import Ledger
 from perennial.ledger.tables import HEAD
@@ -27,7 +27,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PASSWORD = "word-of-the-test"
 
 
-def rows(variables: dict[str, str], environment: dict[str, str] | None = None) -> dict[str, Row]:
+def rows(variables: dict[str, str], environment: dict[str, str] | None = None) -> dict[str, PreflightRow]:
     settings = Settings.from_environment({"PERENNIAL_PROJECT": "/team", **variables})
     return {row.name: row for row in stores.rows(settings, environment or {})}
 
@@ -167,7 +167,7 @@ def web(answers: dict[str, tuple[int, str]], now: datetime, authorization: str |
 MLFLOW = {"/version": (200, "3.17.2"), "/api/2.0/mlflow/experiments/search": (200, json.dumps({"experiments": []}))}
 
 
-def tracking(url: str, environment: dict[str, str] | None = None) -> Row:
+def tracking(url: str, environment: dict[str, str] | None = None) -> PreflightRow:
     return rows({"PERENNIAL_TRACKING": url}, environment)["MLflow"]
 
 

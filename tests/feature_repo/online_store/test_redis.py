@@ -12,7 +12,7 @@ import pytest
 from feature_repo.online_store import redis as redis_store
 from feature_repo.online_store.database import check_prefix, open_database, open_lookup
 from feature_repo.online_store.layout import Field, Layout
-from feature_repo.online_store.redis import PASSWORD, Place
+from feature_repo.online_store.redis import PASSWORD, RedisPlace
 from perennial.errors import PlatformError, SpecError
 from tests.servers.redis import Redis, free_port
 
@@ -40,13 +40,13 @@ EACH = pytest.mark.parametrize("use", [write, ask])
 @pytest.mark.parametrize(
     ("where", "place"),
     [
-        ("redis://host", Place(False, None, "host", 6379, 0, "perennial")),
-        ("rediss://me@host:7000/3", Place(True, "me", "host", 7000, 3, "perennial")),
-        ("redis://[::1]:7000/?prefix=fraud", Place(False, None, "::1", 7000, 0, "fraud")),
+        ("redis://host", RedisPlace(False, None, "host", 6379, 0, "perennial")),
+        ("rediss://me@host:7000/3", RedisPlace(True, "me", "host", 7000, 3, "perennial")),
+        ("redis://[::1]:7000/?prefix=fraud", RedisPlace(False, None, "::1", 7000, 0, "fraud")),
     ],
 )
-def test_a_url_names_a_place(where: str, place: Place) -> None:
-    assert Place.of(where) == place
+def test_a_url_names_a_place(where: str, place: RedisPlace) -> None:
+    assert RedisPlace.of(where) == place
 
 
 @pytest.mark.parametrize(

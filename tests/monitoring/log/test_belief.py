@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from monitoring.log.belief import AHEAD, Belief
-from monitoring.windows import Log, due
+from monitoring.windows import WindowLog, due
 from perennial.prediction_log import LogWriter
 from tests.monitoring.world import END, NAME, WEEK, World, log_rows, requests_of, write_log
 
@@ -38,8 +38,8 @@ def test_a_row_of_an_impossible_time_makes_no_window(world: World, tmp_path: Pat
     )
     assert "prediction odd of " in found.set_aside and quiet.set_aside == ""
     windows = [changed.window(number) for number in range(4)]
-    assert sum(len(Log.read(changed.settings, changed.model, windows, NOW).window(window).frame) for window in windows) > 0
-    assert Log.first_time(changed.settings, NAME, NOW) == Log.first_time(world.settings, NAME, NOW)
+    assert sum(len(WindowLog.read(changed.settings, changed.model, windows, NOW).window(window).frame) for window in windows) > 0
+    assert WindowLog.first_time(changed.settings, NAME, NOW) == WindowLog.first_time(world.settings, NAME, NOW)
     if is_growing:
         writer.close()
 

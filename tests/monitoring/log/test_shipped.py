@@ -8,7 +8,7 @@ import pytest
 
 from monitoring.log.collect import Collected, collect, collect_model, has_log, infos, load
 from monitoring.log.shipped import Shipped
-from monitoring.windows import Log, due, missing_in
+from monitoring.windows import WindowLog, due, missing_in
 from perennial.errors import PlatformError
 from perennial.loop.window import Window
 from perennial.prediction_log import LogWriter
@@ -280,7 +280,7 @@ def test_an_hour_after_it_closed_a_window_is_measured_and_what_has_not_come_is_a
     now = CLOSED.end + timedelta(hours=1)
     assert due_after(settings, 60) == [CLOSED]
     assert collect_model(settings, MODEL, now).lost == 0, "it lives"
-    logged = Log.read(settings, watched(), [CLOSED], now).window(CLOSED)
+    logged = WindowLog.read(settings, watched(), [CLOSED], now).window(CLOSED)
     assert (len(logged.frame), logged.lost, logged.has_gaps) == (5, 3, True)
 
 
@@ -288,14 +288,14 @@ def test_a_model_has_a_log_once_a_process_announced_itself_and_its_bucket_must_a
     elsewhere: Elsewhere, settings: Settings, s3: S3
 ) -> None:
     assert not has_log(settings, MODEL)
-    assert Log.first_time(settings, MODEL, NOW) is None
+    assert WindowLog.first_time(settings, MODEL, NOW) is None
     process = elsewhere.process()
     process.ship(process.segment(2))
     process.announce()
     assert has_log(settings, MODEL)
     assert not has_log(settings, f"{MODEL}-2")
     assert collect_model(settings, MODEL, NOW).rows == 2
-    assert Log.first_time(settings, MODEL, NOW) == datetime.fromtimestamp(AT + 0.000001, UTC)
+    assert WindowLog.first_time(settings, MODEL, NOW) == datetime.fromtimestamp(AT + 0.000001, UTC)
     s3.stop()
     with pytest.raises(PlatformError, match="the object store does not answer"):
         elsewhere.collect()

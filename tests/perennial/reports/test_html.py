@@ -8,7 +8,20 @@ from typing import get_args
 import jinja2
 import pytest
 
-from perennial.reports.blocks import Banner, Block, Fold, Gallery, Heading, Mark, Paragraph, Picture, Points, Table, code, strong
+from perennial.reports.blocks import (
+    Banner,
+    Block,
+    FoldedBlock,
+    Gallery,
+    Heading,
+    Mark,
+    Paragraph,
+    Picture,
+    Points,
+    Table,
+    code,
+    strong,
+)
 from perennial.reports.card import card, card_page
 from perennial.reports.html import TEMPLATES, page
 from perennial.reports.markdown import markdown
@@ -102,7 +115,9 @@ BLOCKS: list[Block] = [
     Table((ATTACK, "verdict"), [(ATTACK, "pass"), (code(ATTACK), ATTACK)], caption=ATTACK, numbers=(ATTACK,)),
     Table(("a",), [], ATTACK),
     Gallery((Picture(b"x", f'" onerror="{ATTACK}'),)),
-    Fold((ATTACK, strong(ATTACK)), (Paragraph(ATTACK), Table(("a", "b"), [(ATTACK, f"{ATTACK} and a long sentence beside it")]))),
+    FoldedBlock(
+        (ATTACK, strong(ATTACK)), (Paragraph(ATTACK), Table(("a", "b"), [(ATTACK, f"{ATTACK} and a long sentence beside it")]))
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from cluster import apply
 from cluster.client import Client
-from cluster.pods import Reason
+from cluster.pods import PodReason
 from perennial.errors import PlatformError
 from perennial.ledger import Run, Version
 from perennial.settings import Settings
@@ -192,8 +192,8 @@ def deployment(number: str, **status: Any) -> dict[str, Any]:
 
 SERVICE: dict[str, Any] = {"metadata": {"labels": {"perennial.dev/version": "2"}}, "status": {}}
 ALL = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
-STARTING = Reason("p", "ContainerCreating", "pod p: is starting", False)
-FAILING = Reason("p", "ImagePullBackOff", "pod p: no such image", True)
+STARTING = PodReason("p", "ContainerCreating", "pod p: is starting", False)
+FAILING = PodReason("p", "ImagePullBackOff", "pod p: no such image", True)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ FAILING = Reason("p", "ImagePullBackOff", "pod p: no such image", True)
         ),
     ],
 )
-def test_how_far_traffic_is(found: dict[str, Any] | None, reasons: tuple[Reason, ...], state: str, sentence: str) -> None:
+def test_how_far_traffic_is(found: dict[str, Any] | None, reasons: tuple[PodReason, ...], state: str, sentence: str) -> None:
     standing = standing_of(SERVICE, found, reasons)
     assert (standing.state, standing.sentence) == (state, sentence)
 

@@ -12,7 +12,7 @@ from serving.runtime.batches import MOST_BATCH_ROWS, MOST_WAITING_ROWS, Batches,
 from serving.runtime.loading import load
 from serving.runtime.metrics import Metrics
 from serving.runtime.predictor import Predictor
-from serving.runtime.protocol.failure import Failure
+from serving.runtime.protocol.failure import RequestFailure
 from serving.runtime.protocol.inputs import Row
 from tests.serving.world import NAME, NOW, World, deploy_made, fill, make_version, plan
 
@@ -99,7 +99,7 @@ def test_a_batch_is_bounded_and_for_one_version(predictor: Predictor) -> None:
 def test_too_many_waiting_rows_are_turned_away(predictor: Predictor) -> None:
     async def scenario(batches: Batches, worker: Worker) -> None:
         futures = [batches.submit(work(predictor)), batches.submit(work(predictor, MOST_WAITING_ROWS))]
-        with pytest.raises(Failure, match="rows are waiting") as caught:
+        with pytest.raises(RequestFailure, match="rows are waiting") as caught:
             batches.submit(work(predictor))
         assert caught.value.status == 503
         worker.free.set()
@@ -141,7 +141,7 @@ def test_a_row_that_breaks_the_model_takes_no_other_request_with_it(predictor: P
     good, bad = work(broken, 2), Work(broken, [row(amount=13.0)], lambda _, __: b"never")
     outcomes = Answering(metrics, None)([good, bad, good])
     assert [outcomes[0], outcomes[2]] == [b"1 2", b"1 2"]
-    assert isinstance(outcomes[1], Failure)
+    assert isinstance(outcomes[1], RequestFailure)
     assert outcomes[1].status == 500
     assert metrics.failures == 1
 

@@ -13,7 +13,7 @@ from serving.deployers.local import deployed
 from serving.runtime.loading import load
 from serving.runtime.predictor import Predictor
 from serving.runtime.protocol import v1, v2
-from serving.runtime.protocol.failure import Failure
+from serving.runtime.protocol.failure import RequestFailure
 from serving.runtime.protocol.inputs import Inputs, Row
 from tests.serving.world import NAME, NOW, World, deploy_made, fill, instance, make_version, plan, tensors
 
@@ -80,30 +80,30 @@ def test_a_numbered_id_stays_exact(numbered: Predictor) -> None:
 
 @pytest.mark.parametrize("wrong", [7, 7.5, True, ["A1"]])
 def test_an_id_of_another_type_is_refused(predictor: Predictor, wrong: object) -> None:
-    with pytest.raises(Failure, match=r"instances\[0\]\.order_id: found .*; allowed: a string, or null") as refused:
+    with pytest.raises(RequestFailure, match=r"instances\[0\]\.order_id: found .*; allowed: a string, or null") as refused:
         asked(predictor, instance(order_id=wrong))
     assert refused.value.status == 400
 
 
 def test_a_wrong_tensor_of_ids_is_refused(predictor: Predictor, numbered: Predictor) -> None:
-    with pytest.raises(Failure, match=r"'order_id'\.datatype: found \"INT64\"; allowed: BYTES"):
+    with pytest.raises(RequestFailure, match=r"'order_id'\.datatype: found \"INT64\"; allowed: BYTES"):
         asked_v2(predictor, 1, tensor("order_id", "INT64", 7))
-    with pytest.raises(Failure, match=r"'order_id'\.data\[0\]: found 7\.5"):
+    with pytest.raises(RequestFailure, match=r"'order_id'\.data\[0\]: found 7\.5"):
         asked_v2(numbered, 1, tensor("order_id", "INT64", 7.5))
-    with pytest.raises(Failure, match=r"inputs 'order_id': 1 values, but 'customer' has 2"):
+    with pytest.raises(RequestFailure, match=r"inputs 'order_id': 1 values, but 'customer' has 2"):
         asked_v2(predictor, 2, tensor("order_id", "BYTES", "A1"))
 
 
 def test_a_repeated_or_unknown_name_is_still_refused(predictor: Predictor) -> None:
     body = json.dumps({"instances": [instance(order_id="A1")]}).replace('"order_id"', '"order_id": "A0", "order_id"')
-    with pytest.raises(Failure, match="given twice"):
+    with pytest.raises(RequestFailure, match="given twice"):
         v1.read(body.encode(), predictor.inputs, NOW)
-    with pytest.raises(Failure, match=r'unknown name "weight"; allowed: .*order_id'):
+    with pytest.raises(RequestFailure, match=r'unknown name "weight"; allowed: .*order_id'):
         asked(predictor, instance(order_id="A1", weight=3))
 
 
 def test_a_version_that_knows_no_id_refuses_one() -> None:
-    with pytest.raises(Failure, match='unknown name "order_id"'):
+    with pytest.raises(RequestFailure, match='unknown name "order_id"'):
         Inputs(plan()).read(instance(order_id="A1"), 0, NOW)
 
 
