@@ -17,8 +17,8 @@ def controller_condition(lease: Lease | None, clock: datetime) -> Condition:
         lease: its lease, none when nobody ever took it.
         clock: the real time, UTC.
     """
-    if lease is None:
-        return condition(Reason.NO_CONTROLLER, "nobody has taken the controller's lease yet", next=START)
+    if lease is None or (lease.ticked is None and lease.expires <= clock):  # a command takes the lease too, and does not tick
+        return condition(Reason.NO_CONTROLLER, "no controller has ticked yet", next=START)
     last = "it has not ticked yet" if lease.ticked is None else f"it last ticked for {minute(lease.ticked)}"
     if lease.ticked is not None and lease.ticked > clock:
         ahead = f"{lease.holder} ticked for {minute(lease.ticked)} already, and nothing is done before that"

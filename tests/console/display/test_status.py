@@ -269,7 +269,9 @@ def add_unrolled(world: World) -> int:
 def test_the_controller_is_watching_gone_or_before_its_clock(world: World) -> None:
     nobody = controller_condition(world.ledger.lease("controller"), NOW)
     assert (nobody.reason, nobody.status) == (Reason.NO_CONTROLLER, "False")
-    assert controller_in_words(nobody).startswith("no controller is watching: start `perennial watch`; nobody has taken")
+    assert controller_in_words(nobody).startswith(
+        "no controller is watching: start `perennial watch`; no controller has ticked yet"
+    )
     lease = world.ledger.take_lease("controller", "host:1", now=NOW, seconds=60)
     world.ledger.note_tick("controller", NOW)
     lease = world.ledger.lease("controller")

@@ -208,6 +208,8 @@ def test_the_controller_is_watching_or_a_reason_says_why_not() -> None:
     assert controller_condition(lease(), NOW).reason == Reason.CONTROLLER_WATCHES
     assert controller_condition(None, NOW).reason == Reason.NO_CONTROLLER
     assert controller_condition(lease(expires=NOW), NOW).reason == Reason.NO_CONTROLLER
+    command = controller_condition(lease(expires=NOW, ticked=None), NOW)
+    assert (command.reason, command.message) == (Reason.NO_CONTROLLER, "no controller has ticked yet"), "it answered a request"
     assert controller_condition(lease(ticked=NOW + timedelta(days=1)), NOW).reason == Reason.CLOCK_WENT_BACK
 
 
