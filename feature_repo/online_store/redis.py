@@ -88,8 +88,8 @@ class RedisPlace:
         Raises:
             SpecError: the URL is wrong, or holds a password.
 
-        >>> Place.of("redis://host/2?prefix=fraud")
-        Place(is_encrypted=False, user=None, host='host', port=6379, number=2, prefix='fraud')
+        >>> RedisPlace.of("redis://host/2?prefix=fraud")
+        RedisPlace(is_encrypted=False, user=None, host='host', port=6379, number=2, prefix='fraud')
         """
         try:
             url = urlsplit(where)

@@ -110,7 +110,7 @@ def gaps(segments: Iterable[SegmentInfo]) -> tuple[SegmentSpan, ...]:
     >>> gaps([one, one.model_copy(update={"first_sequence": 5})])
     ()
     >>> gaps([one, one.model_copy(update={"first_sequence": 8})])
-    (Span(boot_id='a', first=5, end=8),)
+    (SegmentSpan(boot_id='a', first=5, end=8),)
     """
     by_process: dict[str, list[SegmentInfo]] = {}
     for segment in segments:

@@ -114,7 +114,7 @@ class Application:
         """A request's body and its time.
 
         Raises:
-            Failure: a header or the length is not allowed.
+            RequestFailure: a header or the length is not allowed.
         """
         time, length = self._clock(), 0
         for name, value in scope["headers"]:
@@ -166,7 +166,7 @@ class Application:
         """Status and body of a request that asks for no prediction.
 
         Raises:
-            Failure: there is no such thing, or it is asked for by the wrong method.
+            RequestFailure: there is no such thing, or it is asked for by the wrong method.
         """
         known = path in self._posts or path in self._gets or path == "/metrics"
         if not known:
@@ -230,7 +230,7 @@ def _work(protocol: str, body: bytes, predictor: Predictor, time: float) -> Work
     """A request's body as work for the worker.
 
     Raises:
-        Failure: the body is no request.
+        RequestFailure: the body is no request.
     """
     if protocol == "v1":
         return Work(predictor, v1.read(body, predictor.inputs, time), v1.write)

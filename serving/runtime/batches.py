@@ -61,7 +61,7 @@ class Batches:
         """The outcome, when it is there.
 
         Raises:
-            Failure: too many rows wait.
+            RequestFailure: too many rows wait.
         """
         if self.waiting_rows > MOST_WAITING_ROWS:
             raise RequestFailure(503, f"{self.waiting_rows} rows are waiting; try again in a second")

@@ -97,7 +97,7 @@ class Predictor:
             ids: draws the id of a prediction.
 
         Raises:
-            Failure: the model gave something that is no probability.
+            RequestFailure: the model gave something that is no probability.
         """
         treated = [self._treat(row, seen) for row, seen in zip(rows, found, strict=True)]
         asked = [place for place, (_, _, rejected) in enumerate(treated) if not rejected]

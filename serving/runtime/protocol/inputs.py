@@ -106,7 +106,7 @@ class Inputs:
         """The row in one object of a V1 request.
 
         Raises:
-            Failure: it is no object, or a name is missing, unknown or has a wrong value.
+            RequestFailure: it is no object, or a name is missing, unknown or has a wrong value.
         """
         if isinstance(instance, dict):
             try:

@@ -14,7 +14,7 @@ def read_object(body: bytes) -> dict[str, object]:
     """The object in a request's body.
 
     Raises:
-        Failure: the body is empty, no JSON, or no object.
+        RequestFailure: the body is empty, no JSON, or no object.
     """
     if not body:
         raise RequestFailure(400, "the body is empty; expected a JSON object")
@@ -41,13 +41,13 @@ def check_repeats(body: bytes, pairs: int) -> None:
         pairs: keys of all its objects, as parsed.
 
     Raises:
-        Failure: names the key.
+        RequestFailure: names the key.
 
     >>> check_repeats(b'{"a": 1, "b": "x:y"}', 2)
     >>> check_repeats(b'{"a": 1, "a": 2}', 1)
     Traceback (most recent call last):
         ...
-    serving.runtime.protocol.failure.Failure: "a": given twice in one object; allowed: once
+    serving.runtime.protocol.failure.RequestFailure: "a": given twice in one object; allowed: once
     """
     if body.count(b":") == pairs:
         return

@@ -22,7 +22,7 @@ def read(body: bytes, inputs: Inputs, time: float) -> list[Row]:
         time: of the request, Unix seconds UTC.
 
     Raises:
-        Failure: the body is not such a request; names the place.
+        RequestFailure: the body is not such a request; names the place.
     """
     payload = read_object(body)
     if "instances" not in payload:

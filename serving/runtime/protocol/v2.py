@@ -46,7 +46,7 @@ def read(body: bytes, inputs: Inputs, views: Sequence[str], time: float) -> Call
         time: of the request, Unix seconds UTC.
 
     Raises:
-        Failure: the body is not such a request; names the place.
+        RequestFailure: the body is not such a request; names the place.
     """
     payload = read_object(body)
     _only(payload, REQUEST, "")
@@ -148,7 +148,7 @@ def _parameters(owner: dict[str, object], where: str, binary: Sequence[str]) -> 
     """How many parameters something has; unknown ones mean nothing to us.
 
     Raises:
-        Failure: they are no object, or ask for the binary extension.
+        RequestFailure: they are no object, or ask for the binary extension.
     """
     parameters = owner.get("parameters")
     if parameters is None:
@@ -195,7 +195,7 @@ def write(predictor: Predictor, call: Call, predictions: Sequence[Prediction]) -
     """The answer.
 
     Raises:
-        Failure: a row was rejected; a tensor has no place for "no prediction".
+        RequestFailure: a row was rejected; a tensor has no place for "no prediction".
     """
     for place, prediction in enumerate(predictions):
         if prediction.rejected:
