@@ -33,8 +33,14 @@ def intend(context: Context, model: str, key: str, decision: int | None) -> Clai
     return claim
 
 
-def carry_on(context: Context, model: Model, claim: Claim) -> Iterator[Found]:
+def carry_on(context: Context, model: Model, claim: Claim, *, repeats: bool = True) -> Iterator[Found]:
     """Bring an open claim as far as it can be now: what was done, or in a sentence which run is waited for.
+
+    Args:
+        context: what the tick works with.
+        model: the spec.
+        claim: open.
+        repeats: whether a fresh run follows one that broke by a platform's fault. A killed one is started again in any case.
 
     Raises:
         FencedError: the lease was taken.
@@ -44,33 +50,26 @@ def carry_on(context: Context, model: Model, claim: Claim) -> Iterator[Found]:
     if state == "executing":
         yield f"run {claim.owner} is executing"
     elif state == "ended":
-        yield from _ended(context, model, claim, context.ledger.run(claim.owner))
+        yield from _ended(context, model, claim, context.ledger.run(claim.owner), repeats)
     elif not claims.is_tried_again(claim, None):
-        yield give_up(context, claim, f"its run was started {claim.starts} times and killed each time")
+        yield _give_up(context, claim, f"its run was started {claim.starts} times and killed each time")
     else:
         yield _start(context, model, claim, state)
 
 
-def _ended(context: Context, model: Model, claim: Claim, run: Run) -> Iterator[Act]:
+def _ended(context: Context, model: Model, claim: Claim, run: Run, repeats: bool) -> Iterator[Act]:
     """Its result is the claim's; a run that broke is followed by a fresh one, unless that is useless."""
     if run.state == "succeeded":
         claims.end(context.ledger, run, context.now)
         yield Act(model=model.name, what="ended", sentence=f"run {run.run_id} ended {run.outcome}: {run.reason}")
-    elif not claims.is_tried_again(claim, run):
-        yield give_up(context, claim, f"run {run.run_id} failed: {run.why}")
+    elif not (repeats and claims.is_tried_again(claim, run)):
+        yield _give_up(context, claim, f"run {run.run_id} failed: {run.why}")
     else:
         following = context.ledger.reown(claim, context.runner.new_id(model.name, context.wall_clock), context.now)
         yield _start(context, model, following, "unknown")
 
 
-def give_up(context: Context, claim: Claim, why: str) -> Act:
-    """End a claim that nobody carries out any more, with its decision and its run.
-
-    Args:
-        context: what the tick works with.
-        claim: open.
-        why: half a sentence.
-    """
+def _give_up(context: Context, claim: Claim, why: str) -> Act:
     claims.give_up(context.ledger, claim, why, now=context.now, wall_clock=context.wall_clock)
     return Act(model=claim.model, what="gave up", sentence=f"{claim.key}: {why}")
 

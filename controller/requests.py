@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from controller import incidents
 from controller.context import Context
-from controller.flight import carry_on, give_up, intend
+from controller.flight import carry_on, intend
 from controller.rollout import roll_out
 from controller.ticked import Act, Found
 from perennial.errors import FencedError, PlatformError
@@ -90,25 +90,16 @@ def _run(context: Context, request: Request, model: Model) -> Iterator[Found]:
             )
         request = ledger.begin_request(request, None if decision is None else decision.number)
     claim = ledger.claim(request.key)
-    if not claim.is_over and not _has_failed(context, claim):
-        yield from carry_on(context, model, claim)
+    if not claim.is_over:  # of a run that broke the person is told, and may ask again: no other follows it unasked
+        yield from carry_on(context, model, claim, repeats=False)
         claim = ledger.claim(request.key)
-    if claim.is_over or _has_failed(context, claim):
-        yield from _ended(context, request, model, claim)
+    if claim.is_over:
+        yield from _ended(context, request, model, ledger.run(claim.owner))
 
 
-def _has_failed(context: Context, claim: Claim) -> bool:
-    """Whether its run broke. The person is told, and may ask again: a run that broke is followed by no other unasked."""
-    ended = context.runner.state(context.ledger, claim.owner) == "ended"
-    return ended and context.ledger.run(claim.owner).state == "failed"
-
-
-def _ended(context: Context, request: Request, model: Model, claim: Claim) -> Iterator[Found]:
+def _ended(context: Context, request: Request, model: Model, run: Run) -> Iterator[Found]:
     """Its run is over: its version is rolled out, and who asked is told."""
-    run = context.ledger.run(claim.owner)
     if run.failure is not None:
-        if not claim.is_over:
-            yield give_up(context, claim, f"run {run.run_id} failed: {run.why}")
         yield _end(context, request, run=run.run_id, failure=run.failure)
         return
     if run.outcome == claims.SUPERSEDED:
