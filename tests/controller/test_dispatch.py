@@ -1,18 +1,14 @@
 """What is begun, and what is not yet: cool-down, budget, incidents, what a person is about to begin, what broke lately."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from controller.tick import tick
-from perennial import registry
-from perennial.evaluation.gates import GateResult
 from perennial.ledger import Ledger
 from perennial.loop.decision import DecisionDraft, Reason
 from perennial.settings import Settings
-from serving import rollouts
 from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, settings_of, tick_until_idle, write_world
 
 DAY = timedelta(days=1)
@@ -20,23 +16,7 @@ COOL_DOWN = "retraining: {reasons: [scheduled, manual], max_age_days: 7, cool_do
 BUDGET = "retraining: {reasons: [scheduled, manual], max_age_days: 7, cool_down_days: 0, per_quarter: 2}"
 
 
-@pytest.fixture(autouse=True)
-def _quick_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow and the serving check, which cost seconds, are passed; test_outages.py has the real ones."""
-    passed = GateResult(name="serving", verdict="pass", sentence="It answers.", numbers={})
-    monkeypatch.setattr(registry, "set_champion", lambda *_, **__: True)
-    monkeypatch.setattr(rollouts, "checked", lambda *_: passed)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return write_world(tmp_path)
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    with Ledger.open(settings.ledger) as opened:
-        yield opened
+pytestmark = pytest.mark.usefixtures("quick_rollouts")
 
 
 def retrain(ledger: Ledger, cause: str, reason: Reason = "hurt") -> int:

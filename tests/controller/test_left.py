@@ -1,9 +1,7 @@
 """What a person's command makes of runs that were left: only what executes is in its way, and nothing decided is lost."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -11,9 +9,7 @@ from controller.requests import clear_way
 from controller.tick import tick
 from controller.watch import until_done
 from monitoring.conclusion import situation
-from perennial import registry
 from perennial.errors import FencedError, PlatformError
-from perennial.evaluation.gates import GateResult
 from perennial.ledger import Fence, Ledger, Mode
 from perennial.lifecycle import claim as claims
 from perennial.loop.decision import Claim, DecisionDraft, Reason
@@ -21,29 +17,13 @@ from perennial.loop.request import Monitor
 from perennial.settings import Settings
 from perennial.spec.read import read
 from pipelines import lock
-from serving import rollouts
 from tests.controller.asked import context_of, prepared
-from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, add_version, tick_until_idle, write_world
+from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, add_version, tick_until_idle
 from tests.made_up import failure_of
 
 KEYS: dict[str, str] = {"loop": f"{NAME}/train/1", "person": f"{NAME}/manual/r", "monitor": f"{NAME}/monitor/x"}
 """Key of the claim by who asked for the run, which is `r`."""
 LATER = REAL + timedelta(seconds=10)
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The small installation; MLflow and the serving check, which cost seconds, are passed."""
-    passed = GateResult(name="serving", verdict="pass", sentence="It answers.", numbers={})
-    monkeypatch.setattr(registry, "set_champion", lambda *_, **__: True)
-    monkeypatch.setattr(rollouts, "checked", lambda *_: passed)
-    return write_world(tmp_path)
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    with Ledger.open(settings.ledger) as opened:
-        yield opened
 
 
 def decide(ledger: Ledger, cause: str, reason: Reason) -> int:

@@ -1,37 +1,15 @@
 """What a person asked for: who answers it, what is in its way, and that nothing of a request that failed is done later."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from controller.tick import tick
 from controller.ticked import LEASE
 from controller.watch import until_done
-from perennial import registry
 from perennial.errors import PlatformError
-from perennial.evaluation.gates import GateResult
 from perennial.ledger import Ledger
 from perennial.loop.request import Monitor, Request, RollBack, Train, Wish
 from perennial.settings import Settings
-from serving import rollouts
-from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, tick_until_idle, write_world
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The small installation; MLflow and the serving check, which cost seconds, are passed."""
-    passed = GateResult(name="serving", verdict="pass", sentence="It answers.", numbers={})
-    monkeypatch.setattr(registry, "set_champion", lambda *_, **__: True)
-    monkeypatch.setattr(rollouts, "checked", lambda *_: passed)
-    return write_world(tmp_path)
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    with Ledger.open(settings.ledger) as opened:
-        yield opened
+from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, tick_until_idle
 
 
 def asked(settings: Settings, ledger: Ledger, wish: Wish, runner: QuickRunner | None = None) -> Request:

@@ -1,8 +1,6 @@
 """What a tick does, and what it does not: one run in flight, at most one training, and nothing changed by a failed challenger."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -10,30 +8,13 @@ from controller.tick import tick
 from controller.ticked import LEASE
 from perennial import registry
 from perennial.errors import FencedError, PlatformError
-from perennial.evaluation.gates import GateResult
 from perennial.ledger import Fence, Ledger
 from perennial.loop.decision import DecisionDraft
 from perennial.settings import Settings
-from serving import rollouts
 from serving.deployers.local import deployed
-from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, digest_of, tick_until_idle, write_world
+from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, digest_of, tick_until_idle
 
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The small installation; MLflow and the serving check, which cost seconds, are noted and passed."""
-    passed = GateResult(name="serving", verdict="pass", sentence="It answers.", numbers={})
-    monkeypatch.setattr(registry, "set_champion", lambda *_, **__: True)
-    monkeypatch.setattr(rollouts, "checked", lambda *_: passed)
-    return write_world(tmp_path)
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    with Ledger.open(settings.ledger) as opened:
-        yield opened
 
 
 def retrain(ledger: Ledger, cause: str) -> int:
