@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from controller.context import Context
@@ -60,14 +60,15 @@ def tick(
         fenced = ledger.with_fence(Fence(kind="lease", key=LEASE, token=lease.token))
         try:
             context = Context(settings, fenced, runner or LocalRunner(settings), now, clock())
+            asked = {request.model for request in fenced.open_requests()}
             if not unasked:
-                return _tick(context, clock, mine, _asked_of)
+                return _tick(context, clock, mine, asked, answer)
             if lease.ticked is not None and now < lease.ticked:
-                answered = _tick(context, clock, mine, _asked_of)
+                answered = _tick(context, clock, mine, asked, answer)
                 return answered.model_copy(update={"problems": (_went_back(lease.ticked, now), *answered.problems)})
             if lease.ticked != now:
                 fenced.note_tick(LEASE, now)
-            return _tick(context, clock, mine, _all_of)
+            return _tick(context, clock, mine, asked | {path.stem for path in settings.models.glob("*.yaml")}, _all_of)
         finally:
             if release:
                 ledger.release_lease(lease, clock())
@@ -77,9 +78,9 @@ Part = Callable[[Context, str], Iterator[Found]]
 """What a tick does about the model of this name."""
 
 
-def _tick(context: Context, clock: Callable[[], datetime], mine: str, part: Part) -> Ticked:
+def _tick(context: Context, clock: Callable[[], datetime], mine: str, models: Iterable[str], part: Part) -> Ticked:
     acts, waits, problems = list[Act](), list[str](), list[Obstacle]()
-    for name in _models(context):
+    for name in sorted(models):
         try:
             for found in part(context, name):
                 match found:
@@ -95,16 +96,6 @@ def _tick(context: Context, clock: Callable[[], datetime], mine: str, part: Part
             problems.append(Obstacle(model=name, sentence=_said(error)))
         context.ledger.take_lease(LEASE, mine, now=clock(), seconds=LEASE_SECONDS)
     return Ticked(now=context.now, acts=tuple(acts), waits=tuple(waits), problems=tuple(problems))
-
-
-def _models(context: Context) -> list[str]:
-    """Names of the models that have a spec, or of which something is asked."""
-    asked = {request.model for request in context.ledger.open_requests()}
-    return sorted(asked | {path.stem for path in context.settings.models.glob("*.yaml")})
-
-
-def _asked_of(context: Context, name: str) -> Iterator[Found]:
-    yield from answer(context, name)
 
 
 def _all_of(context: Context, name: str) -> Iterator[Found]:

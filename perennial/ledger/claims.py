@@ -11,10 +11,7 @@ from perennial.errors import NotFoundError
 from perennial.ledger.records import Lease
 from perennial.ledger.tables import claims, leases
 from perennial.ledger.transactions import Transactions, read_all, read_one
-from perennial.loop.decision import Claim
-
-OVER = ("done", "failed")
-"""States in which nobody can take a claim any more."""
+from perennial.loop.decision import OVER, Claim
 
 
 class Claims(Transactions):

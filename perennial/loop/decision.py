@@ -136,6 +136,10 @@ class Incident(Record):
         return self.barred_from <= start < self.barred_until
 
 
+OVER = ("done", "failed")
+"""States of a claim in which nobody can take it any more."""
+
+
 class Claim(Record):
     """Who may have the effect of a decision or a monitoring run: one owner at a time, each take with a higher token."""
 
@@ -159,4 +163,4 @@ class Claim(Record):
     @property
     def is_over(self) -> bool:
         """Whether nobody can take it any more."""
-        return self.state in ("done", "failed")
+        return self.state in OVER
