@@ -3,16 +3,14 @@
 import os
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from console.asking import Clock, ask
 from console.display.output import console, print_json, table
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.loop.request import RollBack
 from perennial.settings import Settings
-
-if TYPE_CHECKING:
-    from console.asking import Clock
 
 
 def serve(settings: Settings, model: str, host: str, port: int, replay: bool) -> NoReturn:
@@ -38,7 +36,7 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
     os.execve(sys.executable, arguments, {**os.environ, **settings.to_environment()})
 
 
-def roll_back(settings: Settings, model: str, reason: str, clock: "Clock", json: bool) -> None:
+def roll_back(settings: Settings, model: str, reason: str, clock: Clock, json: bool) -> None:
     """Ask for the traffic to go back to the champion before, and say so.
 
     Args:
@@ -52,7 +50,6 @@ def roll_back(settings: Settings, model: str, reason: str, clock: "Clock", json:
         NotFoundError: there is no such model, it has no champion, or none before it.
         PlatformError: the deployer cannot be told now; the command may be repeated.
     """
-    from console.asking import ask
     from perennial.spec.read import read
 
     read(settings.models / f"{model}.yaml")

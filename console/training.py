@@ -64,5 +64,5 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: Clock, w
 
 def _unjudged(settings: Settings, name: str, digest: str) -> tuple[str, ...]:
     """What no window of a version can be judged by, a sentence each."""
-    version = open_version(version_store.folder(settings, name, digest))
-    return Thresholds.read(version.file("thresholds")).unjudged if version.has("thresholds") else ()
+    thresholds = Thresholds.of_version(open_version(version_store.folder(settings, name, digest)))
+    return () if thresholds is None else thresholds.unjudged

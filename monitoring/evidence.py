@@ -104,8 +104,7 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
     def served(digest: str) -> Served:
         version = open_version(version_store.folder(settings, model.name, digest))
         naive = CandidateSummary.read(version.file("candidate")).naive
-        thresholds = Thresholds.read(version.file("thresholds")) if version.has("thresholds") else None
-        return Served(digest, Contract.read(version.file("contract")).threshold, naive, thresholds)
+        return Served(digest, Contract.read(version.file("contract")).threshold, naive, Thresholds.of_version(version))
 
     first = min(versions, key=lambda version: version.number, default=None)
     alone = (

@@ -30,7 +30,7 @@ def show_card(settings: Settings, model: str, number: int | None, summary: bool,
     The page for everyone ends with what the version has earned lately. `html` writes a page instead and prints where it lies.
     """
     with Ledger.open(settings.ledger) as ledger:
-        version, windows = ledger.version(model, number), ledger.windows(model)
+        version, windows = ledger.version(model, number), ledger.windows(model) if summary else ()
     folder, role = open_version(version_store.folder(settings, model, version.digest)), "summary" if summary else "card"
     if html:
         path = settings.report(model).parent / model / f"version-{version.number}-{role}.html"
@@ -68,8 +68,8 @@ def page_of_version(folder: VersionFolder, version: Version, windows: Sequence[W
     findings = Findings.of_version(folder)
     if summary:
         return summary_page(findings, windows, version.digest)
-    has_thresholds = "thresholds" in folder.manifest.files
-    return card_page(findings, Thresholds.read(folder.file("thresholds")).unjudged if has_thresholds else ())
+    thresholds = Thresholds.of_version(folder)
+    return card_page(findings, () if thresholds is None else thresholds.unjudged)
 
 
 def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> None:
@@ -110,8 +110,9 @@ def show_report(settings: Settings, name: str, now: datetime, clock: datetime, j
         NotFoundError: there is none.
     """
     with Ledger.open(settings.ledger) as ledger:
-        if windows_at(ledger.windows(name), now):
-            path = write_year(settings, ledger, name, now, clock)
+        windows = windows_at(ledger.windows(name), now)
+        if windows:
+            path = write_year(settings, ledger, name, windows, now, clock)
             of, title = {"model": name}, f"{name}: in service"
         else:
             ended = [run for run in ledger.runs(name) if run.state == "succeeded" and run.mode != "monitor"]
@@ -152,13 +153,16 @@ def windows_at(records: Sequence[WindowRecord], now: datetime) -> tuple[WindowRe
     )
 
 
-def write_year(settings: Settings, ledger: Ledger, model: str, now: datetime, clock: datetime) -> Path:
+def write_year(
+    settings: Settings, ledger: Ledger, model: str, windows: Sequence[WindowRecord], now: datetime, clock: datetime
+) -> Path:
     """Write the page of a model in service from what had begun by then; how it ended is said as the ledger has it. Its path.
 
     Args:
         settings: where things are.
-        ledger: holds at least one window of the model that was measured by then.
-        model: its name.
+        ledger: the ledger.
+        model: name of the model.
+        windows: those that were measured by then, newest first; at least one.
         now: the time for which it is made, UTC.
         clock: the real time, UTC.
 
@@ -170,7 +174,7 @@ def write_year(settings: Settings, ledger: Ledger, model: str, now: datetime, cl
 
     history = History(
         model=read(settings.models / f"{model}.yaml"),
-        windows=windows_at(ledger.windows(model), now)[::-1],
+        windows=tuple(windows[::-1]),
         decisions=tuple(decision for decision in ledger.decisions(model)[::-1] if decision.made <= now),
         incidents=tuple(incident for incident in ledger.incidents(model)[::-1] if incident.opened <= now),
         reigns=tuple(

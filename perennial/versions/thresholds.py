@@ -1,6 +1,9 @@
 """Alarm thresholds of a version: computed at its training, kept with it. The records; `monitoring` computes and applies them."""
 
+from typing import Self
+
 from perennial.record import Record
+from perennial.versions.folder import VersionFolder
 
 FEWEST_LOSSES = 2
 """Windows of the training without which there is no limit for the log loss."""
@@ -51,6 +54,15 @@ class WeekLoss(Record):
 
 class Thresholds(Record):
     """Everything that monitoring holds against a window."""
+
+    @classmethod
+    def of_version(cls, version: VersionFolder) -> Self | None:
+        """Those of a version; None of one from before they were kept.
+
+        Raises:
+            DataError: the file is not what it should be.
+        """
+        return cls.read(version.file("thresholds")) if version.has("thresholds") else None
 
     block_days: int
     """Length of a block, as of a window."""
