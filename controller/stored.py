@@ -24,6 +24,7 @@ def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) 
         champion=ledger.champion(name),
         run=newest,
         executing=newest is not None and newest.state == "running" and is_executing(settings, newest.run_id),
+        claimed=newest is not None and any(claim.owner == newest.run_id for claim in ledger.open_claims(name)),
         rollout=next(iter(ledger.rollouts(name)), None),
         deployed=deployed,
         traffic=traffic,

@@ -51,7 +51,7 @@ def _run(stored: Stored, watching: bool) -> Iterator[Condition]:
     if run.state == "succeeded":
         yield condition(Reason.RUN_ENDED, f"run {run.run_id} ended {run.outcome}: {run.reason}", since=run.finished)
     elif run.state == "failed":
-        yield _failed_run(run, stored.name, watching)
+        yield _failed_run(run, stored, watching)
     elif stored.executing:
         reason = Reason.MONITORING if run.mode == "monitor" else Reason.TRAINING
         wait = f"wait; `perennial logs {run.run_id}`"
@@ -60,9 +60,9 @@ def _run(stored: Stored, watching: bool) -> Iterator[Condition]:
         yield _lost_run(run, watching)
 
 
-def _failed_run(run: Run, name: str, watching: bool) -> Condition:
-    again = f"`perennial {'monitor' if run.mode == 'monitor' else 'train'} {name}`"
-    is_passing = run.failure is not None and run.failure.retry
+def _failed_run(run: Run, stored: Stored, watching: bool) -> Condition:
+    again = f"`perennial {'monitor' if run.mode == 'monitor' else 'train'} {stored.name}`"
+    is_passing = stored.claimed and run.failure is not None and run.failure.retry
     by_itself = "the controller tries it again, up to three times"
     tried = by_itself if watching and is_passing else f"once mended, again by hand: {again}"
     look = f"`perennial logs {run.run_id}` shows where; {tried}"

@@ -26,6 +26,8 @@ class Stored:
     """Its newest run."""
     executing: bool = False
     """Whether a process executes that run."""
+    claimed: bool = False
+    """Whether the claim of that run is open: a controller goes on with it."""
     rollout: Rollout | None = None
     """The newest request for traffic."""
     deployed: str | None = None

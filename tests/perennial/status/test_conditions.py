@@ -175,6 +175,16 @@ def test_what_waits_says_since_when() -> None:
     assert (closed.reason, closed.since) == (Reason.WINDOW_DUE, FIRST + 2 * WEEK)
 
 
+@pytest.mark.parametrize(("claimed", "watching", "by_itself"), [(True, True, True), (False, True, False), (True, False, False)])
+def test_a_run_that_broke_is_tried_again_by_itself_only_while_its_claim_is_open(
+    claimed: bool, watching: bool, by_itself: bool
+) -> None:
+    first = conditions(replace(WELL, run=failed_run(), claimed=claimed), watching=watching, now=NOW)[0]
+    assert first.reason == Reason.RUN_FAILED
+    assert ("the controller tries it again" in first.next) == by_itself
+    assert ("once mended, again by hand: `perennial train churn`" in first.next) != by_itself
+
+
 def test_several_incidents_are_one_condition() -> None:
     second = incident().model_copy(update={"number": 2, "opened": FIRST + WEEK})
     first = conditions(replace(WELL, incidents=(second, incident())), watching=False, now=NOW)[0]
