@@ -1,4 +1,4 @@
-# Two commands: `make demo` runs the main job on embedded parts, `make test` passes the tests. Both install what they need.
+# Two commands: `make demo` shows the main job on embedded parts, `make test` passes the tests. Both install what they need.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -25,7 +25,7 @@ BUILD ?= docker build
 IMAGES ?= perennial
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test soak test-cluster images lint docs clean
+.PHONY: help setup demo year test soak test-cluster images lint docs clean
 
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,7 +45,10 @@ $(VENV)/installed: pyproject.toml uv.lock $(if $(shell command -v uv),,.uv/bin/u
 
 setup: $(VENV)/installed ## Install everything into .venv
 
-demo: setup ## Train on a year of flights through the whole pipeline; stop a worse challenger
+demo: setup ## Show the main job on made-up payments, from features to a retraining that is promoted
+	$(BIN)/python -m examples.chargeback.demo
+
+year: setup ## Play a year of flights through the whole loop, beside other policies: 23 minutes
 	$(BIN)/python -m examples.flights.demo
 
 # Redis and PostgreSQL are real in the tests, kubectl renders the manifests. Where they can be neither found nor installed, the tests
@@ -84,5 +87,5 @@ docs: $(if $(shell command -v uv),,.uv/bin/uv) ## Build the site of docs/ into s
 	$(UV) run --quiet --isolated --locked --only-group docs zensical build --clean --strict
 
 clean: ## Remove what was made here: state, environment, caches
-	rm -rf .perennial .venv .venv-* .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache dist site
+	rm -rf .perennial .demo .venv .venv-* .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""`make demo`: the whole loop over a real year on embedded parts, with the commands that a user would type.
+"""`make year`: the whole loop over a real year on embedded parts, with the commands that a user would type.
 
 Sources of a real year → features applied and materialised → a training on January to March with every gate → version 1 serves the
 flights of April to December, hour by hour → each month the controller ticks: closed windows are looked at, a decision is made, a
