@@ -1,7 +1,7 @@
 """`make demo`: the main job in three minutes, on made-up payments, with the commands that a user would type.
 
-Features → a training with every gate → version 1 by HTTP → a quiet week, which leaves the model alone → a week of broken requests,
-which opens an incident and trains nothing → a challenger that is stopped → a retraining that is promoted → the page of the model.
+Features → a training with every gate → version 1 by HTTP → a quiet week, which leaves the model alone → a week of broken
+requests, which opens an incident and trains nothing → a challenger that is stopped → a retraining that is promoted → its page.
 What each command did is read from its JSON; where an event does not happen, the demo says so and ends with exit code 1.
 """
 
