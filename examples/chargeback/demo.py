@@ -159,7 +159,7 @@ def shuffled(settings: Settings) -> Path:
     values = outcomes["charged_back"].to_numpy().copy()
     values[chosen] = np.random.default_rng(SEED).permutation(values[chosen])
     outcomes.assign(charged_back=values).to_parquet(copy / "outcomes.parquet", index=False, coerce_timestamps="us")
-    say(f"  {chosen.sum():,} labels before {UNSEEN_FROM:%d %B} shuffled; the later ones left alone")
+    say(f"  {chosen.sum():,} labels before {UNSEEN_FROM:%d %B} shuffled; the later ones stay as they are")
     return copy
 
 
