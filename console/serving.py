@@ -86,7 +86,11 @@ def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bo
         return not parity.flagged
     out = console()
     counted = f"{collected.rows:,} logged predictions in {len(collected.segments)} segments, {collected.lost:,} rows lost"
-    out.print(counted + "".join(f"\n  damaged: {segment.name}: {segment.damage}" for segment in collected.damaged))
+    out.print(counted)
+    for segment in collected.damaged:
+        out.print(f"  damaged: {segment.name}: {segment.damage}")
+    for end in collected.unreadable:
+        out.print(f"  the announcement of process {end.boot_id} cannot be read: {end.damage}")
     for end in collected.vanished:
         out.print(f"  process {end.boot_id} ended without its last segment, after at least {end.next_sequence:,} rows")
     out.print(parity.sentence)

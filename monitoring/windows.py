@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from monitoring.log.belief import Belief, Times, times_of
 from monitoring.log.collect import collect_model, cut_off, has_log, load, unfinished
-from monitoring.log.inventory import SegmentInfo, SegmentSpan, info_of
-from monitoring.log.shipped import SILENT_SECONDS, by_process
+from monitoring.log.inventory import Known, ProcessEnd, SegmentSpan, in_order, info_of
+from monitoring.log.shipped import SILENT_SECONDS, by_process, segments_of
 from monitoring.reference.blocks import PROBABILITY
 from monitoring.reference.statistics import Values
 from perennial.loop.window import Window, WindowRecord, windows
@@ -123,7 +123,7 @@ def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: 
     by = now if settings.bucket is None else now - timedelta(seconds=SILENT_SECONDS)
     found = due_of(first, model, records, by)
     waiting = [
-        window for window in found.closed if now < window.end + WAITS and is_waiting(window, logged.segments, logged.unended, now)
+        window for window in found.closed if now < window.end + WAITS and is_waiting(window, logged.known, logged.unended, now)
     ]
     return Due(
         tuple(window for window in found.closed if window not in waiting),
@@ -132,7 +132,7 @@ def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: 
     )
 
 
-def is_waiting(window: Window, segments: Sequence[SegmentInfo], unended: Iterable[SegmentInfo], now: datetime) -> bool:
+def is_waiting(window: Window, known: Sequence[Known], unended: Iterable[ProcessEnd], now: datetime) -> bool:
     """Whether a process may still ship rows of a closed window.
 
     A process ships its segments in their order: once a row from after the window has come, all of the window have. Until then it
@@ -140,16 +140,16 @@ def is_waiting(window: Window, segments: Sequence[SegmentInfo], unended: Iterabl
 
     Args:
         window: the time.
-        segments: everything that was collected.
+        known: everything that was collected.
         unended: what each process that has not ended said last, as its end.
         now: UTC; a row from long after it has the time of a wrong clock, and says nothing.
     """
-    closed, processes, latest = window.end.timestamp(), by_process(segments), Belief(now).end
+    closed, processes, latest = window.end.timestamp(), by_process(known), Belief(now).end
     for end in unended:
-        own = [info for info in processes.get(end.boot_id, ()) if not info.is_end]
-        has_later = any(info.end is not None and closed <= info.end <= latest for info in own)
-        collected = max((info.next_sequence for info in own), default=0)
-        if not has_later and (end.next_sequence > collected or (end.start or 0.0) < closed):
+        shipped = segments_of(processes.get(end.boot_id, ()))
+        has_later = any(segment.end is not None and closed <= segment.end <= latest for segment in shipped)
+        collected = max((segment.next_sequence for segment in shipped), default=0)
+        if not has_later and (end.next_sequence > collected or (end.time or 0.0) < closed):
             return True
     return False
 
@@ -173,11 +173,11 @@ def due_of(first: datetime, model: Model, records: Iterable[WindowRecord], now: 
 class Logged:
     """What is known of a log without its rows."""
 
-    segments: tuple[SegmentInfo, ...] = ()
+    known: tuple[Known, ...] = ()
     """Every segment, and every end of a process before which rows are missing or have not come yet."""
     growing: tuple[Segment, ...] = ()
     """Those that are still being written here, as far as they are."""
-    unended: tuple[SegmentInfo, ...] = ()
+    unended: tuple[ProcessEnd, ...] = ()
     """As in `monitoring.log.collect.Collected`."""
     times: Times = field(default_factory=lambda: Times(None))
     """When the first prediction was made, and what is set aside."""
@@ -186,18 +186,18 @@ class Logged:
 class WindowLog:
     """The rows of a stretch of the log, to be cut into windows."""
 
-    def __init__(self, frame: pd.DataFrame, segments: Sequence[SegmentInfo], id_column: str) -> None:
+    def __init__(self, frame: pd.DataFrame, known: Sequence[Known], id_column: str) -> None:
         """The rows with their repetitions known.
 
         Args:
             frame: as `monitoring.log.collect.load` gives it.
-            segments: everything that is known of the log's segments.
+            known: the log's segments and the ends of its processes.
             id_column: name of the request's id; empty when requests have none.
         """
         self.id_column = FIELDS + id_column
         identifier = frame[self.id_column] if id_column and self.id_column in frame else None
         repeated = pd.Series(False, index=frame.index) if identifier is None else identifier.duplicated() & identifier.notna()
-        self._frame, self._repeated, self._segments = frame, repeated, segments
+        self._frame, self._repeated, self._known = frame, repeated, known
 
     @classmethod
     def segments_of(cls, settings: Settings, model: str, now: datetime) -> Logged:
@@ -211,15 +211,13 @@ class WindowLog:
         growing = unfinished(settings.prediction_log(model))
         collected = collect_model(settings, model, now)
         ends = {end.name: end for end in (*collected.vanished, *cut_off(collected.unended, collected.segments))}
-        unreadable = (end for end in collected.damaged if end.is_end)
-        finished = (*collected.segments, *ends.values(), *unreadable)
-        names = {segment.name for segment in finished}
+        names = {segment.name for segment in collected.segments}
         growing = [segment for segment in growing if segment.path.stem not in names]
-        known = [*finished, *(info_of(segment) for segment in growing)]
-        known.sort(key=lambda segment: (segment.boot_id, segment.first_sequence))
+        segments = [*collected.segments, *(info_of(segment) for segment in growing)]
         belief = Belief.read(settings, model, now)
-        times = times_of(settings.prediction_tables(model), known, growing, belief)
-        return Logged(tuple(known), tuple(growing), collected.unended, times)
+        times = times_of(settings.prediction_tables(model), segments, growing, belief)
+        known = in_order([*segments, *ends.values(), *collected.unreadable])
+        return Logged(known, tuple(growing), collected.unended, times)
 
     @classmethod
     def first_time(cls, settings: Settings, model: str, now: datetime) -> datetime | None:
@@ -240,12 +238,12 @@ class WindowLog:
         logged = cls.segments_of(settings, model.name, now)
         frame = load(settings.prediction_tables(model.name), start, max(window.end for window in wanted), logged.growing)
         believed = Belief.read(settings, model.name, now).holds(pa.Table.from_pandas(frame[["version", "time"]]))
-        return cls(frame[believed].reset_index(drop=True), logged.segments, model.spec.requests.id)
+        return cls(frame[believed].reset_index(drop=True), logged.known, model.spec.requests.id)
 
     def window(self, window: Window) -> LoggedWindow:
         """What the log holds of a window."""
         inside = (self._frame["time"] >= window.start) & (self._frame["time"] < window.end)
-        lost, damaged = missing_in(self._segments, window)
+        lost, damaged = missing_in(self._known, window)
         return LoggedWindow(
             window=window,
             frame=self._frame[inside & ~self._repeated].reset_index(drop=True),
@@ -263,70 +261,70 @@ class WindowLog:
         )
 
 
-def missing_in(segments: Sequence[SegmentInfo], window: Window) -> tuple[int, tuple[str, ...]]:
+def missing_in(known: Sequence[Known], window: Window) -> tuple[int, tuple[str, ...]]:
     """Rows that are missing from a window's time, and the names of its damaged segments.
 
     A row that is missing has no time. It lies between the last that was read before it and the first after it in its process; a
     gap counts in every window that this stretch touches. Of a process without a single row nothing is known.
 
     Args:
-        segments: everything that is known, sorted by process and sequence.
+        known: segments and ends of processes, sorted by process and sequence.
         window: the time.
     """
     low, high = window.start.timestamp(), window.end.timestamp()
     lost, damaged = 0, []
-    for place, segment in enumerate(segments):
-        before = _neighbour(segments, place, -1)
-        after = _neighbour(segments, place, +1)
-        begin = segment.start if segment.start is not None else before
-        end = segment.end if segment.end is not None else after
-        if segment.damage is not None and _touches(begin, after if after is not None else end, low, high):
-            damaged.append(segment.name)
-        if segment.missing and _touches(begin, end, low, high):
-            lost += sum(span.rows for span in segment.missing)
-        gap = _gap_before(segments, place)
+    for place, part in enumerate(known):
+        before = _neighbour(known, place, -1)
+        after = _neighbour(known, place, +1)
+        begin = part.start if part.start is not None else before
+        end = part.end if part.end is not None else after
+        if part.damage is not None and _touches(begin, after if after is not None else end, low, high):
+            damaged.append(part.name)
+        if part.missing and _touches(begin, end, low, high):
+            lost += sum(span.rows for span in part.missing)
+        gap = _gap_before(known, place)
         if gap is not None and _touches(before, begin, low, high):
             lost += gap.rows
-        tail = _tail(segments, place)
+        tail = _tail(known, place)
         if tail is not None and _touches(end, end, low, high):
             lost += tail.rows
     return lost, tuple(damaged)
 
 
-def _same(segments: Sequence[SegmentInfo], one: int, other: int) -> bool:
-    return 0 <= other < len(segments) and segments[one].boot_id == segments[other].boot_id
+def _same(known: Sequence[Known], one: int, other: int) -> bool:
+    return 0 <= other < len(known) and known[one].boot_id == known[other].boot_id
 
 
-def _neighbour(segments: Sequence[SegmentInfo], place: int, step: int) -> float | None:
-    """The nearest time that is known of the same process, before a segment or after it."""
+def _neighbour(known: Sequence[Known], place: int, step: int) -> float | None:
+    """The nearest time that is known of the same process, before a part or after it."""
     other = place + step
-    while _same(segments, place, other):
-        time = segments[other].end if step < 0 else segments[other].start
+    while _same(known, place, other):
+        time = known[other].end if step < 0 else known[other].start
         if time is not None:
             return time
         other += step
     return None
 
 
-def _end(segment: SegmentInfo) -> int:
-    """The sequence after the last that the segment accounts for."""
-    return segment.first_sequence + segment.rows + sum(span.rows for span in segment.missing)
+def _end(part: Known) -> int:
+    """The sequence after the last that a part accounts for."""
+    return part.first_sequence + part.rows + sum(span.rows for span in part.missing)
 
 
-def _gap_before(segments: Sequence[SegmentInfo], place: int) -> SegmentSpan | None:
-    segment = segments[place]
-    known = _end(segments[place - 1]) if _same(segments, place, place - 1) else 0
-    if segment.first_sequence <= known:
+def _gap_before(known: Sequence[Known], place: int) -> SegmentSpan | None:
+    part = known[place]
+    accounted = _end(known[place - 1]) if _same(known, place, place - 1) else 0
+    if part.first_sequence <= accounted:
         return None
-    return SegmentSpan(boot_id=segment.boot_id, first=known, end=segment.first_sequence)
+    return SegmentSpan(boot_id=part.boot_id, first=accounted, end=part.first_sequence)
 
 
-def _tail(segments: Sequence[SegmentInfo], place: int) -> SegmentSpan | None:
+def _tail(known: Sequence[Known], place: int) -> SegmentSpan | None:
     """What a process's last segment says it lost at its end."""
-    segment = segments[place]
-    if _same(segments, place, place + 1) or segment.next_sequence <= _end(segment):
+    part = known[place]
+    if _same(known, place, place + 1) or part.next_sequence <= _end(part):
         return None
-    return SegmentSpan(boot_id=segment.boot_id, first=_end(segment), end=segment.next_sequence)
+    return SegmentSpan(boot_id=part.boot_id, first=_end(part), end=part.next_sequence)
 
 
 def _touches(begin: float | None, end: float | None, low: float, high: float) -> bool:

@@ -68,7 +68,7 @@ class Belief:
 
     def doubts(self, segment: SegmentInfo) -> bool:
         """Whether a segment has a row that is not believed, as far as its first and last time say."""
-        if segment.is_end or segment.start is None or segment.end is None:
+        if segment.start is None or segment.end is None:
             return False
         return segment.start < self.begin or segment.end > self.end
 
@@ -106,9 +106,7 @@ def times_of(into: Path, segments: Sequence[SegmentInfo], growing: Sequence[Segm
         belief: in rows.
     """
     doubtful = {segment.name for segment in segments if belief.doubts(segment)}
-    firsts = [
-        segment.start for segment in segments if segment.start is not None and not segment.is_end and segment.name not in doubtful
-    ]
+    firsts = [segment.start for segment in segments if segment.start is not None and segment.name not in doubtful]
     doubted, example = 0, ""
     for table in _rows(into, doubtful, growing):
         believed = belief.holds(table)

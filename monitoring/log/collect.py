@@ -17,8 +17,8 @@ import pyarrow.compute
 
 from feature_repo.sources import frame_of
 from monitoring.log import tables
-from monitoring.log.inventory import SegmentInfo, SegmentSpan, end_of, gaps
-from monitoring.log.shipped import CONNECTIONS, Shipped, is_gone, is_over
+from monitoring.log.inventory import Known, ProcessEnd, SegmentInfo, SegmentSpan, gaps, in_order
+from monitoring.log.shipped import CONNECTIONS, Shipped, ends_of, is_gone, is_over, segments_of
 from perennial.errors import NotFoundError, PlatformError
 from perennial.outages import is_outage, translated
 from perennial.prediction_log import Segment, read_segment, seal_left
@@ -36,7 +36,7 @@ class Collected(Record):
 
     segments: tuple[SegmentInfo, ...]
     """Every segment that ever was, sorted by process and sequence."""
-    vanished: tuple[SegmentInfo, ...]
+    vanished: tuple[ProcessEnd, ...]
     """Ends of the processes whose last rows are in no segment: each begins after the last row that its process numbered. What
     such a process answered in the second after it said so is not counted."""
     new: int
@@ -44,8 +44,10 @@ class Collected(Record):
     rows: int
     """Rows in all of them."""
     damaged: tuple[SegmentInfo, ...]
-    """Segments that could be read in part only, and ends of processes whose announcement cannot be read."""
-    unended: tuple[SegmentInfo, ...]
+    """Segments that could be read in part only."""
+    unreadable: tuple[ProcessEnd, ...]
+    """Ends of the processes whose announcement cannot be read: as far as was collected of them."""
+    unended: tuple[ProcessEnd, ...]
     """What each process elsewhere that has not ended said last, as its end: it may live and ship more. Without those that were
     silent for a day."""
     gaps: tuple[SegmentSpan, ...]
@@ -111,25 +113,26 @@ def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None
     new, found = 0, Elsewhere()
     try:
         with tables.locked(into):
-            known = infos(into)
-            collected = {info.name for info in known}
+            known = inventory(into)
+            collected = {part.name for part in known}
             paths = [path for path in sorted(log.glob(f"*{SEALED}")) if path.stem not in collected]
             new += _keep(into, _sized(paths), lambda name: read_segment(log / f"{name}{SEALED}"))
             if shipped is not None:
-                found = _collect_shipped(shipped, into, infos(into) if new else known, now)
+                found = _collect_shipped(shipped, into, inventory(into) if new else known, now)
     except OSError as error:
         if not is_outage(error):
             raise translated(error, str(error.filename or into)) from error
         raise PlatformError(f"{error.filename or into}: {error.strerror}; the same call may work later") from error
-    known = infos(into)
-    segments = tuple(info for info in known if not info.is_end)
-    vanished = cut_off([*(info for info in known if info.is_end), *found.silent], segments)
+    known = inventory(into)
+    segments = tuple(segments_of(known))
+    vanished = cut_off([*ends_of(known), *found.silent], segments)
     return Collected(
         segments=segments,
         vanished=vanished,
         new=new + found.new,
         rows=sum(segment.rows for segment in segments),
-        damaged=(*(segment for segment in segments if segment.damage is not None), *found.unreadable),
+        damaged=tuple(segment for segment in segments if segment.damage is not None),
+        unreadable=found.unreadable,
         unended=found.unended,
         gaps=gaps((*segments, *vanished)),
     )
@@ -141,29 +144,31 @@ class Elsewhere:
 
     new: int = 0
     """Segments that are new."""
-    unended: tuple[SegmentInfo, ...] = ()
+    unended: tuple[ProcessEnd, ...] = ()
     """As in `Collected`."""
-    silent: tuple[SegmentInfo, ...] = ()
+    silent: tuple[ProcessEnd, ...] = ()
     """Those of them that fell silent."""
-    unreadable: tuple[SegmentInfo, ...] = ()
-    """Ends of the processes whose announcement cannot be read: as far as was collected of them."""
+    unreadable: tuple[ProcessEnd, ...] = ()
+    """As in `Collected`."""
 
 
-def _collect_shipped(shipped: Shipped, into: Path, known: Sequence[SegmentInfo], now: datetime) -> Elsewhere:
+def _collect_shipped(shipped: Shipped, into: Path, known: Sequence[Known], now: datetime) -> Elsewhere:
     """The new segments of the bucket are kept, and then the ends that are certain."""
     announced = shipped.announced(known, now)  # before the segments: what was announced is shipped or missing
     new = _keep(into, list(shipped.new((one.said for one in announced), known)), shipped.fetch)
-    kept, unended, silent, unreadable = {(info.name, info.digest) for info in known}, *(list[SegmentInfo]() for _ in range(3))
-    for one in announced:
-        end = end_of(one.said.boot_id, one.said.next_sequence, one.said.time, one.tag)
-        if one.damage is not None:
-            unreadable.append(end.model_copy(update={"start": None, "end": None, "damage": one.damage}))
-        elif one.said.ended or is_gone(one.said, now):
-            if (end.name, end.digest) not in kept:
+    kept = {(end.boot_id, end.tag) for end in ends_of(known)}
+    unended, silent, unreadable = (list[ProcessEnd]() for _ in range(3))
+    for announcement in announced:
+        said = announcement.said
+        end = ProcessEnd(boot_id=said.boot_id, next_sequence=said.next_sequence, time=said.time, tag=announcement.tag)
+        if announcement.damage is not None:
+            unreadable.append(end.model_copy(update={"time": None, "damage": announcement.damage}))
+        elif said.ended or is_gone(said, now):
+            if (end.boot_id, end.tag) not in kept:
                 tables.keep_end(into, end)
         else:
             unended.append(end)
-            if is_over(one.said, now):
+            if is_over(said, now):
                 silent.append(end)
     return Elsewhere(new, tuple(unended), tuple(silent), tuple(unreadable))
 
@@ -214,27 +219,22 @@ def _keep(into: Path, sized: Iterable[tuple[str, int]], read: Callable[[str], Se
     return new
 
 
-def cut_off(ends: Iterable[SegmentInfo], segments: Iterable[SegmentInfo]) -> tuple[SegmentInfo, ...]:
-    """Those ends of processes before which rows are missing.
-
-    >>> last = end_of("a", 7, 1.0).model_copy(update={"sealed_by": "writer"})
-    >>> cut_off([end_of("a", 7, 2.0)], [last]), [end.boot_id for end in cut_off([end_of("a", 9, 2.0)], [last])]
-    ((), ['a'])
-    """
+def cut_off(ends: Iterable[ProcessEnd], segments: Iterable[SegmentInfo]) -> tuple[ProcessEnd, ...]:
+    """Those ends of processes before which rows are missing."""
     reached: dict[str, int] = {}
     for segment in segments:
         reached[segment.boot_id] = max(reached.get(segment.boot_id, 0), segment.next_sequence)
     return tuple(end for end in ends if end.next_sequence > reached.get(end.boot_id, 0))
 
 
-def infos(into: Path) -> tuple[SegmentInfo, ...]:
-    """What is known of every collected segment, sorted by process and sequence.
+def inventory(into: Path) -> tuple[Known, ...]:
+    """What is known of every collected segment and of the ends that are certain, sorted by process and sequence.
 
     Raises:
         DataError: a file in the folder was not made here.
     """
-    found = (info for table in tables.kept(into) for info in table.infos)
-    return tuple(sorted(found, key=lambda segment: (segment.boot_id, segment.first_sequence)))
+    files = tables.kept(into)
+    return in_order([*(info for file in files for info in file.infos), *(file.end for file in files if file.end is not None)])
 
 
 def unfinished(log: Path) -> list[Segment]:

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import TypeAlias
 
 from perennial.prediction_log import Segment
 from perennial.record import Record
-
-ANNOUNCED = "announcement"
-"""`sealed_by` of the end of a process."""
 
 
 class SegmentSpan(Record):
@@ -46,16 +44,66 @@ class SegmentInfo(Record):
     end: float | None
     """Latest time of a request in it."""
     sealed_by: str | None
-    """`writer`, `restart`, or null without a seal; `announcement` for the end of a process."""
+    """`writer`, `restart`, or null without a seal."""
     digest: str | None
-    """Digest in its seal; for the end of a process the entity tag of its announcement."""
+    """Digest in its seal."""
     damage: str | None
     """What ended the reading early, with its place in the file; null when nothing did."""
 
+
+class ProcessEnd(Record):
+    """The end of a process as it announced it; among the segments of its process it stands where its rows end, and has none."""
+
+    boot_id: str
+    """The process."""
+    next_sequence: int
+    """Number of the row that it would have had next."""
+    time: float | None
+    """When it said so, Unix seconds UTC; null when its announcement cannot be read."""
+    tag: str | None
+    """Entity tag of the object in which it said so, which tells whether it said something since; null where a release before 0.2
+    did not note it."""
+    damage: str | None = None
+    """Why its announcement cannot be read; null when it can. The end is then what was collected of the process."""
+
     @property
-    def is_end(self) -> bool:
-        """Whether it is no segment, but the end of a process as that announced it."""
-        return self.sealed_by == ANNOUNCED
+    def name(self) -> str:
+        """Its name among the names of segments."""
+        return f"{self.boot_id}-end"
+
+    @property
+    def first_sequence(self) -> int:
+        """Where it stands: the sequence after the last row."""
+        return self.next_sequence
+
+    @property
+    def rows(self) -> int:
+        """None of its own."""
+        return 0
+
+    @property
+    def missing(self) -> tuple[SegmentSpan, ...]:
+        """None of its own: what is missing before it is a gap."""
+        return ()
+
+    @property
+    def start(self) -> float | None:
+        """Its time."""
+        return self.time
+
+    @property
+    def end(self) -> float | None:
+        """Its time."""
+        return self.time
+
+
+Known: TypeAlias = SegmentInfo | ProcessEnd
+"""What is known of a stretch of a process's rows."""
+
+
+def in_order(known: Iterable[Known]) -> tuple[Known, ...]:
+    """Segments and ends by process and sequence, an end after the segments that reach it."""
+    return tuple(sorted(known, key=lambda part: (part.boot_id, part.first_sequence, isinstance(part, ProcessEnd))))
 
 
 def info_of(segment: Segment) -> SegmentInfo:
@@ -76,57 +124,34 @@ def info_of(segment: Segment) -> SegmentInfo:
     )
 
 
-def end_of(boot_id: str, next_sequence: int, time: float, tag: str | None = None) -> SegmentInfo:
-    """The end of a process as a segment without rows, which begins where the process's rows end.
-
-    Args:
-        boot_id: the process.
-        next_sequence: number of the row that it would have had next.
-        time: when it said so, Unix seconds UTC.
-        tag: entity tag of the object in which it said so; tells whether it said something since.
-    """
-    return SegmentInfo(
-        name=f"{boot_id}-end",
-        boot_id=boot_id,
-        first_sequence=next_sequence,
-        next_sequence=next_sequence,
-        rows=0,
-        missing=(),
-        start=time,
-        end=time,
-        sealed_by=ANNOUNCED,
-        digest=tag,
-        damage=None,
-    )
-
-
-def gaps(segments: Iterable[SegmentInfo]) -> tuple[SegmentSpan, ...]:
+def gaps(known: Iterable[Known]) -> tuple[SegmentSpan, ...]:
     """Sequences that no segment has, between 0 and the last number that is known of each process.
 
-    What a process lost after its last sealed segment is in it only when its end is among the segments.
+    What a process lost after its last sealed segment is in it only when its end is among what is known.
 
     >>> made = dict(name="n", missing=(), start=None, end=None, sealed_by=None, digest=None, damage=None)
-    >>> one = SegmentInfo(boot_id="a", first_sequence=0, next_sequence=5, rows=5, **made)
-    >>> gaps([one, one.model_copy(update={"first_sequence": 5})])
+    >>> first = SegmentInfo(boot_id="a", first_sequence=0, next_sequence=5, rows=5, **made)
+    >>> gaps([first, first.model_copy(update={"first_sequence": 5})])
     ()
-    >>> gaps([one, one.model_copy(update={"first_sequence": 8})])
+    >>> gaps([first, first.model_copy(update={"first_sequence": 8})])
     (SegmentSpan(boot_id='a', first=5, end=8),)
+    >>> gaps([first, ProcessEnd(boot_id="a", next_sequence=7, time=1.0, tag=None)])
+    (SegmentSpan(boot_id='a', first=5, end=7),)
     """
-    by_process: dict[str, list[SegmentInfo]] = {}
-    for segment in segments:
-        by_process.setdefault(segment.boot_id, []).append(segment)
-    found: list[SegmentSpan] = []
-    for boot_id, own in by_process.items():
-        own.sort(key=lambda segment: segment.first_sequence)
-        if own[0].first_sequence > 0:
-            found.append(SegmentSpan(boot_id=boot_id, first=0, end=own[0].first_sequence))
-        ends = [*(segment.first_sequence for segment in own[1:]), own[-1].next_sequence]
-        for segment, end in zip(own, ends, strict=True):
-            found += segment.missing
-            known = segment.first_sequence + segment.rows + sum(span.rows for span in segment.missing)
-            if known < end:
-                found.append(SegmentSpan(boot_id=boot_id, first=known, end=end))
-    return tuple(found)
+    by_process: dict[str, list[Known]] = {}
+    for part in in_order(known):
+        by_process.setdefault(part.boot_id, []).append(part)
+    spans: list[SegmentSpan] = []
+    for boot_id, parts in by_process.items():
+        if parts[0].first_sequence > 0:
+            spans.append(SegmentSpan(boot_id=boot_id, first=0, end=parts[0].first_sequence))
+        ends = [*(part.first_sequence for part in parts[1:]), parts[-1].next_sequence]
+        for part, end in zip(parts, ends, strict=True):
+            spans += part.missing
+            accounted = part.first_sequence + part.rows + sum(span.rows for span in part.missing)
+            if accounted < end:
+                spans.append(SegmentSpan(boot_id=boot_id, first=accounted, end=end))
+    return tuple(spans)
 
 
 def _missing(segment: Segment) -> tuple[SegmentSpan, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from monitoring.log.inventory import SegmentInfo
+from monitoring.log.inventory import Known, ProcessEnd, SegmentInfo
 from perennial.errors import DataError
 from perennial.prediction_log import Segment
 from perennial.prediction_log.segment import SEALED, parse_segment
@@ -60,7 +60,7 @@ class Shipped:
         """
         return next(self.bucket.objects_after(boots_of(self.model), ""), None) is not None
 
-    def announced(self, known: Sequence[SegmentInfo], now: datetime) -> tuple[Announced, ...]:
+    def announced(self, known: Sequence[Known], now: datetime) -> tuple[Announced, ...]:
         """What each process said of itself last, except those that are settled.
 
         Args:
@@ -77,7 +77,8 @@ class Shipped:
                 return Announced(read_announcement(self.bucket.get(found.key), found.key), found.tag)
             except DataError as error:
                 boot_id = Path(found.key).stem
-                collected = max((info.next_sequence for info in processes.get(boot_id, ()) if not info.is_end), default=0)
+                segments = segments_of(processes.get(boot_id, ()))
+                collected = max((segment.next_sequence for segment in segments), default=0)
                 return Announced(Announcement(boot_id, collected, now.timestamp(), ended=False), found.tag, str(error))
 
         listed = self.bucket.objects_after(boots_of(self.model), "")
@@ -85,7 +86,7 @@ class Shipped:
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             return tuple(pool.map(read, wanted))
 
-    def new(self, announcements: Iterable[Announcement], known: Sequence[SegmentInfo]) -> Iterator[tuple[str, int]]:
+    def new(self, announcements: Iterable[Announcement], known: Sequence[Known]) -> Iterator[tuple[str, int]]:
         """Names and sizes of the segments that were not collected, by process in the order of their rows.
 
         A process's segments are listed from its first gap on: one that was shipped late lies there.
@@ -115,26 +116,35 @@ class Shipped:
         return parse_segment(Path(f"{name}{SEALED}"), self.bucket.get(segment_key(self.model, name)))
 
 
-def by_process(known: Iterable[SegmentInfo]) -> dict[str, list[SegmentInfo]]:
+def by_process(known: Iterable[Known]) -> dict[str, list[Known]]:
     """What was collected of each process, in the order in which it is given."""
-    found: dict[str, list[SegmentInfo]] = {}
-    for info in known:
-        found.setdefault(info.boot_id, []).append(info)
-    return found
+    processes: dict[str, list[Known]] = {}
+    for part in known:
+        processes.setdefault(part.boot_id, []).append(part)
+    return processes
 
 
-def reached(own: Iterable[SegmentInfo]) -> tuple[str | None, int]:
+def segments_of(known: Iterable[Known]) -> list[SegmentInfo]:
+    """The segments, without the ends of processes."""
+    return [part for part in known if isinstance(part, SegmentInfo)]
+
+
+def ends_of(known: Iterable[Known]) -> list[ProcessEnd]:
+    """The ends of processes, without the segments."""
+    return [part for part in known if isinstance(part, ProcessEnd)]
+
+
+def reached(process: Iterable[Known]) -> tuple[str | None, int]:
     """A process's last segment before its first gap, and the number of the row after it.
 
     Args:
-        own: everything that was collected of the process, sorted by sequence.
+        process: everything that was collected of it, sorted by sequence.
     """
     name, end = None, 0
-    for info in own:
-        if not info.is_end:
-            if info.first_sequence > end:
-                break
-            name, end = info.name, info.next_sequence
+    for segment in segments_of(process):
+        if segment.first_sequence > end:
+            break
+        name, end = segment.name, segment.next_sequence
     return name, end
 
 
@@ -154,17 +164,16 @@ def is_gone(said: Announcement, now: datetime) -> bool:
     return now.timestamp() - said.time >= GONE_SECONDS
 
 
-def is_settled(own: Sequence[SegmentInfo], tag: str | None, now: datetime) -> bool:
+def is_settled(process: Sequence[Known], tag: str | None, now: datetime) -> bool:
     """Whether nothing more is to be expected of a process: its end is kept, and all its rows too or a day passed since.
 
     Args:
-        own: everything that was collected of it, sorted by sequence.
+        process: everything that was collected of it, sorted by sequence.
         tag: of its announcement now; another than that of the end says that it was heard of again.
         now: UTC.
     """
     return any(
-        info.is_end
-        and info.digest in (tag, None)  # None: kept by a release that did not note it, which kept ends that were said only
-        and (reached(own)[1] >= info.next_sequence or now.timestamp() - (info.start or 0.0) >= GONE_SECONDS)
-        for info in own
+        end.tag in (tag, None)  # None: kept by a release that did not note it, which kept ends that were said only
+        and (reached(process)[1] >= end.next_sequence or now.timestamp() - (end.time or 0.0) >= GONE_SECONDS)
+        for end in ends_of(process)
     )

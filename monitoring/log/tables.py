@@ -6,7 +6,7 @@ process that ships every few seconds does not leave thousands of files.
 
 import fcntl
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from pydantic import TypeAdapter
 
-from monitoring.log.inventory import SegmentInfo, info_of
+from monitoring.log.inventory import ProcessEnd, SegmentInfo, info_of
 from perennial.errors import DataError
 from perennial.outages import is_outage, translated
 from perennial.prediction_log import Segment
@@ -24,6 +24,10 @@ from perennial.prediction_log.rows import OBSERVED_AT, Value, flat
 
 INFOS = b"perennial.segments"
 """Key of a file's metadata that holds the `SegmentInfo` of each segment in it."""
+END = b"perennial.end"
+"""Key of a file's metadata that holds the `ProcessEnd` that it keeps; such a file has no segment."""
+ANNOUNCED = "announcement"
+"""`sealed_by` of a segment without rows, as which a release before 0.2 kept the end of a process."""
 SMALL = 50_000
 """Rows below which a file takes more: writing it anew costs well under a second."""
 MICROSECONDS = 1_000_000
@@ -48,7 +52,9 @@ class Kept:
 
     path: Path
     infos: tuple[SegmentInfo, ...]
-    """What is known of each segment in it."""
+    """What is known of each segment in it; empty where it keeps an end."""
+    end: ProcessEnd | None = None
+    """The end of a process that it keeps."""
 
     @property
     def rows(self) -> int:
@@ -88,10 +94,21 @@ def kept(into: Path) -> list[Kept]:
     for path in sorted(into.glob("*.parquet")):
         with _readable(path):
             metadata = pyarrow.parquet.read_schema(path).metadata or {}
-        if INFOS not in metadata:
+        if END in metadata:
+            found.append(Kept(path, (), ProcessEnd.model_validate_json(metadata[END])))
+        elif INFOS in metadata:
+            found.append(_kept(path, _STORED.validate_json(metadata[INFOS])))
+        else:
             raise DataError(f"{path}: not a segment of a prediction log; only `collect` writes into this folder")
-        found.append(Kept(path, _STORED.validate_json(metadata[INFOS])))
     return found
+
+
+def _kept(path: Path, infos: tuple[SegmentInfo, ...]) -> Kept:
+    """A file with its segments; one of an earlier release may keep an end as a segment without rows."""
+    last = infos[-1]
+    if last.sealed_by != ANNOUNCED:
+        return Kept(path, infos)
+    return Kept(path, (), ProcessEnd(boot_id=last.boot_id, next_sequence=last.next_sequence, time=last.start, tag=last.digest))
 
 
 @contextmanager
@@ -112,7 +129,7 @@ def keep(into: Path, segments: Sequence[Segment]) -> None:
 
     A segment that has texts where those before have numbers gets a file of its own.
     """
-    growing = {table.infos[-1].boot_id: table for table in kept(into) if table.rows < SMALL and not table.infos[-1].is_end}
+    growing = {table.infos[-1].boot_id: table for table in kept(into) if table.rows < SMALL and table.infos}
     for boot_id, group in groupby(segments, key=lambda segment: segment.boot_id):
         own = list(group)
         last = growing.get(boot_id)
@@ -121,9 +138,9 @@ def keep(into: Path, segments: Sequence[Segment]) -> None:
             table = pa.concat_tables([*([last.read()] if last else []), *map(table_of, own)], promote_options="permissive")
         except pa.ArrowException:
             for segment in own:
-                _put(into, table_of(segment), [info_of(segment)])
+                _put_segments(into, table_of(segment), [info_of(segment)])
         else:
-            _put(into, table, infos)
+            _put_segments(into, table, infos)
 
 
 def alike(found: Sequence[pa.Table]) -> pa.Table:
@@ -155,9 +172,9 @@ def _common(kinds: set[pa.DataType]) -> pa.DataType:
     return pa.string()
 
 
-def keep_end(into: Path, end: SegmentInfo) -> None:
+def keep_end(into: Path, end: ProcessEnd) -> None:
     """The end of a process is known for good."""
-    _put(into, EMPTY, [end])
+    _put(into / f"{end.name}.parquet", EMPTY, {END: end.model_dump_json().encode()})
 
 
 def table_of(segment: Segment) -> pa.Table:
@@ -186,10 +203,13 @@ def _array(name: str, values: Sequence[Value]) -> pa.Array:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
-def _put(into: Path, table: pa.Table, infos: Sequence[SegmentInfo]) -> None:
-    """The rows and what is known of them are in the file that is named by the first segment, whole."""
-    place = into / f"{infos[0].name}.parquet"
-    beside = place.with_name(f".{place.stem}-{secrets.token_hex(4)}")
-    described = table.replace_schema_metadata({INFOS: _STORED.dump_json(tuple(infos))})
-    pyarrow.parquet.write_table(described, beside, compression="zstd")
-    beside.rename(place)
+def _put_segments(into: Path, table: pa.Table, infos: Sequence[SegmentInfo]) -> None:
+    """The rows and what is known of them are in the file that is named by the first segment."""
+    _put(into / f"{infos[0].name}.parquet", table, {INFOS: _STORED.dump_json(tuple(infos))})
+
+
+def _put(path: Path, table: pa.Table, metadata: Mapping[bytes, bytes]) -> None:
+    """The table and its metadata are in the file, whole."""
+    beside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}")
+    pyarrow.parquet.write_table(table.replace_schema_metadata(dict(metadata)), beside, compression="zstd")
+    beside.rename(path)

@@ -30,7 +30,8 @@ rows = load(settings.prediction_tables("chargeback"))
 ids = rows["prediction_id"]
 writers = dict(zip(ids.str.partition("-")[0], rows["boot_id"]))
 vanished = {end.boot_id: end.next_sequence for end in collected.vanished}
-said = {"ids": ids.tolist(), "writers": writers, "lost": collected.lost, "vanished": vanished, "damaged": len(collected.damaged)}
+damaged = len(collected.damaged) + len(collected.unreadable)
+said = {"ids": ids.tolist(), "writers": writers, "lost": collected.lost, "vanished": vanished, "damaged": damaged}
 print(json.dumps(said))
 """
 """The log's rows; of each process, which the ids of its predictions begin with, the log's name for it; what is missing."""

@@ -12,7 +12,7 @@ import pytest
 from monitoring.checks import volume
 from monitoring.drift import Reference, measure, usual_rows
 from monitoring.evidence import reference
-from monitoring.log.collect import collect, infos, load
+from monitoring.log.collect import collect, inventory, load
 from monitoring.windows import LoggedWindow, WindowLog
 from perennial.loop.window import Check, ColumnDrift, Measurement, Window, WindowRecord
 from tests.monitoring.world import NAME, PER_DAY, World, log_rows, requests_of, write_log
@@ -40,7 +40,7 @@ def logged(world: World, folder: Path, change: Change, stale: float = 0.0) -> Lo
     requests = change(requests_of(window.start, 7, 77))
     write_log(folder / "log", log_rows(world, requests, world.digest, stale))
     collect(folder / "log", folder / "tables", window.end)
-    return WindowLog(load(folder / "tables"), infos(folder / "tables"), "parcel_id").window(window)
+    return WindowLog(load(folder / "tables"), inventory(folder / "tables"), "parcel_id").window(window)
 
 
 @pytest.fixture

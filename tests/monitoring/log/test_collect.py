@@ -1,17 +1,19 @@
 """Sealed segments become tables once; damaged ones up to their damage; what is missing is counted by process and sequence."""
 
 import errno
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 from monitoring.log import tables
-from monitoring.log.collect import Collected, collect, infos, load
-from monitoring.log.inventory import gaps
+from monitoring.log.collect import Collected, collect, inventory, load
+from monitoring.log.inventory import ProcessEnd, gaps
 from monitoring.windows import as_values
 from perennial.errors import DataError, PerennialError, PlatformError, UnexpectedError
 from perennial.prediction_log import LogRow, LogWriter, Segment
@@ -121,7 +123,7 @@ def test_what_is_missing_is_counted_by_process_and_sequence(tmp_path: Path) -> N
     assert [(gap.first, gap.end) for gap in run(tmp_path).gaps] == [(0, 1), (2, 4), (7, 8)]
     sequences = load(tmp_path / "tables")["sequence"].tolist()
     assert sequences == [1, 4, 5, 6]
-    found = gaps(info for info in infos(tmp_path / "tables") if info.first_sequence != 5)
+    found = gaps(info for info in inventory(tmp_path / "tables") if info.first_sequence != 5)
     assert [(gap.first, gap.end) for gap in found] == [(0, 1), (2, 4), (5, 6), (7, 8)]
 
 
@@ -173,7 +175,7 @@ def test_large_segments_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.
 def test_a_foreign_table_among_them_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(DataError, match="not a segment of a prediction log"):
-        infos(tmp_path)
+        inventory(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1" + b"\0" * 50, b"PAR1" + b"\1" * 50 + b"\x20\0\0\0PAR1"])
@@ -211,3 +213,20 @@ def test_only_an_outage_may_work_later(
     with pytest.raises(kind) as raised:
         run(tmp_path)
     assert ("the same call may work later" in str(raised.value)) == (kind is PlatformError)
+
+
+def test_an_end_that_an_earlier_release_kept_as_a_segment_without_rows_is_an_end(tmp_path: Path) -> None:
+    stored = {"name": "a-end", "boot_id": "a", "first_sequence": 7, "next_sequence": 7, "rows": 0, "missing": []}
+    stored |= {"start": 100.0, "end": 100.0, "sealed_by": "announcement", "digest": "tag", "damage": None}
+    table = tables.EMPTY.replace_schema_metadata({tables.INFOS: json.dumps([stored])})
+    pyarrow.parquet.write_table(table, tmp_path / "a-end.parquet")
+    assert inventory(tmp_path) == (ProcessEnd(boot_id="a", next_sequence=7, time=100.0, tag="tag"),)
+    collected = collect(tmp_path / "log", tmp_path, NOW)
+    assert (collected.segments, collected.lost, [end.next_sequence for end in collected.vanished]) == ((), 7, [7])
+
+
+def test_an_end_is_read_as_it_was_kept(tmp_path: Path) -> None:
+    end = ProcessEnd(boot_id="a", next_sequence=7, time=100.0, tag="tag")
+    tables.keep_end(tmp_path, end)
+    assert inventory(tmp_path) == (end,)
+    assert load(tmp_path).empty

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.log.collect import Collected, collect, collect_model, has_log, infos, load
+from monitoring.log.collect import Collected, collect, collect_model, has_log, inventory, load
+from monitoring.log.inventory import in_order
 from monitoring.log.shipped import Shipped
 from monitoring.windows import WindowLog, due, missing_in
 from perennial.errors import PlatformError
@@ -133,7 +134,7 @@ def test_who_said_its_end_is_held_to_it_at_once_and_for_good(elsewhere: Elsewher
     cut.announce(ended=True)
     found = elsewhere.collect()
     assert [(gap.boot_id, gap.first, gap.end) for gap in found.gaps] == [(cut.writer.boot_id, 5, 7)]
-    known = infos(elsewhere.folder / "tables")
+    known = inventory(elsewhere.folder / "tables")
     assert [one.said.boot_id for one in Shipped(elsewhere.bucket, MODEL).announced(known, NOW)] == [cut.writer.boot_id]
     assert collect(elsewhere.folder / "log", elsewhere.folder / "tables", NOW).lost == 2, "without the bucket too"
 
@@ -162,7 +163,7 @@ def test_a_window_counts_the_rows_that_vanished_in_it(elsewhere: Elsewhere) -> N
     process.segment(3)
     process.announce(at=300)
     found = elsewhere.collect(after=3600)
-    known = (*found.segments, *found.vanished)
+    known = in_order((*found.segments, *found.vanished))
     day = timedelta(days=1)
     assert missing_in(known, Window(start=NOW, end=NOW + day)) == (3, ())
     assert missing_in(known, Window(start=NOW + day, end=NOW + 2 * day)) == (0, ())
@@ -174,15 +175,16 @@ def test_an_announcement_that_cannot_be_read_is_a_damage_and_the_rest_goes_on(el
     for one in (process, other):
         one.ship(one.segment(5))
         one.announce()
-    assert elsewhere.collect().damaged == ()
+    assert elsewhere.collect().unreadable == ()
     elsewhere.bucket.replace(boot_key(MODEL, process.writer.boot_id), b"[]")
     process.ship(process.segment(1))
     found = elsewhere.collect(after=3 * DAY)
     assert (found.rows, found.lost, found.vanished) == (11, 0, ())
-    (damaged,) = found.damaged
+    assert found.damaged == ()
+    (damaged,) = found.unreadable
     assert damaged.boot_id == process.writer.boot_id
     assert "not an announcement of a serving process: found b'[]'" in str(damaged.damage)
-    known = sorted((*found.segments, damaged), key=lambda info: (info.boot_id, info.first_sequence))
+    known = in_order((*found.segments, damaged))
     today = Window(start=NOW, end=NOW + timedelta(days=1))
     assert missing_in(known, today) == (0, (damaged.name,)), "what it lost at its end is not known"
 
@@ -190,7 +192,7 @@ def test_an_announcement_that_cannot_be_read_is_a_damage_and_the_rest_goes_on(el
 def asked(elsewhere: Elsewhere, after: float) -> list[str]:
     """Processes whose announcement is fetched and whose segments are listed."""
     now = NOW + timedelta(seconds=after)
-    return [one.said.boot_id for one in Shipped(elsewhere.bucket, MODEL).announced(infos(elsewhere.folder / "tables"), now)]
+    return [one.said.boot_id for one in Shipped(elsewhere.bucket, MODEL).announced(inventory(elsewhere.folder / "tables"), now)]
 
 
 @pytest.mark.parametrize("ended", [False, True])
