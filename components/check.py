@@ -35,8 +35,8 @@ def check(
     from perennial.versions.findings import GateResults
     from serving.verification.gate import check_serving
 
-    frame, info = load(Path(dataset.path))
+    data = load(Path(dataset.path))
     model, files = read_text(spec), Path(version.path)
-    refit = check_refit(frame, info, model, TrainedCandidate.read(Path(candidate.path)), files)
+    refit = check_refit(data, model, TrainedCandidate.read(Path(candidate.path)), files)
     served = check_serving(files, model=model.name, run_key=run_key, p95_ms=model.spec.serving.p95_ms)
     GateResults.read(Path(gates.path)).and_then((*refit, served)).write(Path(checked.path))

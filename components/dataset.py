@@ -29,7 +29,7 @@ def build_dataset(spec: str, now: str, wall_clock: str, barred: str, dataset: ds
     from perennial.versions.run_key import run_key
 
     model, settings = read_text(spec), Settings.from_environment()
-    frame, info = build(settings, model, datetime.fromisoformat(now), datetime.fromisoformat(wall_clock), spans(barred))
-    copy(keep(settings, frame, info), Path(dataset.path))
-    dataset.metadata.update(digest=info.digest, rows=info.rows, labelled=info.labelled)
-    return run_key(model, info)
+    data = build(settings, model, datetime.fromisoformat(now), datetime.fromisoformat(wall_clock), spans(barred))
+    copy(keep(settings, data), Path(dataset.path))
+    dataset.metadata.update(digest=data.info.digest, rows=data.info.rows, labelled=data.info.labelled)
+    return run_key(model, data.info)

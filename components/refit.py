@@ -26,7 +26,7 @@ def refit(
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 
-    frame, info = load(Path(dataset.path))
+    data = load(Path(dataset.path))
     trained = TrainedCandidate.read(Path(candidate.path))
-    refitted = refit_candidate(frame, info, read_text(spec), trained, run_key, Settings.from_environment().threads)
+    refitted = refit_candidate(data, read_text(spec), trained, run_key, Settings.from_environment().threads)
     refitted.write(Path(version.path))

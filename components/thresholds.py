@@ -30,8 +30,8 @@ def set_thresholds(
     from perennial.spec.read import read_text
     from perennial.versions.contract import Contract
 
-    frame, info = load(Path(dataset.path))
+    data = load(Path(dataset.path))
     contract = Contract.read(Path(version.path) / "contract.json")
-    found, blocks = make_thresholds(frame, info, read_text(spec), TrainedCandidate.read(Path(candidate.path)), contract)
+    found, blocks = make_thresholds(data, read_text(spec), TrainedCandidate.read(Path(candidate.path)), contract)
     write(found, blocks, Path(thresholds.path))
     thresholds.metadata.update(blocks=found.blocks, rate_per_test=found.rate_per_test)

@@ -22,7 +22,7 @@ def train(spec: str, recipe: str, dataset: dsl.Input[dsl.Dataset], candidate: ds
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 
-    frame, info = load(Path(dataset.path))
-    trained = train_candidate(frame, info, read_text(spec), recipe, Settings.from_environment().threads, print)
+    data = load(Path(dataset.path))
+    trained = train_candidate(data, read_text(spec), recipe, Settings.from_environment().threads, print)
     trained.write(Path(candidate.path))
     candidate.metadata.update(kind=trained.summary.search.recipe.kind, rows=trained.summary.rows)

@@ -33,8 +33,8 @@ def validate_data(
     from perennial.spec.read import read_text
 
     model = read_text(spec)
-    frame, info = load(Path(dataset.path))
-    result = validate(frame, info, model.spec.gates.data)
+    data = load(Path(dataset.path))
+    result = validate(data, model.spec.gates.data)
     result.write(Path(validation.path))
-    summarise(frame, info, seed=model.spec.training.seed, html=Path(summary.path), json=Path(statistics.path))
+    summarise(data, seed=model.spec.training.seed, html=Path(summary.path), json=Path(statistics.path))
     return result.gate.verdict

@@ -21,7 +21,7 @@ from feature_repo.reading import source_checks
 from feature_repo.service import ServiceInfo
 from feature_repo.sources import TIME, frame_of, opened
 from feature_repo.store import open_private
-from perennial.data.dataset import DatasetInfo, excluded, values_digest
+from perennial.data.dataset import Dataset, DatasetInfo, excluded, values_digest
 from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
 from perennial.spec import Model, Sliding
@@ -42,7 +42,7 @@ class Span:
 
 def build(
     settings: Settings, model: Model, now: datetime, wall_clock: datetime, barred: Sequence[tuple[datetime, datetime]] = ()
-) -> tuple[pd.DataFrame, DatasetInfo]:
+) -> Dataset:
     """The dataset of `model` as it could have been made at `now`.
 
     Args:
@@ -105,7 +105,7 @@ def build(
             f"has a label known by {info.now}; do the ids of {model.spec.requests.source} and {model.spec.label.source} match?"
             f"{excluded(info.model, info.barred)}"
         )
-    return frame, info
+    return Dataset(frame, info)
 
 
 def spans(text: str) -> list[tuple[datetime, datetime]]:

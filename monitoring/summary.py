@@ -14,27 +14,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from perennial.data.dataset import DatasetInfo
+from perennial.data.dataset import Dataset
 from perennial.spec.columns import Column
 
 TIME = "event_timestamp"
 LABEL = "label"
 
 
-def summarise(frame: pd.DataFrame, info: DatasetInfo, *, seed: int, html: Path, json: Path, rows: int = 5000) -> None:
+def summarise(dataset: Dataset, *, seed: int, html: Path, json: Path, rows: int = 5000) -> None:
     """Write Evidently's summary of a sample of a dataset, as a page and as JSON.
 
     What Evidently cannot show is left out and named in both: a column that is not there, or has no value in the sample. The
     dataset may break its contract.
 
     Args:
-        frame: the dataset.
-        info: what it says of itself.
+        dataset: the rows, and what they are.
         seed: seed of the sample.
         html: file of the page.
         json: file of the numbers: `metadata` and Evidently's `metrics`.
         rows: most rows of the sample.
     """
+    frame, info = dataset
     sample = frame
     if len(frame) > rows:
         chosen = np.random.default_rng(seed).choice(len(frame), size=rows, replace=False)

@@ -18,7 +18,8 @@ from sklearn.pipeline import Pipeline
 
 from examples.flights.traffic import months
 from feature_repo import dataset
-from perennial.data.rows import Rows, from_frame, moment
+from perennial.data.dataset import Dataset
+from perennial.data.rows import Rows, from_dataset, moment
 from perennial.data.splits import time_folds
 from perennial.evaluation.calibration import Calibrator, fit_calibrator
 from perennial.evaluation.scores import area_under_curve, row_log_loss
@@ -199,7 +200,7 @@ def compare(
     frame, info = dataset.build(settings, model, now, wall_clock)
     by_name = {column.name: column for column in info.columns}
     info = info.model_copy(update={"columns": tuple(by_name[name] for name in recipe.columns)})
-    rows = from_frame(frame, info)
+    rows = from_dataset(Dataset(frame, info))
     del frame  # a year of features is large, and what is needed of it is in the rows
     return play_policies(rows, info.columns, recipe, model, served, start, end, alarms, retrains, settings.threads)
 

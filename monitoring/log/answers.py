@@ -25,8 +25,8 @@ def judge(folder: Path, model: Model, trained: TrainedCandidate, settings: Setti
         settings: where versions and the log are.
         champion: digest of the champion's version folder; empty when there is none.
     """
-    frame, info = dataset.load(folder)
-    return judge_candidate(frame, info, model, trained, settings, champion, partial(answers_of, settings, model, champion))
+    answers = partial(answers_of, settings, model, champion)
+    return judge_candidate(dataset.load(folder), model, trained, settings, champion, answers)
 
 
 def answers_of(settings: Settings, model: Model, digest: str, info: DatasetInfo) -> dict[int | str, float]:

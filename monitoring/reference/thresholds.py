@@ -15,8 +15,8 @@ from monitoring.reference.acceptance import MOST_CATEGORIES
 from monitoring.reference.blocks import PROBABILITY, START, block_rows, blocks_of, joined, values_of
 from monitoring.reference.limits import FEWEST_BLOCKS, neighbours, rate_per_test, step_limit
 from monitoring.reference.statistics import Method, Values, present, standard_deviation, statistic, unsuited
-from perennial.data.dataset import DatasetInfo
-from perennial.data.rows import evaluation_rows, from_frame
+from perennial.data.dataset import Dataset
+from perennial.data.rows import evaluation_rows, from_dataset
 from perennial.evaluation.metrics import log_losses
 from perennial.lifecycle.candidate import TrainedCandidate
 from perennial.spec.columns import Column
@@ -37,13 +37,12 @@ class Unseen:
 
 
 def make_thresholds(
-    frame: pd.DataFrame, info: DatasetInfo, model: Model, trained: TrainedCandidate, contract: Contract
+    dataset: Dataset, model: Model, trained: TrainedCandidate, contract: Contract
 ) -> tuple[Thresholds, pd.DataFrame]:
     """The thresholds of a version, and the weekly blocks that they rest on.
 
     Args:
-        frame: the dataset.
-        info: what the dataset is.
+        dataset: the rows, and what they are.
         model: the spec.
         trained: the judged candidate, whose out-of-fold predictions are used.
         contract: of the version that is shipped.
@@ -52,12 +51,13 @@ def make_thresholds(
         The thresholds; and a frame of equally large blocks: `block` (begin, UTC) and the watched columns. Values of one row of
         `probability` and of the other columns are not of one request.
     """
+    frame, info = dataset
     spec, seed = model.spec.monitoring, model.spec.training.seed
     end, days = datetime.fromisoformat(info.end), spec.window_days
     time = frame["event_timestamp"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[us]")
     is_labelled = frame["label"].notna().to_numpy()
     size = block_rows(time[is_labelled], datetime.fromisoformat(info.start), end, spec)
-    folds, judged = unseen(frame, info, trained, contract)
+    folds, judged = unseen(dataset, trained, contract)
     both = np.concatenate([folds.time, judged.time]), np.concatenate([folds.probability, judged.probability])
     parts: dict[str, tuple[dict[datetime, NDArray[np.intp]], Values]] = {}
     whole = blocks_of(time, end, days, size, seed)
@@ -77,7 +77,7 @@ def make_thresholds(
         blocks=len(whole),
         rate_per_test=rate,
         columns=tuple(columns),
-        limits=column_limits(frame, info, spec, contract),
+        limits=column_limits(dataset, spec, contract),
         out_of_fold=week_losses(folds, end, days, size, seed),
         evaluated=week_losses(judged, end, days, size, seed),
         seed=seed,
@@ -92,9 +92,10 @@ def write(thresholds: Thresholds, blocks: pd.DataFrame, folder: Path) -> None:
     blocks.to_parquet(folder / "blocks.parquet", index=False)
 
 
-def unseen(frame: pd.DataFrame, info: DatasetInfo, trained: TrainedCandidate, contract: Contract) -> tuple[Unseen, Unseen]:
+def unseen(dataset: Dataset, trained: TrainedCandidate, contract: Contract) -> tuple[Unseen, Unseen]:
     """The out-of-fold rows and those of the evaluation block."""
-    rows = from_frame(frame, info)
+    info = dataset.info
+    rows = from_dataset(dataset)
     block = evaluation_rows(rows, info)
     raw = predict(trained.model, block.matrix, info.columns, trained.recipe)
     place = {identifier: number for number, identifier in enumerate(rows.ids.tolist())}
@@ -137,8 +138,9 @@ def block_statistics(samples: list[Values], method: Method) -> NDArray[np.float6
     return np.array(found)
 
 
-def column_limits(frame: pd.DataFrame, info: DatasetInfo, spec: Monitoring, contract: Contract) -> tuple[ColumnLimits, ...]:
+def column_limits(dataset: Dataset, spec: Monitoring, contract: Contract) -> tuple[ColumnLimits, ...]:
     """What each column of the contract, and each watched one, may look like."""
+    frame, info = dataset
     names = [column.name for column in contract.columns]
     by_name = {column.name: column for column in info.columns}
     names += [column.name for column in spec.columns if column.name in by_name and column.name not in names]

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,15 @@ class DatasetInfo(Record):
     """How the service is looked up online, resolved from the same definitions; null in a dataset that was built without one."""
 
 
+class Dataset(NamedTuple):
+    """A training set: its rows, and what they are."""
+
+    frame: "pd.DataFrame"
+    """One row for each request, sorted by id; the columns of `feature_repo.dataset.build`."""
+    info: DatasetInfo
+    """What it is."""
+
+
 def excluded(model: str, requests: int) -> str:
     """How many requests incidents exclude, and how they are taken in; empty where none are. For messages about too few rows."""
     if not requests:
@@ -122,7 +131,7 @@ def values_digest(frame: "pd.DataFrame") -> str:
     return total.hexdigest()
 
 
-def store(frame: "pd.DataFrame", info: DatasetInfo, folder: Path) -> Path:
+def store(dataset: Dataset, folder: Path) -> Path:
     """The snapshot is in `<folder>/<digest>/`; returns that folder.
 
     The values of a digest are written once and never again. What is said about them is written anew when it differs: the same
@@ -132,6 +141,7 @@ def store(frame: "pd.DataFrame", info: DatasetInfo, folder: Path) -> Path:
         DataError: the frame's values are not those of `info.digest`.
         PlatformError: the folder cannot be written.
     """
+    frame, info = dataset
     found = values_digest(frame)
     if found != info.digest:
         raise DataError(f"dataset: its values have digest {found}, its description says {info.digest}; build it again")
@@ -156,22 +166,22 @@ def store(frame: "pd.DataFrame", info: DatasetInfo, folder: Path) -> Path:
     return target
 
 
-def keep(settings: Settings, frame: "pd.DataFrame", info: DatasetInfo) -> Path:
+def keep(settings: Settings, dataset: Dataset) -> Path:
     """The snapshot is in the state, and then in the bucket of an installation that has one; returns its folder in the state.
 
     Raises:
         DataError: the frame's values are not those of `info.digest`.
         PlatformError: the folder cannot be written, or the bucket does not answer.
     """
-    folder = store(frame, info, settings.datasets)
+    folder = store(dataset, settings.datasets)
     if settings.bucket is not None:
-        bucket, key = Bucket(settings.bucket), f"datasets/{info.digest}"
+        bucket, key = Bucket(settings.bucket), f"datasets/{dataset.info.digest}"
         bucket.put(f"{key}/{DATA}", folder / DATA)
         bucket.replace(f"{key}/{INFO}", (folder / INFO).read_bytes())
     return folder
 
 
-def load(path: Path) -> "tuple[pd.DataFrame, DatasetInfo]":
+def load(path: Path) -> Dataset:
     """The snapshot in the folder `path`, its values checked against its digest.
 
     Raises:
@@ -195,7 +205,7 @@ def load(path: Path) -> "tuple[pd.DataFrame, DatasetInfo]":
         raise DataError(
             f"{path / DATA}: its values have digest {found}, expected {info.digest}: it was changed; build the dataset again"
         )
-    return frame, info
+    return Dataset(frame, info)
 
 
 def copy(source: Path, target: Path) -> None:

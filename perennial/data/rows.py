@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.data.dataset import DatasetInfo
+from perennial.data.dataset import Dataset, DatasetInfo
 from perennial.data.matrix import to_matrix
 from perennial.errors import DataError
 
@@ -57,16 +57,16 @@ class Rows:
         return Rows(self.ids[chosen], self.matrix[chosen], self.label[chosen], self.time[chosen], self.known_at[chosen])
 
 
-def from_frame(frame: pd.DataFrame, info: DatasetInfo) -> Rows:
+def from_dataset(dataset: Dataset) -> Rows:
     """The rows of a dataset that have a label, with all its columns.
 
     Args:
-        frame: a dataset's frame; times in UTC, `label` null where none is known.
-        info: what the dataset is.
+        dataset: the rows, and what they are.
 
     Raises:
         DataError: a column is not there or of another type, a label has no time at which it became known, a time no zone.
     """
+    frame, info = dataset
     expected = [info.id_column, "event_timestamp", "label", "label_known_at"]
     missing = [name for name in expected if name not in frame]
     if missing:

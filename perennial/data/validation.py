@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from perennial.data.dataset import DatasetInfo, excluded
+from perennial.data.dataset import Dataset, DatasetInfo, excluded
 from perennial.evaluation.gates import GateResult
 from perennial.record import Record
 from perennial.spec.gates import DataGate
@@ -35,19 +35,19 @@ class Validation(Record):
     """Every finding: where, what was found, what is allowed. Empty when the gate passes."""
 
 
-def validate(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate) -> Validation:
+def validate(dataset: Dataset, gates: DataGate) -> Validation:
     """Every way in which a dataset breaks its contract, and the gate's verdict on it.
 
     Args:
-        frame: the dataset.
-        info: what it says of itself.
+        dataset: the rows, and what they are.
         gates: the limits.
     """
+    frame, info = dataset
     counts = Counts()
     findings = (
-        *row_findings(frame, info),
-        *order_findings(frame, info),
-        *whole_findings(frame, info, gates, counts),
+        *row_findings(dataset),
+        *order_findings(dataset),
+        *whole_findings(dataset, gates, counts),
     )
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
@@ -145,8 +145,9 @@ def _before(now: str) -> pa.Check:
     return pa.Check(lambda values: values <= end if _zoned(values) else True, error=f"later than the dataset, {now}")
 
 
-def row_findings(frame: pd.DataFrame, info: DatasetInfo) -> Iterator[str]:
+def row_findings(dataset: Dataset) -> Iterator[str]:
     """Findings of the schema: each broken rule once, with the number of rows and the ids of a few."""
+    frame, info = dataset
     import pandera.pandas as pa
 
     with warnings.catch_warnings():
@@ -164,11 +165,12 @@ def row_findings(frame: pd.DataFrame, info: DatasetInfo) -> Iterator[str]:
         cases = cases.sort_values("index")
         rows = [int(row) for row in cases["index"].dropna()]
         values = [] if check in words else [str(value) for value in cases["failure_case"].head(EXAMPLES)]
-        yield f"{column}: {words.get(check, check)}{_examples(frame, info, rows, values)}"
+        yield f"{column}: {words.get(check, check)}{_examples(dataset, rows, values)}"
 
 
-def order_findings(frame: pd.DataFrame, info: DatasetInfo) -> Iterator[str]:
+def order_findings(dataset: Dataset) -> Iterator[str]:
     """Findings about two columns of a row: a label known before its request, an observation after it."""
+    frame, info = dataset
     pairs = [("event_timestamp", "label_known_at", "label_known_at: before the request")]
     pairs += [
         (f"{view.view}_observed_at", "event_timestamp", f"{view.view}_observed_at: after the request, which is a leak")
@@ -178,15 +180,16 @@ def order_findings(frame: pd.DataFrame, info: DatasetInfo) -> Iterator[str]:
         if {first, second} <= set(frame.columns) and _zoned(frame[first]) and _zoned(frame[second]):
             rows = (frame[first] > frame[second]).to_numpy().nonzero()[0].tolist()
             if rows:
-                yield f"{said}{_examples(frame, info, rows, frame[first].iloc[rows[:EXAMPLES]].astype(str).tolist())}"
+                yield f"{said}{_examples(dataset, rows, frame[first].iloc[rows[:EXAMPLES]].astype(str).tolist())}"
     if {"label", "label_known_at"} <= set(frame.columns):
         rows = (frame["label"].isna() != frame["label_known_at"].isna()).to_numpy().nonzero()[0].tolist()
         if rows:
-            yield f"label_known_at: known without a label, or the other way round{_examples(frame, info, rows, [])}"
+            yield f"label_known_at: known without a label, or the other way round{_examples(dataset, rows, [])}"
 
 
-def _examples(frame: pd.DataFrame, info: DatasetInfo, rows: list[int], values: list[str]) -> str:
+def _examples(dataset: Dataset, rows: list[int], values: list[str]) -> str:
     """Which rows a finding is about, in words; empty when it is about the whole column."""
+    frame, info = dataset
     if not rows:
         return ""
     ids = dict.fromkeys(str(frame[info.id_column].iloc[row]) for row in rows[:EXAMPLES]) if info.id_column in frame else ["?"]
@@ -194,16 +197,17 @@ def _examples(frame: pd.DataFrame, info: DatasetInfo, rows: list[int], values: l
     return f"; {len(rows):,} of {len(frame):,} rows, such as {info.id_column} {', '.join(ids)}{shown}"
 
 
-def whole_findings(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate, counts: Counts) -> Iterator[str]:
+def whole_findings(dataset: Dataset, gates: DataGate, counts: Counts) -> Iterator[str]:
     """Findings about shares, numbers of rows and classes; what they were decided on is added to `counts`."""
+    frame, info = dataset
     rows = counts.add("rows", float(len(frame)))
     if rows != info.rows:
         yield f"dataset: {len(frame):,} rows; its description says {info.rows:,}"
     if not len(frame):
         yield "dataset: no rows"
         return
-    yield from _label_findings(frame, info, gates, counts)
-    yield from _null_findings(frame, info, gates, counts)
+    yield from _label_findings(dataset, gates, counts)
+    yield from _null_findings(dataset, gates, counts)
     worst = 0.0
     for view in info.views:
         share = view.stale / (info.rows + info.rejected) if info.rows + info.rejected else 0.0
@@ -217,7 +221,8 @@ def whole_findings(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate, coun
     counts.add("max_stale_share", gates.max_stale_share)
 
 
-def _label_findings(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate, counts: Counts) -> Iterator[str]:
+def _label_findings(dataset: Dataset, gates: DataGate, counts: Counts) -> Iterator[str]:
+    frame, info = dataset
     import pandas as pd
 
     if not {"label", "event_timestamp"} <= set(frame.columns) or not _zoned(frame["event_timestamp"]):
@@ -248,7 +253,8 @@ def _label_findings(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate, cou
         counts.add("label_rate", float(frame["label"][labelled].astype(bool).mean()))
 
 
-def _null_findings(frame: pd.DataFrame, info: DatasetInfo, gates: DataGate, counts: Counts) -> Iterator[str]:
+def _null_findings(dataset: Dataset, gates: DataGate, counts: Counts) -> Iterator[str]:
+    frame, info = dataset
     import pandas as pd
 
     names = dict.fromkeys([*info.join_keys, *(column.name for column in info.columns)])

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from perennial.data.dataset import DatasetInfo, excluded
-from perennial.data.rows import Rows, from_frame, moment
+from perennial.data.dataset import Dataset, DatasetInfo, excluded
+from perennial.data.rows import Rows, from_dataset, moment
 from perennial.data.splits import time_folds
 from perennial.errors import DataError
 from perennial.evaluation.calibration import fit_calibrator
@@ -72,13 +72,12 @@ def matured_before(rows: Rows, start: str, maturity_hours: float) -> tuple[Rows,
 
 
 def train_candidate(
-    frame: pd.DataFrame, info: DatasetInfo, model: Model, recipe: str, threads: int, progress: Callable[[str], None]
+    dataset: Dataset, model: Model, recipe: str, threads: int, progress: Callable[[str], None]
 ) -> TrainedCandidate:
     """Find and fit a recipe on the rows that had matured when the evaluation block began.
 
     Args:
-        frame: the dataset.
-        info: what the dataset is.
+        dataset: the rows, and what they are.
         model: the spec.
         recipe: recipe to refit as JSON; empty to search.
         threads: threads of one fit.
@@ -87,19 +86,19 @@ def train_candidate(
     Raises:
         DataError: too few days or rows for the folds, or one label only; says how many requests incidents exclude.
     """
+    info = dataset.info
     try:
-        return _trained(frame, info, model, recipe, threads, progress)
+        return _trained(dataset, model, recipe, threads, progress)
     except DataError as error:
         if not info.barred:
             raise
         raise DataError(f"{error}{excluded(info.model, info.barred)}") from error
 
 
-def _trained(
-    frame: pd.DataFrame, info: DatasetInfo, model: Model, recipe: str, threads: int, progress: Callable[[str], None]
-) -> TrainedCandidate:
+def _trained(dataset: Dataset, model: Model, recipe: str, threads: int, progress: Callable[[str], None]) -> TrainedCandidate:
+    info = dataset.info
     training = model.spec.training
-    rows, until = matured_before(from_frame(frame, info), info.evaluation_start, model.spec.label.maturity_hours)
+    rows, until = matured_before(from_dataset(dataset), info.evaluation_start, model.spec.label.maturity_hours)
     wanted = Recipe.model_validate_json(recipe) if recipe else None
     gone = [] if wanted is None else [name for name in wanted.columns if name not in {column.name for column in info.columns}]
     if wanted is not None and not gone:

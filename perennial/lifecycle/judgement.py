@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from perennial.data.dataset import DatasetInfo
-from perennial.data.rows import Rows, evaluation_rows, from_frame, moment
+from perennial.data.dataset import Dataset, DatasetInfo
+from perennial.data.rows import Rows, evaluation_rows, from_dataset, moment
 from perennial.data.splits import time_folds
 from perennial.evaluation.metrics import Comparison, EvaluationBlock, compare, evaluate
 from perennial.evaluation.predictions import Predictions
@@ -37,8 +37,7 @@ def no_answers(_: DatasetInfo) -> Mapping[int | str, float]:
 
 
 def judge_candidate(
-    frame: pd.DataFrame,
-    info: DatasetInfo,
+    dataset: Dataset,
     model: Model,
     trained: TrainedCandidate,
     settings: Settings,
@@ -48,15 +47,15 @@ def judge_candidate(
     """Judge a candidate on the labelled requests of the evaluation block.
 
     Args:
-        frame: the dataset.
-        info: what the dataset is.
+        dataset: the rows, and what they are.
         model: the spec.
         trained: the candidate.
         settings: where the model versions are; threads of a fit.
         champion: digest of the champion's version folder; empty when there is none.
         answers: what the champion answered before; asked only where it cannot be scored on the rows.
     """
-    spec, everything = model.spec, from_frame(frame, info)
+    frame, info = dataset
+    spec, everything = model.spec, from_dataset(dataset)
     block = evaluation_rows(everything, info)
     requests = frame[frame["event_timestamp"] >= pd.Timestamp(info.evaluation_start)]
     predictions = Predictions(trained.probability(block, info), block.label, block.time)
@@ -79,7 +78,7 @@ def judge_candidate(
         sides = Sides(trained, version, info, model)
         rivalry = against_champion(sides, everything, predictions, rivalry.rival, answers, settings.threads)
     analysis = analyse(
-        segment_columns(frame, info, block, model),
+        segment_columns(dataset, block, model),
         spec.objective.segments,
         predictions,
         rivalry.rival,
@@ -280,8 +279,9 @@ def unlabelled_by_day(labels: "pd.Series[bool]", times: "pd.Series[pd.Timestamp]
     return {str(day): (int(row["sum"]), int(row["size"])) for day, row in counts.iterrows()}
 
 
-def segment_columns(frame: pd.DataFrame, info: DatasetInfo, block: Rows, model: Model) -> dict[str, NDArray[np.object_]]:
+def segment_columns(dataset: Dataset, block: Rows, model: Model) -> dict[str, NDArray[np.object_]]:
     """The columns in which groups are looked for: every input of the model, and the declared segments."""
+    frame, info = dataset
     names = list(dict.fromkeys([*model.spec.objective.segments, *(column.name for column in info.columns)]))
     rows = frame.set_index(info.id_column).loc[block.ids]
     return {name: rows[name].to_numpy(dtype=object) for name in names}

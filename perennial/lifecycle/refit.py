@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from perennial.data.dataset import DatasetInfo
-from perennial.data.rows import evaluation_rows, from_frame
+from perennial.data.dataset import Dataset, DatasetInfo
+from perennial.data.rows import evaluation_rows, from_dataset
 from perennial.evaluation.calibration import fit_calibrator
 from perennial.evaluation.gates import GateResult, rank_agreement
 from perennial.lifecycle.candidate import TrainedCandidate, matured_before
@@ -36,23 +36,21 @@ class Refitted:
         self.reference.to_parquet(folder / "reference.parquet", index=False)
 
 
-def refit_candidate(
-    frame: pd.DataFrame, info: DatasetInfo, model: Model, trained: TrainedCandidate, run_key: str, threads: int
-) -> Refitted:
+def refit_candidate(dataset: Dataset, model: Model, trained: TrainedCandidate, run_key: str, threads: int) -> Refitted:
     """Fit the candidate's recipe on every labelled row, the evaluation block included.
 
     The calibrator is fitted again on the out-of-fold predictions and those of the evaluation block: every one of them was made by
     a model that had not seen the row.
 
     Args:
-        frame: the dataset.
-        info: what the dataset is.
+        dataset: the rows, and what they are.
         model: the spec.
         trained: the judged candidate.
         run_key: key of the training.
         threads: threads of the fit.
     """
-    spec, rows = model.spec, from_frame(frame, info)
+    frame, info = dataset
+    spec, rows = model.spec, from_dataset(dataset)
     fitted = fit(rows, trained.recipe, info.columns, spec.training.seed, threads)
     block = evaluation_rows(rows, info)
     raw = predict(trained.model, block.matrix, info.columns, trained.recipe)
@@ -87,24 +85,22 @@ def refit_candidate(
     return Refitted(fitted, contract, reference)
 
 
-def check_refit(
-    frame: pd.DataFrame, info: DatasetInfo, model: Model, trained: TrainedCandidate, folder: Path
-) -> tuple[GateResult, ...]:
+def check_refit(dataset: Dataset, model: Model, trained: TrainedCandidate, folder: Path) -> tuple[GateResult, ...]:
     """The gates of the refitted model, read back from its file: rank agreement, and equal answers.
 
     Agreement is asked for on the rows that both models were fitted on. On the evaluation block the refitted model knows the
     labels and the judged one does not, so that they differ by right; the figure there is kept beside.
 
     Args:
-        frame: the dataset.
-        info: what the dataset is.
+        dataset: the rows, and what they are.
         model: the spec.
         trained: the judged candidate.
         folder: where the refitted version was written.
     """
+    info = dataset.info
     contract = Contract.read(folder / "contract.json")
     loaded = model_file.load(folder / "model.skops")
-    rows = from_frame(frame, info)
+    rows = from_dataset(dataset)
     shared, _ = matured_before(rows, info.evaluation_start, model.spec.label.maturity_hours)
     (judged, refitted), unseen = (
         (trained.probability(some, info), contract.calibrator.apply(predict(loaded, some.matrix, info.columns, contract.recipe)))
@@ -115,7 +111,7 @@ def check_refit(
     beside = rank_agreement(*unseen, minimum).numbers["value"]
     agreement = agreement.model_copy(update={"numbers": agreement.numbers | {"on_evaluation_block": beside}})
     reference = pd.read_parquet(folder / "reference.parquet")
-    return (agreement, same_answers(loaded, contract, reference, from_frame(reference, info).matrix, info))
+    return (agreement, same_answers(loaded, contract, reference, from_dataset(Dataset(reference, info)).matrix, info))
 
 
 TOLERANCE = 1e-9

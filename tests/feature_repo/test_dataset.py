@@ -12,7 +12,7 @@ import pytest
 
 from feature_repo.dataset import build, model_columns
 from feature_repo.project import load as load_project
-from perennial.data.dataset import DatasetInfo, load, store, values_digest
+from perennial.data.dataset import Dataset, DatasetInfo, load, store, values_digest
 from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
 from perennial.spec import Freshness, Model, Sliding
@@ -153,7 +153,7 @@ def test_built_again_it_has_the_same_digest_and_comes_back_from_disk(
     frame, info = build(settings, model, NOW, WALL_CLOCK)
     assert info == built[1]
     assert info.digest == values_digest(frame)
-    found, said = load(store(frame, info, tmp_path))
+    found, said = load(store(Dataset(frame, info), tmp_path))
     pd.testing.assert_frame_equal(found, frame)
     assert said == info
 

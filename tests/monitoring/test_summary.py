@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from monitoring.summary import summarise
-from perennial.data.dataset import DatasetInfo
+from perennial.data.dataset import Dataset, DatasetInfo
 from perennial.spec.columns import Column
 
 COLUMNS = (
@@ -70,7 +70,7 @@ def orders(rows: int) -> pd.DataFrame:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the summary of a sample of 200 of 600 orders."""
     folder = tmp_path_factory.mktemp("summary")
-    summarise(orders(600), INFO, rows=200, seed=3, html=folder / "a.html", json=folder / "a.json")
+    summarise(Dataset(orders(600), INFO), rows=200, seed=3, html=folder / "a.html", json=folder / "a.json")
     return folder
 
 
@@ -106,7 +106,7 @@ def test_the_page_shows_every_other_column(written: Path) -> None:
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_dataset_of_hardly_any_rows_is_summarised_too(rows: int, tmp_path: Path) -> None:
-    summarise(orders(rows), INFO, seed=3, html=tmp_path / "a.html", json=tmp_path / "a.json")
+    summarise(Dataset(orders(rows), INFO), seed=3, html=tmp_path / "a.html", json=tmp_path / "a.json")
     stored = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert stored["metadata"]["rows"] == rows
     assert f"A sample of {rows} of {rows} requests" in (tmp_path / "a.html").read_text(encoding="utf-8")

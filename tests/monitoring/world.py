@@ -12,7 +12,7 @@ import pandas as pd
 
 from monitoring.reference.thresholds import make_thresholds, write
 from monitoring.windows import LoggedWindow, WindowLog
-from perennial.data.dataset import DatasetInfo, values_digest
+from perennial.data.dataset import Dataset, DatasetInfo, values_digest
 from perennial.ledger import Ledger
 from perennial.lifecycle.candidate import TrainedCandidate, train_candidate
 from perennial.lifecycle.refit import Refitted, refit_candidate
@@ -226,8 +226,8 @@ def make_world(folder: Path, spec: Model | None = None, per_day: int = PER_DAY) 
         rejected=0,
         views=(),
     )
-    trained = train_candidate(frame, info, spec, RECIPE.model_dump_json(), 1, lambda _: None)
-    refitted = refit_candidate(frame, info, spec, trained, "1" * 64, 1)
+    trained = train_candidate(Dataset(frame, info), spec, RECIPE.model_dump_json(), 1, lambda _: None)
+    refitted = refit_candidate(Dataset(frame, info), spec, trained, "1" * 64, 1)
     digest = publish_version(settings, spec, frame, info, trained, refitted)
     return World(settings, spec, refitted.contract, digest, refitted, trained, frame, info)
 
@@ -239,7 +239,7 @@ def publish_version(
     made, name = settings.state / "made", spec.name
     refitted.write(made)
     trained.summary.write(made / "candidate.json")
-    write(*make_thresholds(frame, info, spec, trained, refitted.contract), made)
+    write(*make_thresholds(Dataset(frame, info), spec, trained, refitted.contract), made)
     roles = {"model": ".skops", "contract": ".json", "candidate": ".json", "thresholds": ".json", "blocks": ".parquet"}
     files = {role: made / f"{role}{suffix}" for role, suffix in roles.items()}
     published = publish(files, name, refitted.contract.run_key, settings.versions)

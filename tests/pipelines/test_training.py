@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from kfp import compiler
 
-from perennial.data.dataset import DatasetInfo
-from perennial.data.rows import from_frame
+from perennial.data.dataset import Dataset, DatasetInfo
+from perennial.data.rows import from_dataset
 from perennial.ledger import Ledger
 from perennial.lifecycle.refit import same_answers
 from perennial.sqlite import file_of
@@ -96,7 +96,7 @@ def test_the_gate_on_the_model_file_fires_on_another_answer_and_is_silent_on_the
         version = open_version(trained.settings.versions / NAME / ledger.version(NAME).digest)
     model, contract = model_file.load(version.file("model")), Contract.read(version.file("contract"))
     info, sample = DatasetInfo.read(version.file("dataset")), pd.read_parquet(version.file("reference"))
-    matrix = from_frame(sample, info).matrix
+    matrix = from_dataset(Dataset(sample, info)).matrix
     assert same_answers(model, contract, sample, matrix, info).verdict == "pass"
     other = sample.assign(probability=sample["probability"].where(sample.index != 0, sample["probability"] + 1e-6))
     assert same_answers(model, contract, other, matrix, info).verdict == "fail"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from monitoring.log.answers import answers_of
-from perennial.data.dataset import DatasetInfo, values_digest
+from perennial.data.dataset import Dataset, DatasetInfo, values_digest
 from perennial.lifecycle.candidate import TrainedCandidate, train_candidate
 from perennial.lifecycle.judgement import judge_candidate
 from perennial.spec.columns import Column
@@ -50,13 +50,13 @@ def changed(world: World, requests: pd.DataFrame) -> tuple[pd.DataFrame, Dataset
             "labelled": len(frame),
         }
     )
-    return frame, info, train_candidate(frame, info, world.model, "", 1, lambda _: None)
+    return frame, info, train_candidate(Dataset(frame, info), world.model, "", 1, lambda _: None)
 
 
 def judged(world: World, requests: pd.DataFrame) -> Judgement:
     frame, info, trained = changed(world, requests)
     answers = partial(answers_of, world.settings, world.model, world.digest)
-    return judge_candidate(frame, info, world.model, trained, world.settings, world.digest, answers)
+    return judge_candidate(Dataset(frame, info), world.model, trained, world.settings, world.digest, answers)
 
 
 def test_the_first_answers_of_the_version_are_found_by_whole_ids(served: tuple[World, pd.DataFrame]) -> None:

@@ -13,6 +13,7 @@ from monitoring.drift import Reference, measure
 from monitoring.reference.blocks import PROBABILITY, START, block_rows, blocks_of
 from monitoring.reference.limits import rate_per_test
 from monitoring.reference.thresholds import column_limits, column_threshold, make_thresholds
+from perennial.data.dataset import Dataset
 from perennial.spec.model import Model
 from perennial.versions.thresholds import Thresholds
 from tests.monitoring.world import COLUMNS, END, World, make_world, model, requests_of
@@ -27,7 +28,7 @@ def with_monitoring(**changed: Any) -> Model:
 
 
 def made(world: World, spec: Model | None = None) -> tuple[Thresholds, pd.DataFrame]:
-    return make_thresholds(world.frame, world.info, spec or world.model, world.trained, world.contract)
+    return make_thresholds(Dataset(world.frame, world.info), spec or world.model, world.trained, world.contract)
 
 
 def test_every_watched_column_has_a_limit_from_whole_weeks(world: World) -> None:
@@ -100,7 +101,9 @@ def test_a_column_with_empty_weeks_counts_those_with_values() -> None:
 
 def test_a_column_without_spread_has_no_range_and_no_list(world: World) -> None:
     constant = world.frame.assign(weight=0.003467, road_kind="city")
-    limits = {limit.column: limit for limit in column_limits(constant, world.info, world.model.spec.monitoring, world.contract)}
+    limits = {
+        limit.column: limit for limit in column_limits(Dataset(constant, world.info), world.model.spec.monitoring, world.contract)
+    }
     assert (limits["weight"].low, limits["weight"].high, limits["road_kind"].categories) == (None, None, None)
     assert limits["road_speed"].low is not None and limits["road_speed"].high is not None
     came_to_life = np.array([0.0, 5.0, 70.0])

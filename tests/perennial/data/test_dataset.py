@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perennial.data.dataset import DATA, INFO, DatasetInfo, copy, keep, load, store, values_digest
+from perennial.data.dataset import DATA, INFO, Dataset, DatasetInfo, copy, keep, load, store, values_digest
 from perennial.errors import DataError, NotFoundError, PerennialError, PlatformError
 from perennial.settings import Settings
 from perennial.spec.columns import Column
@@ -101,7 +101,7 @@ def test_a_column_of_another_type_is_refused() -> None:
 
 def test_a_stored_dataset_comes_back_with_its_types(tmp_path: Path) -> None:
     info = info_of(frame())
-    path = store(frame(), info, tmp_path)
+    path = store(Dataset(frame(), info), tmp_path)
     assert path == tmp_path / info.digest
     found, said = load(path)
     pd.testing.assert_frame_equal(found, frame())
@@ -110,10 +110,10 @@ def test_a_stored_dataset_comes_back_with_its_types(tmp_path: Path) -> None:
 
 
 def test_values_are_written_once_and_what_is_said_of_them_anew(tmp_path: Path) -> None:
-    path = store(frame(), info_of(frame()), tmp_path)
+    path = store(Dataset(frame(), info_of(frame())), tmp_path)
     before = (path / DATA).stat().st_mtime_ns
     later = info_of(frame(), now="2024-01-04T00:00:00+00:00")
-    assert store(frame(), later, tmp_path) == path
+    assert store(Dataset(frame(), later), tmp_path) == path
     assert (path / DATA).stat().st_mtime_ns == before
     assert load(path)[1] == later
     assert sorted(found.name for found in path.iterdir()) == [DATA, INFO]
@@ -121,11 +121,11 @@ def test_values_are_written_once_and_what_is_said_of_them_anew(tmp_path: Path) -
 
 def test_a_description_of_other_values_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="its values have digest"):
-        store(frame().head(2), info_of(frame()), tmp_path)
+        store(Dataset(frame().head(2), info_of(frame())), tmp_path)
 
 
 def test_changed_values_are_noticed(tmp_path: Path) -> None:
-    path = store(frame(), info_of(frame()), tmp_path)
+    path = store(Dataset(frame(), info_of(frame())), tmp_path)
     frame().assign(number=[9.0, 9.0, 9.0]).to_parquet(path / DATA, index=False)
     with pytest.raises(DataError, match="it was changed; build the dataset again"):
         load(path)
@@ -133,7 +133,7 @@ def test_changed_values_are_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"not parquet"])
 def test_a_broken_file_is_noticed(tmp_path: Path, content: bytes) -> None:
-    path = store(frame(), info_of(frame()), tmp_path)
+    path = store(Dataset(frame(), info_of(frame())), tmp_path)
     (path / DATA).write_bytes(content)
     with pytest.raises(DataError, match="not a Parquet file"):
         load(path)
@@ -151,7 +151,7 @@ def test_a_broken_file_is_noticed(tmp_path: Path, content: bytes) -> None:
 def test_a_disk_that_cannot_be_read_is_no_broken_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, kind: type[PerennialError]
 ) -> None:
-    path = store(frame(), info_of(frame()), tmp_path)
+    path = store(Dataset(frame(), info_of(frame())), tmp_path)
 
     def fail(*_: object) -> None:
         raise error
@@ -164,14 +164,14 @@ def test_a_disk_that_cannot_be_read_is_no_broken_file(
 def test_a_missing_dataset_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=INFO):
         load(tmp_path / "nothing")
-    path = store(frame(), info_of(frame()), tmp_path)
+    path = store(Dataset(frame(), info_of(frame())), tmp_path)
     (path / DATA).unlink()
     with pytest.raises(NotFoundError, match=DATA):
         load(path)
 
 
 def test_a_copy_is_a_dataset_too(tmp_path: Path) -> None:
-    path = store(frame(), info_of(frame()), tmp_path)
+    path = store(Dataset(frame(), info_of(frame())), tmp_path)
     copy(path, tmp_path / "artifact" / "dataset")
     assert load(tmp_path / "artifact" / "dataset")[1] == load(path)[1]
 
@@ -179,14 +179,14 @@ def test_a_copy_is_a_dataset_too(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PlatformError, match="the folder of datasets must be writable"):
-        store(frame(), info_of(frame()), tmp_path / "file" / "datasets")
+        store(Dataset(frame(), info_of(frame())), tmp_path / "file" / "datasets")
 
 
 def test_a_dataset_is_kept_in_the_bucket_too(tmp_path: Path, s3: S3) -> None:
     places = {"PERENNIAL_PROJECT": str(tmp_path), "PERENNIAL_BUCKET": s3.bucket()}
     settings, info = Settings.from_environment(places), info_of(frame())
     for said in (info, info_of(frame(), now="2024-01-04T00:00:00+00:00")):
-        assert keep(settings, frame(), said) == settings.datasets / info.digest
+        assert keep(settings, Dataset(frame(), said)) == settings.datasets / info.digest
         bucket = Bucket(places["PERENNIAL_BUCKET"])
         assert bucket.keys("") == [f"datasets/{info.digest}/{name}" for name in (DATA, INFO)]
         fetched = tmp_path / said.now / info.digest
@@ -198,4 +198,4 @@ def test_a_dataset_is_kept_in_the_bucket_too(tmp_path: Path, s3: S3) -> None:
 
 def test_without_a_bucket_a_dataset_is_kept_in_the_state(tmp_path: Path) -> None:
     settings = Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path)})
-    assert load(keep(settings, frame(), info_of(frame())))[1] == info_of(frame())
+    assert load(keep(settings, Dataset(frame(), info_of(frame()))))[1] == info_of(frame())

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perennial.data.dataset import DatasetInfo, ViewCounts
+from perennial.data.dataset import Dataset, DatasetInfo, ViewCounts
 from perennial.data.validation import Validation, validate
 from perennial.spec.columns import Column
 from perennial.spec.gates import DataGate
@@ -76,7 +76,7 @@ def orders() -> pd.DataFrame:
 
 
 def test_a_good_dataset_passes_with_its_numbers() -> None:
-    found = validate(orders(), INFO, GATE)
+    found = validate(Dataset(orders(), INFO), GATE)
     assert found.findings == ()
     assert found.gate.verdict == "pass"
     assert found.gate.name == "data"
@@ -204,7 +204,7 @@ FAULTS: list[tuple[str, Change, str]] = [
 def test_a_fault_is_found_and_named(change: Change, finding: str) -> None:
     frame = orders()
     change(frame)
-    found = validate(frame, INFO, GATE)
+    found = validate(Dataset(frame, INFO), GATE)
     assert found.gate.verdict == "fail"
     assert any(finding in said for said in found.findings), found.findings
     assert found.findings[0] in found.gate.sentence
@@ -220,14 +220,14 @@ def test_every_fault_is_found_at_once() -> None:
         put("is_member", 6, 7.0),
     ):
         change(frame)
-    said = validate(frame, INFO, GATE)
+    said = validate(Dataset(frame, INFO), GATE)
     assert {finding.split(":")[0] for finding in said.findings} == {"amount", "visits", "is_member", "basket", "order"}
     assert said.gate.sentence.endswith("(and 4 more).")
 
 
 def test_stale_views_are_named() -> None:
     views = (ViewCounts(view="purchases", lost=0, stale=300, median_age_hours=9.0),)
-    found = validate(orders(), INFO.model_copy(update={"views": views}), GATE)
+    found = validate(Dataset(orders(), INFO.model_copy(update={"views": views})), GATE)
     assert found.findings == (
         "purchases: older than its freshness limit for 33.3% of the requests; at most 20.0% (gates.data.max_stale_share)",
     )
@@ -235,16 +235,16 @@ def test_stale_views_are_named() -> None:
 
 def test_rejected_requests_count_among_those_that_were_asked() -> None:
     views = (ViewCounts(view="purchases", lost=0, stale=300, median_age_hours=9.0),)
-    found = validate(orders(), INFO.model_copy(update={"views": views, "rejected": 900}), GATE)
+    found = validate(Dataset(orders(), INFO.model_copy(update={"views": views, "rejected": 900})), GATE)
     assert found.findings == ()
 
 
 def test_a_description_of_another_frame_is_noticed() -> None:
-    found = validate(orders(), INFO.model_copy(update={"rows": 901}), GATE)
+    found = validate(Dataset(orders(), INFO.model_copy(update={"rows": 901})), GATE)
     assert found.findings == ("dataset: 900 rows; its description says 901",)
 
 
 def test_an_empty_dataset_is_a_result() -> None:
-    found = validate(orders().iloc[:0], INFO.model_copy(update={"rows": 0}), GATE)
+    found = validate(Dataset(orders().iloc[:0], INFO.model_copy(update={"rows": 0})), GATE)
     assert found.gate.verdict == "fail"
     assert "dataset: no rows" in found.findings
