@@ -13,6 +13,7 @@ import subprocess
 import urllib.error
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from email.message import Message
 from pathlib import Path
 
@@ -29,7 +30,7 @@ import sqlalchemy.exc
 import urllib3.exceptions
 from kubernetes.client.exceptions import ApiException
 from obstore.store import S3Store
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 from perennial.errors import DataError, FencedError, PerennialError, PlatformError, UnexpectedError
 from perennial.outages import RULES, is_outage, place_of, raised_by, says_outage, translated
@@ -54,8 +55,13 @@ def response(status: int) -> requests.Response:
 
 
 def of_sqlite(work: Callable[[sqlite3.Connection], object]) -> Exception:
-    with sqlite3.connect(":memory:") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         return caught(lambda: work(connection))
+
+
+def ask_for_a_missing_table() -> None:
+    with create_engine("sqlite://", poolclass=NullPool).connect() as connection:
+        connection.execute(text("select * from missing"))
 
 
 def object_store() -> S3Store:
@@ -181,7 +187,7 @@ BUGS: dict[str, Callable[[], Exception]] = {
     "sqlite table": lambda: of_sqlite(lambda found: found.execute("select * from missing")),
     "sqlite syntax": lambda: of_sqlite(lambda found: found.execute("selec 1")),
     "sqlite binding": lambda: of_sqlite(lambda found: found.execute("select ?", (object(),))),
-    "sqlalchemy table": lambda: caught(lambda: create_engine("sqlite://").connect().execute(text("select * from missing"))),
+    "sqlalchemy table": lambda: caught(ask_for_a_missing_table),
     "sqlalchemy integrity": lambda: sqlalchemy.exc.IntegrityError("insert", {}, sqlite3.IntegrityError("UNIQUE failed")),
     "sqlalchemy argument": lambda: sqlalchemy.exc.ArgumentError("Could not parse URL"),
     "sqlalchemy programming": lambda: sqlalchemy.exc.ProgrammingError("x", {}, psycopg.errors.UndefinedColumn("no such column")),

@@ -2,6 +2,7 @@
 
 import hashlib
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,7 @@ def test_shuffled_labels_are_stopped_and_the_result_is_kept(copied: Project) -> 
     assert "rank-agreement" not in {gate["name"] for gate in printed["gates"]}  # it was never refitted
     run = printed["run"]["run_id"]
     assert (copied.settings.results / run / "judgement.json").exists()
-    with sqlite3.connect(str(file_of(copied.settings.tracking))) as database:
+    with closing(sqlite3.connect(str(file_of(copied.settings.tracking)))) as database:
         logged = database.execute("select value from tags where key = 'outcome' order by value").fetchall()
     assert logged == [("registered",), ("stopped",)]
     with Ledger.open(copied.settings.ledger) as ledger:
