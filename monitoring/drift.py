@@ -64,7 +64,7 @@ def measure(
         before: the four windows before it, newest first.
         reference: the version that answered most of it.
         model: the spec.
-        records: windows of the ledger by their begin: one that was broken or in which the model hurt is not compared with.
+        records: windows of the ledger by their begin: one that was broken, or in which the model was degraded, is left out.
         incidents: of the model: what a person accepted of them is no fault, and windows of an accepted one are compared with.
     """
     spec, thresholds = model.spec.monitoring, reference.thresholds
@@ -123,9 +123,9 @@ def is_accepted(record: WindowRecord, incidents: Sequence[Incident]) -> bool:
 
 
 def teaches_nothing(record: WindowRecord) -> bool:
-    """Whether a window is no reference for others: it was broken, or the model hurt in it."""
+    """Whether a window is no reference for others: it was broken, or the model was degraded in it."""
     loss = None if record.performance is None else record.performance.loss
-    return bool(record.measurement.broken) or (loss is not None and loss.hurt)
+    return bool(record.measurement.broken) or (loss is not None and loss.degraded)
 
 
 def threshold_of(column: str, method: str, thresholds: Thresholds | None) -> ColumnThreshold:
@@ -237,7 +237,7 @@ class _Column:
     def _weeks(self, before: Sequence[LoggedWindow]) -> tuple[list[Values], int]:
         """Samples of four weeks, newest first, and how many of them were logged; the training's newest weeks fill up.
 
-        A week that was broken or in which the model hurt teaches nothing.
+        A week that was broken or in which the model was degraded teaches nothing.
         """
         found = []
         for window in before[:BEFORE]:

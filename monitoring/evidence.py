@@ -118,7 +118,7 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
         performance = perform(logged, labels, model, served(digest), alone, losses[digest])
         unlabelled |= dict.fromkeys(without_label(logged, labels, model.spec.requests.id), window.start)
         found.append(Performed(window=window, performance=performance))
-        if performance.loss is not None and not performance.loss.hurt and window.start not in broken:
+        if performance.loss is not None and not performance.loss.degraded and window.start not in broken:
             losses[digest][window.start] = performance.loss.value
     return Performances(windows=tuple(found), set_aside=too_early(settings, model, unlabelled))
 

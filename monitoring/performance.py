@@ -175,7 +175,7 @@ def loss_of(
     served: Served,
     earlier: Mapping[datetime, float],
 ) -> Loss | None:
-    """Whether the model hurts; None when the version answered none of the labelled rows."""
+    """Whether the model is degraded; None when the version answered none of the labelled rows."""
     probability, label = predictions.probability, predictions.label
     own = known["version"].to_numpy(dtype=object) == served.digest
     if not own.any():
@@ -193,7 +193,7 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
     Args:
         value: mean log loss.
         thresholds: of the version.
-        windows: mean log loss of its earlier windows, without those that were broken or in which it hurt.
+        windows: mean log loss of its earlier windows, without those that were broken or in which it was degraded.
         naive: that of the constant rate of the training; None with too few rows.
     """
     evaluated = [] if thresholds is None else [week.log_loss for week in thresholds.evaluated]
@@ -223,7 +223,7 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
         limit=limit,
         blocks=len(weeks),
         basis=EVALUATED if is_recent else OUT_OF_FOLD,
-        hurt=is_above or is_worse,
+        degraded=is_above or is_worse,
         naive=naive,
         sentence=sentence,
     )
@@ -232,7 +232,7 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
 def earlier_losses(records: Sequence[WindowRecord], digest: str) -> dict[datetime, float]:
     """Mean log loss of a version in the windows that were judged by it, by their begin.
 
-    A window that was broken or in which it hurt is left out: it would raise the limit, and hide what comes after it.
+    A window that was broken or in which it was degraded is left out: it would raise the limit, and hide what comes after it.
     """
     return {
         record.start: record.performance.loss.value
@@ -241,7 +241,7 @@ def earlier_losses(records: Sequence[WindowRecord], digest: str) -> dict[datetim
         and not record.measurement.broken
         and record.performance is not None
         and record.performance.loss is not None
-        and not record.performance.loss.hurt
+        and not record.performance.loss.degraded
     }
 
 

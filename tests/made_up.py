@@ -97,7 +97,7 @@ def performance(
             "limit": 0.47,
             "blocks": 9,
             "basis": "since the champion's evaluation began",
-            "hurt": 1.1 - auc > 0.47,
+            "degraded": 1.1 - auc > 0.47,
             "sentence": f"Mean log loss {1.1 - auc:.3f}, at most 0.470 is normal.",
         }
     )
@@ -114,7 +114,7 @@ def fact(number: int, value: float | None = 0.5, limit: float | None = 0.6) -> F
 def draft(kind: str, reason: str | None = None, facts: int = 3) -> DecisionDraft:
     """What a policy concludes."""
     sentence = {
-        "leave": "Nothing needs to be done: no window hurts.",
+        "leave": "Nothing needs to be done: no window is degraded.",
         "retrain": f"The model is to be trained again: {reason}.",
         "fix data": "The source of amount is broken and must be mended before anything trains on it.",
     }[kind]

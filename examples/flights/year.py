@@ -84,13 +84,13 @@ def month_of(settings: Settings, model: Model, begin: datetime, ticked: datetime
 
 
 def flagged(windows: Sequence[WindowRecord]) -> str:
-    """What was seen in some windows: alarms by column, failed checks, hurting losses; counted in windows."""
+    """What was seen in some windows: alarms by column, failed checks, degraded losses; counted in windows."""
     seen: dict[str, int] = {}
     for record in windows:
         names = {f"drift {alarm.column}" for alarm in record.measurement.alarms}
         names |= {check.title for check in record.measurement.broken}
         names |= {"columns not judged" for column in record.measurement.columns if column.verdict == "not judged"}
-        if record.performance is not None and record.performance.loss is not None and record.performance.loss.hurt:
+        if record.performance is not None and record.performance.loss is not None and record.performance.loss.degraded:
             names.add("log loss")
         for name in names:
             seen[name] = seen.get(name, 0) + 1

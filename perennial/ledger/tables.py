@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 """Revision that these tables have. Here, so that opening a ledger needs Alembic only when it must be upgraded."""
 
 VERSION_TABLE = "ledger_revision"

@@ -6,7 +6,7 @@ from typing import Literal
 from perennial.record import Record
 
 Kind = Literal["leave", "retrain", "fix data"]
-Reason = Literal["drift", "hurt", "scheduled", "manual"]
+Reason = Literal["drift", "degraded", "scheduled", "manual"]
 DecisionState = Literal["open", "waits for a person", "acting", "done", "failed"]
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from perennial.evaluation.estimate import Estimate
-from perennial.record import Record
+from perennial.record import Record, old_keys
 
 GRID = datetime(1970, 1, 5, tzinfo=UTC)
 """A Monday: windows of whole days are counted from here, so that weeks begin on Mondays everywhere."""
@@ -161,7 +161,7 @@ class Labels(Record):
 
 
 class Loss(Record):
-    """Whether the model hurts: the window's mean log loss against the weeks that the champion was judged by."""
+    """Whether the model is degraded: the window's mean log loss against the weeks that the champion was judged by."""
 
     value: float
     """Mean log loss of the champion's rows."""
@@ -171,16 +171,17 @@ class Loss(Record):
     """How many blocks it rests on."""
     basis: Literal["since the champion's evaluation began", "out-of-fold weeks of its training"]
     """Which blocks they are."""
-    hurt: bool
+    degraded: bool
     """Whether the loss is above the limit, or above that of the naive rule."""
     naive: float | None = None
     """Mean log loss of the naive rule, the constant rate of the training, on the same rows; null in records from before."""
     sentence: str
     """What was seen; says so when too few blocks allow no rate to be claimed."""
+    _old = old_keys(hurt="degraded")
 
     @property
     def bound(self) -> float | None:
-        """Largest loss that does not hurt, the smaller of the limit and the naive rule's loss; None where neither is known."""
+        """Largest loss without degradation, the smaller of the limit and the naive rule's loss; None where neither is known."""
         return min((bound for bound in (self.limit, self.naive) if bound is not None), default=None)
 
 
@@ -215,7 +216,7 @@ class Performance(Record):
     gain: Estimate | None = None
     """Utility per 1000 labelled predictions: what was served less the first version left alone, paired."""
     loss: Loss | None = None
-    """Whether it hurts; null without labels."""
+    """Whether it is degraded; null without labels."""
     criteria: tuple[CriterionResult, ...] = ()
     """The watched criteria."""
 

@@ -65,7 +65,7 @@ def _windows(decision: Decision, windows: Sequence[WindowRecord]) -> Table:
     """The windows that a decision looked at for the first time, with what each showed."""
     measured, judged = set(decision.windows), set(decision.judged)
     rows = [_window(record, record.start in judged) for record in windows if record.start in measured | judged]
-    head = ("window", "predictions", "alarms", "failed checks", "AUC", "log loss", "does it hurt?")
+    head = ("window", "predictions", "alarms", "failed checks", "AUC", "log loss", "degraded?")
     caption = "The windows that it looked at for the first time, or whose labels had matured since."
     return Table(head, rows, "It looked at no new window.", caption, ("predictions", "AUC", "log loss"))
 
@@ -86,4 +86,4 @@ def _window(record: WindowRecord, is_judged: bool) -> tuple[str, ...]:
 
 
 def _harm(loss: Loss | None) -> str:
-    return "not judged" if loss is None else "yes" if loss.hurt else "no"
+    return "not judged" if loss is None else "yes" if loss.degraded else "no"

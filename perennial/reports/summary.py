@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from perennial.spec.model import Model
     from perennial.versions.findings import CandidateSummary, Findings, Judgement
 
-OCCASIONS = {"hurt": "it gets worse", "drift": "the world changes", "manual": "its owner asks for it"}
+OCCASIONS = {"degraded": "it gets worse", "drift": "the world changes", "manual": "its owner asks for it"}
 """Reasons to train again, in words; *scheduled* is said with its days."""
 
 MOST_GROUPS = 3

@@ -77,7 +77,7 @@ class Retraining(Part):
 
     mode: Literal["advisory", "automatic"] = "automatic"
     """`advisory` writes the decision and waits for a person; `automatic` (the default) starts the pipeline: the gates decide."""
-    reasons: tuple[Literal["drift", "hurt", "scheduled", "manual"], ...] = ("hurt", "scheduled", "manual")
+    reasons: tuple[Literal["drift", "degraded", "scheduled", "manual"], ...] = ("degraded", "scheduled", "manual")
     """Reasons that may start it. Drift alone is not among the defaults: it does not show that training helps."""
     max_age_days: int | None = Field(None, ge=1)
     """Age of the champion at which a *scheduled* retrain is due; required exactly when that reason is listed."""

@@ -19,8 +19,8 @@ BUDGET = "retraining: {reasons: [scheduled, manual], max_age_days: 7, cool_down_
 pytestmark = pytest.mark.usefixtures("quick_rollouts")
 
 
-def retrain(ledger: Ledger, cause: str, reason: Reason = "hurt") -> int:
-    draft = DecisionDraft(kind="retrain", reason=reason, sentence="It hurts.", otherwise="A smaller loss.", facts=())
+def retrain(ledger: Ledger, cause: str, reason: Reason = "degraded") -> int:
+    draft = DecisionDraft(kind="retrain", reason=reason, sentence="It is degraded.", otherwise="A smaller loss.", facts=())
     return ledger.add_decision(NAME, cause=cause, now=NOW, draft=draft)[0].number
 
 

@@ -1,4 +1,4 @@
-"""How the served model did: metrics of what was served, the first version beside it, and whether it hurts and by which weeks."""
+"""How the served model did: metrics of what was served, the first version beside it, whether it is degraded, by which weeks."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_metrics_are_those_of_what_was_served(world: World, thresholds: Threshol
     assert found.metrics["auc"].value > 0.7
     assert found.label_rate is not None and 0.1 < found.label_rate < 0.5
     assert [(criterion.name, criterion.met) for criterion in found.criteria] == [("ranks-well", True)]
-    assert found.loss is not None and not found.loss.hurt
+    assert found.loss is not None and not found.loss.degraded
     assert found.metrics["unlabelled_share"].value == 0
 
 
@@ -95,51 +95,51 @@ def weeks(*losses: float) -> tuple[WeekLoss, ...]:
     return tuple(WeekLoss(start="2024-01-01T00:00:00+00:00", rows=300, log_loss=loss) for loss in losses)
 
 
-def test_hurt_fires_above_its_limit_and_is_silent_below(thresholds: Thresholds) -> None:
+def test_degradation_fires_above_its_limit_and_is_silent_below(thresholds: Thresholds) -> None:
     known = thresholds.model_copy(update={"evaluated": weeks(*(0.40, 0.41, 0.39, 0.40, 0.42, 0.38, 0.40, 0.41))})
     quiet = judged_loss(0.42, known, [])
-    assert quiet.limit is not None and not quiet.hurt
-    hurt = judged_loss(quiet.limit + 0.001, known, [])
-    assert hurt.hurt and "above the limit" in hurt.sentence
-    assert hurt.basis == "since the champion's evaluation began"
-    assert "no false alarm rate is claimed" not in hurt.sentence
+    assert quiet.limit is not None and not quiet.degraded
+    degraded = judged_loss(quiet.limit + 0.001, known, [])
+    assert degraded.degraded and "above the limit" in degraded.sentence
+    assert degraded.basis == "since the champion's evaluation began"
+    assert "no false alarm rate is claimed" not in degraded.sentence
 
 
-def test_hurt_names_the_weeks_that_it_rests_on(thresholds: Thresholds) -> None:
+def test_degradation_names_the_weeks_that_it_rests_on(thresholds: Thresholds) -> None:
     few = thresholds.model_copy(update={"evaluated": weeks(0.4, 0.41), "out_of_fold": weeks(0.5, 0.52, 0.51)})
     by_training = judged_loss(0.5, few, [])
     assert (by_training.basis, by_training.blocks) == ("out-of-fold weeks of its training", 3)
     assert "no false alarm rate is claimed" in by_training.sentence
     by_windows = judged_loss(0.5, few, [0.4, 0.42, 0.41, 0.4, 0.39, 0.4])
     assert (by_windows.basis, by_windows.blocks) == ("since the champion's evaluation began", 8)
-    assert by_windows.hurt
+    assert by_windows.degraded
     nothing = judged_loss(0.5, few.model_copy(update={"out_of_fold": ()}), [])
-    assert (nothing.limit, nothing.hurt) == (None, False)
+    assert (nothing.limit, nothing.degraded) == (None, False)
     assert judged_loss(9.9, None, []).limit is None
 
 
 def test_a_week_that_is_worse_than_the_naive_rule_is_never_within_the_limit(thresholds: Thresholds) -> None:
     wide = thresholds.model_copy(update={"evaluated": weeks(*[0.2, 0.9] * 6)})
     quiet = judged_loss(0.6, wide, [], naive=0.61)
-    assert not quiet.hurt and "within the limit" in quiet.sentence and quiet.naive == 0.61
+    assert not quiet.degraded and "within the limit" in quiet.sentence and quiet.naive == 0.61
     worse = judged_loss(0.6, wide, [], naive=0.59)
     assert worse.limit is not None and worse.value < worse.limit
-    assert worse.hurt and "within" not in worse.sentence
+    assert worse.degraded and "within" not in worse.sentence
     assert "The naive rule, the constant rate of the training, is better on the same predictions: 0.5900." in worse.sentence
     blind = judged_loss(0.6, None, [], naive=0.59)
-    assert blind.limit is None and blind.hurt and "there is no limit for it" in blind.sentence
+    assert blind.limit is None and blind.degraded and "there is no limit for it" in blind.sentence
 
 
-def test_broken_and_hurting_weeks_do_not_raise_the_limit(world: World) -> None:
+def test_broken_and_degraded_weeks_do_not_raise_the_limit(world: World) -> None:
     kept = [made_record(world, number, 0.4 + number / 100) for number in range(4)]
     quiet = earlier_losses(kept, world.digest)
     assert list(quiet.values()) == pytest.approx([0.4, 0.41, 0.42, 0.43])
     broken = [made_record(world, number, 3.0, is_broken=True) for number in (4, 5)]
-    hurting = [made_record(world, 6, 2.5, is_hurt=True)]
-    assert earlier_losses([*kept, *broken, *hurting], world.digest) == quiet
+    degraded = [made_record(world, 6, 2.5, is_degraded=True)]
+    assert earlier_losses([*kept, *broken, *degraded], world.digest) == quiet
 
 
-def made_record(world: World, number: int, value: float, *, is_broken: bool = False, is_hurt: bool = False) -> WindowRecord:
+def made_record(world: World, number: int, value: float, *, is_broken: bool = False, is_degraded: bool = False) -> WindowRecord:
     window = world.window(number)
     check = Check(name="nulls", subject="weight", value=0.9, limit=0.1, failed=True, sentence="Nulls.")
     measurement = Measurement(
@@ -153,7 +153,7 @@ def made_record(world: World, number: int, value: float, *, is_broken: bool = Fa
         columns=(),
         checks=(check,) if is_broken else (),
     )
-    loss = Loss(value=value, limit=0.9, blocks=8, basis=OUT_OF_FOLD, hurt=is_hurt, sentence="")
+    loss = Loss(value=value, limit=0.9, blocks=8, basis=OUT_OF_FOLD, degraded=is_degraded, sentence="")
     labels = Labels(matured_at=window.end, arrived=400, missing=0)
     performance = Performance(labels=labels, label_rate=0.2, loss=loss)
     return WindowRecord(
@@ -161,13 +161,13 @@ def made_record(world: World, number: int, value: float, *, is_broken: bool = Fa
     )
 
 
-def test_labels_turned_round_hurt(world: World, thresholds: Thresholds, tmp_path: Path) -> None:
+def test_labels_turned_round_degrade(world: World, thresholds: Thresholds, tmp_path: Path) -> None:
     changed = world.at(tmp_path)
     path = changed.settings.source("arrivals")
     labels = pd.read_parquet(path)
     labels.assign(late=~labels["late"]).to_parquet(path, index=False, coerce_timestamps="us")
     found = judged(changed, changed.logged(2)[0], thresholds)
-    assert found.loss is not None and found.loss.hurt
+    assert found.loss is not None and found.loss.degraded
     assert [criterion.met for criterion in found.criteria] == [False]
 
 

@@ -60,7 +60,7 @@ SPEC = {
         },
         "gates": {"criteria": ["ranks-well", "earns"]},
         "monitoring": {"criteria": ["labels"]},
-        "retraining": {"reasons": ["hurt", "scheduled", "manual"], "max_age_days": 61},
+        "retraining": {"reasons": ["degraded", "scheduled", "manual"], "max_age_days": 61},
     },
 }
 

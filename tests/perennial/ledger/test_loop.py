@@ -49,7 +49,7 @@ def test_a_window_is_measured_and_judged_once(ledger: Ledger) -> None:
 
 
 def test_a_decision_is_unique_on_its_cause_and_moves_by_compare_and_set(ledger: Ledger) -> None:
-    first, new = ledger.add_decision("churn", cause="a", now=NOW, draft=draft("retrain", "hurt"), windows=[WINDOW.start])
+    first, new = ledger.add_decision("churn", cause="a", now=NOW, draft=draft("retrain", "degraded"), windows=[WINDOW.start])
     again, twice = ledger.add_decision("churn", cause="a", now=NOW + WEEK, draft=draft())
     assert (new, twice, again) == (True, False, first)
     second, _ = ledger.add_decision("churn", cause="b", now=NOW, draft=draft(), state="done")

@@ -1,0 +1,37 @@
+"""Home words become the terms of the field, as docs/upgrading.md lists them. Sentences stay as they were written."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+LOSS = {"hurt": "degraded"}
+"""Keys of a window's loss: the old one, the one of today."""
+
+
+def upgrade() -> None:
+    """A retrain whose reason was *hurt* is one for *degraded*, and a window's loss says the same word."""
+    connection = op.get_bind()
+    decisions = sa.table("decisions", sa.column("reason", sa.String))
+    connection.execute(sa.update(decisions).where(decisions.c.reason == "hurt").values(reason="degraded"))
+    windows = sa.table(
+        "windows",
+        sa.column("model", sa.String),
+        sa.column("start", sa.DateTime(timezone=True)),
+        sa.column("performance", sa.JSON(none_as_null=True)),
+    )
+    for row in connection.execute(sa.select(windows).where(windows.c.performance.is_not(None))).all():
+        same = (windows.c.model == row.model) & (windows.c.start == row.start)
+        connection.execute(sa.update(windows).where(same).values(performance=_performance(row.performance)))
+
+
+def _performance(stored: dict[str, Any]) -> dict[str, Any]:
+    loss = stored.get("loss")
+    return stored if loss is None else {**stored, "loss": _renamed(loss, LOSS)}
+
+
+def _renamed(stored: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in stored.items()}
