@@ -65,8 +65,8 @@ class Broken:
 
     seen: str
     subjects: tuple[str, ...]
-    barred_from: datetime
-    barred_until: datetime
+    excluded_from: datetime
+    excluded_until: datetime
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def broken_in(situation: Situation) -> Broken | None:
     return Broken(
         seen=f"In the window of {_day(first.start)}: {' '.join(sentences)}{more}",
         subjects=tuple(sorted({check.subject for check in failed})),
-        barred_from=first.start,
-        barred_until=windows[-1].end,
+        excluded_from=first.start,
+        excluded_until=windows[-1].end,
     )
 
 
@@ -162,7 +162,7 @@ def _fix(situation: Situation, broken: Broken) -> DecisionDraft:
     failed = [check for record in _new(situation) for check in record.measurement.broken]
     facts = tuple(Fact(name=check.title, value=check.value, limit=check.limit, sentence=check.sentence) for check in failed)
     subjects = ", ".join(subject or "volume" for subject in broken.subjects)
-    span = f"{_day(broken.barred_from)} to {_day(broken.barred_until)}"
+    span = f"{_day(broken.excluded_from)} to {_day(broken.excluded_until)}"
     beside, more = _beside(situation)
     sentence = f"Fix the data ({subjects}): {broken.seen} Requests of {span} train no model."
     return DecisionDraft(

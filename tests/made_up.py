@@ -189,8 +189,8 @@ def write_year(ledger: Ledger, weeks: int = 36) -> None:
                 owner="payments team",
                 seen="40 % of pair_spend are missing.",
                 subjects=["pair_spend"],
-                barred_from=end - WEEK,
-                barred_until=end + WEEK,
+                excluded_from=end - WEEK,
+                excluded_until=end + WEEK,
                 needed=2,
             )
             closed = now + 3 * WEEK

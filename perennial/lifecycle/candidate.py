@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from perennial.data.dataset import DatasetInfo, excluded
+from perennial.data.dataset import DatasetInfo, exclusion_note
 from perennial.data.rows import Rows, from_frame, moment
 from perennial.data.splits import time_folds
 from perennial.errors import DataError
@@ -90,9 +90,9 @@ def train_candidate(
     try:
         return _trained(frame, info, model, recipe, threads, progress)
     except DataError as error:
-        if not info.barred:
+        if not info.excluded:
             raise
-        raise DataError(f"{error}{excluded(info.model, info.barred)}") from error
+        raise DataError(f"{error}{exclusion_note(info.model, info.excluded)}") from error
 
 
 def _trained(

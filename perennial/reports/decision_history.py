@@ -46,9 +46,11 @@ def _was_open(incident: Incident, decision: Decision) -> bool:
 
 def _incident(incident: Incident) -> Paragraph:
     ended = "it is open" if incident.closed is None else f"closed on {incident.closed:%Y-%m-%d}: {incident.closing}"
-    barred = f"requests of {incident.barred_from:%Y-%m-%d} to {incident.barred_until:%Y-%m-%d} do not train"
+    excluded = f"requests of {incident.excluded_from:%Y-%m-%d} to {incident.excluded_until:%Y-%m-%d} do not train"
     name = strong(f"Incident {incident.number}")
-    return Paragraph((name, f", open at that time: {incident.seen.removesuffix('.')}; {incident.owner} acts; {barred}; {ended}."))
+    return Paragraph(
+        (name, f", open at that time: {incident.seen.removesuffix('.')}; {incident.owner} acts; {excluded}; {ended}.")
+    )
 
 
 def _facts(facts: Sequence[Fact]) -> Table:

@@ -254,7 +254,7 @@ def _incidents(history: History) -> Table:
             f"{incident.opened:%Y-%m-%d}",
             incident.seen,
             incident.owner,
-            f"{incident.barred_from:%Y-%m-%d} to {incident.barred_until:%Y-%m-%d}",
+            f"{incident.excluded_from:%Y-%m-%d} to {incident.excluded_until:%Y-%m-%d}",
             f"{incident.closed:%Y-%m-%d}: {incident.closing}"
             if incident.closed
             else f"open: {incident.clean} of {incident.needed} clean",

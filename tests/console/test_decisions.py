@@ -48,8 +48,8 @@ def open_incident(ledger: Ledger, decision: Decision) -> Incident:
         owner="payments team",
         seen="40 % of amount are missing.",
         subjects=["amount"],
-        barred_from=FIRST,
-        barred_until=FIRST + WEEK,
+        excluded_from=FIRST,
+        excluded_until=FIRST + WEEK,
         needed=2,
     )
 

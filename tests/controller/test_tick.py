@@ -86,13 +86,13 @@ def test_rows_that_incidents_bar_are_handed_to_the_training(settings: Settings, 
         owner="o",
         seen="s",
         subjects=["amount"],
-        barred_from=span[0],
-        barred_until=span[1],
+        excluded_from=span[0],
+        excluded_until=span[1],
         needed=2,
     )
     runner = QuickRunner(settings)
     tick(settings, FIRST, lambda: REAL, runner=runner)
-    assert runner.barred == [span]
+    assert runner.excluded == [span]
 
 
 def test_one_run_is_in_flight(settings: Settings, ledger: Ledger) -> None:

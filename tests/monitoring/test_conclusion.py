@@ -112,7 +112,7 @@ def test_broken_data_opens_an_incident_that_bars_its_rows_and_closes_after_clean
     assert (decision.kind, decision.state) == ("fix data", "done")
     with changed.ledger as ledger:
         (incident,) = ledger.incidents(NAME)
-    assert (incident.barred_from, incident.barred_until) == (END + 6 * WEEK, END + 7 * WEEK)
+    assert (incident.excluded_from, incident.excluded_until) == (END + 6 * WEEK, END + 7 * WEEK)
     assert (incident.owner, incident.subjects, incident.decision) == ("depot team", ("weight",), decision.number)
     held = run(changed, END + timedelta(days=61), 2)
     assert (held.kind, "incident 1 is open" in held.sentence) == ("leave", True)

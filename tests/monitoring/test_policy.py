@@ -87,8 +87,8 @@ def incident(number: int = 1) -> Incident:
         owner="depot team",
         seen="nulls",
         subjects=("weight",),
-        barred_from=START,
-        barred_until=START + WEEK,
+        excluded_from=START,
+        excluded_until=START + WEEK,
         needed=2,
         clean=0,
         closed=None,
@@ -233,7 +233,7 @@ def test_broken_data_comes_before_every_reason_and_bars_its_rows() -> None:
     assert kind(conclusion) == ("fix data", None, "done")
     assert conclusion.broken is not None
     assert conclusion.broken.subjects == ("speed", "weight")
-    assert (conclusion.broken.barred_from, conclusion.broken.barred_until) == (START + WEEK, START + 3 * WEEK)
+    assert (conclusion.broken.excluded_from, conclusion.broken.excluded_until) == (START + WEEK, START + 3 * WEEK)
     assert "In the window of 2024-04-08: 40.0% of weight are missing" in conclusion.draft.sentence
     assert (conclusion.clean, conclusion.closes) == (1, False)
 

@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text
 
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger
@@ -99,12 +99,17 @@ def test_words_of_an_older_release_are_those_of_today(url: str) -> None:
     window = {"model": "churn", "end": NOW, "measured_at": NOW, "measurement": {**measured, "columns": [], "checks": []}}
     with directly(url) as older:
         migrate(older, "0001", "0002", "0003", "0004", "0005", "0006")
+        incidents_before = Table("incidents", MetaData(), autoload_with=older)
         for number, reason in enumerate(("hurt", "drift"), 1):
             values = {"model": "churn", "number": number, "cause": reason, "made": NOW, "kind": "retrain", "reason": reason}
             older.execute(insert(decisions).values(**values, **spent))
         for days, performance in ((14, {**judged, "loss": {**loss, "hurt": True}}), (7, {**judged, "loss": None}), (0, None)):
             older.execute(insert(windows).values(**window, start=NOW - timedelta(days=days), performance=performance))
+        held = {"model": "churn", "number": 1, "decision": 1, "opened": NOW, "owner": "o", "seen": "s", "subjects": []}
+        held |= {"needed": 2, "clean": 0, "closing": "", "barred_from": NOW, "barred_until": NOW + timedelta(days=7)}
+        older.execute(insert(incidents_before).values(**held))
     with Ledger.open(url) as ledger:
+        assert ledger.excluded("churn") == ((NOW, NOW + timedelta(days=7)),)
         assert [decision.reason for decision in ledger.decisions("churn")] == ["drift", "degraded"]
         young, unlabelled, old = ledger.windows("churn")
         assert young.performance is None and unlabelled.performance is not None and unlabelled.performance.loss is None

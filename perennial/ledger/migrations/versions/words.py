@@ -13,7 +13,9 @@ LOSS = {"hurt": "degraded"}
 
 
 def upgrade() -> None:
-    """A retrain whose reason was *hurt* is one for *degraded*, and a window's loss says the same word."""
+    """A retrain whose reason was *hurt* is one for *degraded*, as is a window's loss; what was barred is excluded."""
+    for end in ("from", "until"):
+        op.alter_column("incidents", f"barred_{end}", new_column_name=f"excluded_{end}")
     connection = op.get_bind()
     decisions = sa.table("decisions", sa.column("reason", sa.String))
     connection.execute(sa.update(decisions).where(decisions.c.reason == "hurt").values(reason="degraded"))
