@@ -103,8 +103,8 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
     @cache
     def served(digest: str) -> Served:
         version = open_version(version_store.folder(settings, model.name, digest))
-        naive = CandidateSummary.read(version.file("candidate")).naive
-        return Served(digest, Contract.read(version.file("contract")).threshold, naive, Thresholds.of_version(version))
+        baseline = CandidateSummary.read(version.file("candidate")).baseline
+        return Served(digest, Contract.read(version.file("contract")).threshold, baseline, Thresholds.of_version(version))
 
     first = min(versions, key=lambda version: version.number, default=None)
     alone = (

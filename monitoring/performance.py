@@ -20,9 +20,9 @@ from monitoring.windows import LoggedWindow, as_values, column_of, matures
 from perennial.data.matrix import to_matrix
 from perennial.evaluation.estimate import Estimate
 from perennial.evaluation.metrics import (
+    Baseline,
     BlockEvaluation,
     EvaluationBlock,
-    NaiveRule,
     compare,
     evaluate,
     log_losses,
@@ -48,7 +48,7 @@ class Served:
     digest: str
     threshold: float
     """Decide *positive* from this probability on."""
-    naive: NaiveRule
+    baseline: Baseline
     """The rule to beat, from its training."""
     thresholds: Thresholds | None
     """None in a version that was registered without them."""
@@ -88,7 +88,7 @@ def perform(
     probability = known[PROBABILITY].to_numpy(dtype=np.float64)
     predictions = Predictions(probability, known["label"].to_numpy(dtype=bool), times(known))
     block = EvaluationBlock(logged.window.start, logged.window.end, unlabelled_by_day(frame["label"], frame["time"]))
-    found = _evaluated(predictions, block, model, served.naive, served.threshold)
+    found = _evaluated(predictions, block, model, served.baseline, served.threshold)
     beside, reason, gain = _left_alone(predictions, block, known, logged, model, served, alone)
     return Performance(
         labels=counts,
@@ -104,14 +104,14 @@ def perform(
 
 
 def _evaluated(
-    predictions: Predictions, block: EvaluationBlock, model: Model, naive: NaiveRule, threshold: float
+    predictions: Predictions, block: EvaluationBlock, model: Model, baseline: Baseline, threshold: float
 ) -> BlockEvaluation:
     return evaluate(
         predictions,
         block,
         utility=model.spec.objective.utility,
         evaluation=model.spec.evaluation,
-        naive=naive,
+        baseline=baseline,
         threshold=threshold,
         seed=model.spec.training.seed,
     )
@@ -140,7 +140,7 @@ def _left_alone(
     if isinstance(scored, str):
         return {}, scored, None
     threshold = alone.champion.contract.threshold
-    found = _evaluated(predictions.scored(scored), block, model, served.naive, threshold)
+    found = _evaluated(predictions.scored(scored), block, model, served.baseline, threshold)
     if found.days < 2:
         return found.metrics, "", None
     paired = compare(
@@ -182,19 +182,19 @@ def loss_of(
         return None
     answered, _ = worst_where_invalid(probability[own], label[own])
     value = float(log_losses(answered, label[own]).mean())
-    naive = float(log_losses(np.full(len(answered), served.naive.probability), label[own]).mean())
+    baseline = float(log_losses(np.full(len(answered), served.baseline.probability), label[own]).mean())
     before = [loss for start, loss in sorted(earlier.items()) if start < logged.window.start]
-    return judged_loss(value, served.thresholds, before, naive if len(answered) >= FEWEST_ROWS else None)
+    return judged_loss(value, served.thresholds, before, baseline if len(answered) >= FEWEST_ROWS else None)
 
 
-def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[float], naive: float | None = None) -> Loss:
-    """A window's mean log loss against the weeks that the version was judged by, and against the naive rule on the same rows.
+def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[float], baseline: float | None = None) -> Loss:
+    """A window's mean log loss against the weeks that the version was judged by, and against the baseline on the same rows.
 
     Args:
         value: mean log loss.
         thresholds: of the version.
         windows: mean log loss of its earlier windows, without those that were broken or in which it was degraded.
-        naive: that of the constant rate of the training; None with too few rows.
+        baseline: that of the constant rate of the training; None with too few rows.
     """
     evaluated = [] if thresholds is None else [week.log_loss for week in thresholds.evaluated]
     weeks, is_recent = [*evaluated, *windows], True
@@ -205,7 +205,7 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
     if thresholds is not None and len(weeks) >= 2:
         limit = float(prediction_limit(np.array(weeks), thresholds.rate_per_test))
     is_above = limit is not None and value > limit
-    is_worse = naive is not None and value > naive
+    is_worse = baseline is not None and value > baseline
     if limit is None:
         sentence = f"The mean log loss is {value:.4f}; with {basis} there is no limit for it."
     elif is_worse and not is_above:
@@ -215,16 +215,16 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
     if limit is not None and len(weeks) < FEWEST_BLOCKS:
         sentence += f" With fewer than {FEWEST_BLOCKS} weeks no false alarm rate is claimed."
     if is_worse:
-        sentence += f" The naive rule, the constant rate of the training, is better on the same predictions: {naive:.4f}."
-    if naive is None:
-        sentence += f" It is not compared with the naive rule: fewer than {FEWEST_ROWS} predictions have a label."
+        sentence += f" The baseline, the constant rate of the training, is better on the same predictions: {baseline:.4f}."
+    if baseline is None:
+        sentence += f" It is not compared with the baseline: fewer than {FEWEST_ROWS} predictions have a label."
     return Loss(
         value=value,
         limit=limit,
         blocks=len(weeks),
         basis=EVALUATED if is_recent else OUT_OF_FOLD,
         degraded=is_above or is_worse,
-        naive=naive,
+        baseline=baseline,
         sentence=sentence,
     )
 

@@ -37,7 +37,7 @@ class Record(BaseModel):
             raise DataError(f"{path}: not a stored {cls.__name__}: {error}") from error
 
 
-def old_keys(**today: str) -> Any:
+def old_keys(*within: str, **today: str) -> Any:
     """A validator that reads keys which an older release stored; a record names it `_old`. What is written has the keys of today.
 
     >>> class Loss(Record):
@@ -49,11 +49,16 @@ def old_keys(**today: str) -> Any:
     {'degraded': True}
 
     Args:
-        today: by the old key, the name of the field.
+        within: fields that are mappings, whose keys are renamed too.
+        today: by the old key, the one of today.
     """
 
-    def renamed(_: type[BaseModel], value: object) -> object:
+    def rename(value: object) -> object:
         return {today.get(key, key): item for key, item in value.items()} if isinstance(value, dict) else value
+
+    def renamed(_: type[BaseModel], value: object) -> object:
+        found = rename(value)
+        return {key: rename(item) if key in within else item for key, item in found.items()} if isinstance(found, dict) else found
 
     method: Any = classmethod(renamed)
     return model_validator(mode="before")(method)

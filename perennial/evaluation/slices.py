@@ -1,9 +1,9 @@
 """Where a model is worst: groups of rows, declared in the objective or found by search, each with support and interval.
 
-Two questions, two rivals. A *declared* group must not suffer: its log loss is compared with that of the champion (else the naive
-rule) on the same rows. A *found* group shows where the model is wrong: its log loss is compared with that of the same model after
-a slope and an intercept learnt for this group. A group whose outcome is merely hard to tell has no excess then, and the pairing
-makes small faults visible.
+Two questions, two rivals. A *declared* group must not suffer: its log loss is compared with that of the champion (else the
+baseline) on the same rows. A *found* group shows where the model is wrong: its log loss is compared with that of the same model
+after a slope and an intercept learnt for this group. A group whose outcome is merely hard to tell has no excess then, and the
+pairing makes small faults visible.
 
 Searching hundreds of groups always finds a bad one. So every second day is searched, the correction is learnt there, and the
 figures come from the other days: luck does not repeat, and a correction of luck costs there. The search ranks by the lower bound
@@ -67,7 +67,7 @@ class Rival:
     """What the declared groups are compared with, on the same rows."""
 
     name: str
-    """`champion` or `naive rule`."""
+    """`champion` or `baseline`."""
     probability: Floats
     """Calibrated, [rows]."""
 
@@ -88,7 +88,7 @@ def analyse(
         columns: values by column, [rows] each: numbers, texts, None and NaN for missing.
         declared: columns of the objective's segments.
         predictions: the labelled rows, in the order of the columns.
-        rival: the champion or the naive rule, on the same rows.
+        rival: the champion or the baseline, on the same rows.
         gate: the support that a judged group needs.
         evaluation: resamples and confidence.
         seed: of the resamples.

@@ -15,7 +15,7 @@ from perennial.data.rows import Rows, from_frame, moment
 from perennial.data.splits import time_folds
 from perennial.errors import DataError
 from perennial.evaluation.calibration import fit_calibrator
-from perennial.evaluation.metrics import naive_rule
+from perennial.evaluation.metrics import baseline_of
 from perennial.evaluation.utility import threshold
 from perennial.spec.model import Model
 from perennial.training import model_file
@@ -116,7 +116,7 @@ def _trained(
     summary = CandidateSummary(
         search=result,
         calibrator=fit_calibrator(training.calibration, tested.probability, label),
-        naive=naive_rule(rows.label, utility),
+        baseline=baseline_of(rows.label, utility),
         threshold=threshold(utility),
         rows=len(rows),
     )

@@ -69,11 +69,11 @@ def judge_candidate(
         ),
         utility=spec.objective.utility,
         evaluation=spec.evaluation,
-        naive=trained.summary.naive,
+        baseline=trained.summary.baseline,
         threshold=trained.summary.threshold,
         seed=spec.training.seed,
     )
-    rivalry = Rivalry(Rival("naive rule", np.full(len(block), trained.summary.naive.probability)))
+    rivalry = Rivalry(Rival("baseline", np.full(len(block), trained.summary.baseline.probability)))
     if champion:
         version = Champion.read(version_store.folder(settings, model.name, champion))
         sides = Sides(trained, version, info, model)
@@ -149,7 +149,7 @@ class Rivalry:
     """What a candidate is held against."""
 
     rival: Rival
-    """What its groups are compared with: the champion where it has seen no row of the block, else the naive rule."""
+    """What its groups are compared with: the champion where it has seen no row of the block, else the baseline."""
     comparison: Comparison | None = None
     """With the champion, on the same rows."""
     no_comparison: str = "there is no champion yet"
@@ -159,7 +159,7 @@ class Rivalry:
 
 
 def against_champion(
-    sides: Sides, everything: Rows, predictions: Predictions, naive: Rival, answers: Answers, threads: int
+    sides: Sides, everything: Rows, predictions: Predictions, baseline: Rival, answers: Answers, threads: int
 ) -> Rivalry:
     """Hold a candidate against the champion: by its scores, or by what it answered before where it cannot be scored.
 
@@ -167,7 +167,7 @@ def against_champion(
         sides: candidate and champion.
         everything: all labelled rows.
         predictions: of the candidate, on the evaluation block.
-        naive: the rule that groups are compared with where the champion has seen some of the block.
+        baseline: the rule that groups are compared with where the champion has seen some of the block.
         answers: what the champion answered before; asked only where it cannot be scored.
         threads: of a fit.
     """
@@ -176,9 +176,9 @@ def against_champion(
     missing = champion.missing(info)
     if missing:
         comparison, days = compare_with_answers(champion, block, predictions, answers(info), sides.model, sides.trained)
-        return Rivalry(naive, comparison, "" if comparison else unscored(sides.model, missing, days), changed)
+        return Rivalry(baseline, comparison, "" if comparison else unscored(sides.model, missing, days), changed)
     comparison = compare_with(sides, everything, block, predictions, threads)
-    rival = Rival("champion", champion.probability(block, info)) if champion.has_not_seen(block).all() else naive
+    rival = Rival("champion", champion.probability(block, info)) if champion.has_not_seen(block).all() else baseline
     return Rivalry(rival, comparison, "", changed)
 
 

@@ -172,17 +172,17 @@ class Loss(Record):
     basis: Literal["since the champion's evaluation began", "out-of-fold weeks of its training"]
     """Which blocks they are."""
     degraded: bool
-    """Whether the loss is above the limit, or above that of the naive rule."""
-    naive: float | None = None
-    """Mean log loss of the naive rule, the constant rate of the training, on the same rows; null in records from before."""
+    """Whether the loss is above the limit, or above that of the baseline."""
+    baseline: float | None = None
+    """Mean log loss of the baseline, the constant rate of the training, on the same rows; null in records from before."""
     sentence: str
     """What was seen; says so when too few blocks allow no rate to be claimed."""
-    _old = old_keys(hurt="degraded")
+    _old = old_keys(hurt="degraded", naive="baseline")
 
     @property
     def bound(self) -> float | None:
-        """Largest loss without degradation, the smaller of the limit and the naive rule's loss; None where neither is known."""
-        return min((bound for bound in (self.limit, self.naive) if bound is not None), default=None)
+        """Largest loss without degradation, the smaller of the limit and the baseline's loss; None where neither is known."""
+        return min((bound for bound in (self.limit, self.baseline) if bound is not None), default=None)
 
 
 class CriterionResult(Record):

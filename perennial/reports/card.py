@@ -267,12 +267,12 @@ def _invalid(block: "BlockEvaluation") -> list[Document]:
 
 def _meanings(model: "Model", candidate: "CandidateSummary", block: "BlockEvaluation") -> dict[str, Text]:
     def beside(name: str) -> str:
-        naive = block.metrics.get(f"naive_{name}")
-        return "" if naive is None else f" The naive rule, the same probability for every request, has {figure(naive.value)}."
+        baseline = block.metrics.get(f"baseline_{name}")
+        return "" if baseline is None else f" The baseline, the same probability for every request, has {figure(baseline.value)}."
 
     auc = block.metrics.get("auc")
     pairs = "" if auc is None else of_100(auc.value)
-    constant = "always" if candidate.naive.acts else "never"
+    constant = "always" if candidate.baseline.acts else "never"
     return {
         "auc": f"Of a true and another case it gives the true one the higher probability in {pairs} pairs; a coin does in 50.",
         "average_precision": (

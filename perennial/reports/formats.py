@@ -142,7 +142,7 @@ def rival(name: str) -> str:
     >>> rival("champion"), rival("its own label rate")
     ('the champion', 'its own label rate')
     """
-    return f"the {name}" if name in ("champion", "naive rule") else name
+    return f"the {name}" if name in ("champion", "baseline") else name
 
 
 def sentence(text: str) -> str:

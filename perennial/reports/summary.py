@@ -135,7 +135,7 @@ def _worth(model: "Model", candidate: "CandidateSummary", block: "BlockEvaluatio
     utility, unit = block.metrics.get("utility"), model.spec.objective.utility.unit
     if utility is None:
         return ("What it is worth could not be measured.",)
-    rule = "to act every time" if candidate.naive.acts else "never to act"
+    rule = "to act every time" if candidate.baseline.acts else "never to act"
     spread = f"Very probably the true figure lies {_between(utility)}"
     luck = "it may as well be nothing" if utility.high > 0 else "less than that rule earns"
     return (

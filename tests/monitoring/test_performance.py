@@ -11,7 +11,7 @@ from monitoring.labels import labels_by
 from monitoring.performance import OUT_OF_FOLD, Alone, Served, earlier_losses, judged_loss, perform
 from monitoring.windows import LoggedWindow, matures
 from perennial.errors import NotFoundError
-from perennial.evaluation.metrics import NaiveRule
+from perennial.evaluation.metrics import Baseline
 from perennial.lifecycle.judgement import Champion
 from perennial.loop.window import Check, Labels, Loss, Measurement, Performance, WindowRecord
 from perennial.versions.folder import open_version
@@ -28,7 +28,7 @@ def thresholds(world: World) -> Thresholds:
 
 def judged(world: World, logged: LoggedWindow, thresholds: Thresholds | None, alone: Alone | None = None) -> Performance:
     labels = labels_by(world.settings, world.model, logged.window.start, matures(logged.window, world.model))
-    served = Served(world.digest, world.contract.threshold, NaiveRule(probability=0.2, acts=False), thresholds)
+    served = Served(world.digest, world.contract.threshold, Baseline(probability=0.2, acts=False), thresholds)
     return perform(logged, labels, world.model, served, alone, {})
 
 
@@ -118,15 +118,15 @@ def test_degradation_names_the_weeks_that_it_rests_on(thresholds: Thresholds) ->
     assert judged_loss(9.9, None, []).limit is None
 
 
-def test_a_week_that_is_worse_than_the_naive_rule_is_never_within_the_limit(thresholds: Thresholds) -> None:
+def test_a_week_that_is_worse_than_the_baseline_is_never_within_the_limit(thresholds: Thresholds) -> None:
     wide = thresholds.model_copy(update={"evaluated": weeks(*[0.2, 0.9] * 6)})
-    quiet = judged_loss(0.6, wide, [], naive=0.61)
-    assert not quiet.degraded and "within the limit" in quiet.sentence and quiet.naive == 0.61
-    worse = judged_loss(0.6, wide, [], naive=0.59)
+    quiet = judged_loss(0.6, wide, [], baseline=0.61)
+    assert not quiet.degraded and "within the limit" in quiet.sentence and quiet.baseline == 0.61
+    worse = judged_loss(0.6, wide, [], baseline=0.59)
     assert worse.limit is not None and worse.value < worse.limit
     assert worse.degraded and "within" not in worse.sentence
-    assert "The naive rule, the constant rate of the training, is better on the same predictions: 0.5900." in worse.sentence
-    blind = judged_loss(0.6, None, [], naive=0.59)
+    assert "The baseline, the constant rate of the training, is better on the same predictions: 0.5900." in worse.sentence
+    blind = judged_loss(0.6, None, [], baseline=0.59)
     assert blind.limit is None and blind.degraded and "there is no limit for it" in blind.sentence
 
 

@@ -333,9 +333,11 @@ def test_rows_that_were_set_aside_are_a_fact() -> None:
     assert found.facts[-1].name == "set aside" and "2 rows of the log are set aside." in found.sentence
 
 
-def unlimited(value: float, naive: float | None) -> Loss:
+def unlimited(value: float, baseline: float | None) -> Loss:
     """A loss for which the version has no limit."""
-    return loss(value).model_copy(update={"limit": None, "naive": naive, "degraded": naive is not None and value > naive})
+    return loss(value).model_copy(
+        update={"limit": None, "baseline": baseline, "degraded": baseline is not None and value > baseline}
+    )
 
 
 def with_loss(record: WindowRecord, found: Loss) -> WindowRecord:
@@ -349,8 +351,8 @@ def with_loss(record: WindowRecord, found: Loss) -> WindowRecord:
         (unlimited(0.9, 0.6), "retrain", "a mean log loss of at most 0.6000"),
         (unlimited(0.5, 0.6), "leave", "a mean log loss above 0.6000; the nearest is 0.5000"),
         (unlimited(0.5, None), "leave", "whose log loss is above its limit; none is new"),
-        (loss(0.7, 0.9).model_copy(update={"naive": 0.65, "degraded": True}), "retrain", "a mean log loss of at most 0.6500"),
-        (loss(0.7, 0.9).model_copy(update={"naive": 0.95}), "leave", "a mean log loss above 0.9000; the nearest is 0.7000"),
+        (loss(0.7, 0.9).model_copy(update={"baseline": 0.65, "degraded": True}), "retrain", "a mean log loss of at most 0.6500"),
+        (loss(0.7, 0.9).model_copy(update={"baseline": 0.95}), "leave", "a mean log loss above 0.9000; the nearest is 0.7000"),
     ],
 )
 def test_harm_is_worded_by_whichever_bound_there_is(found: Loss, kind: str, said: str) -> None:

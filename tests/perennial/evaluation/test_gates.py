@@ -22,12 +22,12 @@ from perennial.evaluation.gates import (
     segments_gate,
 )
 from perennial.evaluation.metrics import (
+    Baseline,
     BlockEvaluation,
     Comparison,
     ErrorAnalysis,
     Estimate,
     EvaluationBlock,
-    NaiveRule,
     compare,
     evaluate,
 )
@@ -85,7 +85,7 @@ class Block:
             ),
             utility=UTILITY,
             evaluation=EVALUATION,
-            naive=NaiveRule(probability=0.25, acts=False),
+            baseline=Baseline(probability=0.25, acts=False),
             threshold=0.25,
             seed=3,
         )

@@ -40,7 +40,7 @@ class Block:
             self.columns,
             declared,
             Predictions(self.probability, label, self.time),
-            Rival("naive rule", rival),
+            Rival("baseline", rival),
             gate=GATE,
             evaluation=EVALUATION,
             seed=0,
@@ -102,7 +102,7 @@ def test_every_group_of_a_declared_column_is_compared_with_its_rival() -> None:
     assert names[-1] == "number_0 is missing"
     assert "kind_1 = rare" not in names
     assert analysis.note.startswith("1 of 11 groups of the declared segments are not shown")
-    assert all(group.judged and group.rival == "naive rule" for group in analysis.declared)
+    assert all(group.judged and group.rival == "baseline" for group in analysis.declared)
 
 
 def test_the_excess_of_a_declared_group_is_relative_to_the_rival_on_its_rows() -> None:

@@ -96,6 +96,8 @@ def test_words_of_an_older_release_are_those_of_today(url: str) -> None:
     measured = {"rows": 9, "versions": {}, "lost": 0, "damaged": [], "repeated": 0, "champion": "d", "blocks": 8}
     loss = {"value": 0.7, "limit": 0.6, "blocks": 8, "basis": "since the champion's evaluation began", "sentence": "It hurts."}
     judged = {"labels": {"matured_at": NOW.isoformat(), "arrived": 9, "missing": 0}, "label_rate": 0.2}
+    estimates = {"naive_brier": {"value": 0.2, "low": 0.1, "high": 0.3, "standard_error": 0.05}}
+    judged |= {"metrics": estimates, "alone": estimates, "missing": {"naive_utility": "no label"}}
     window = {"model": "churn", "end": NOW, "measured_at": NOW, "measurement": {**measured, "columns": [], "checks": []}}
     with directly(url) as older:
         migrate(older, "0001", "0002", "0003", "0004", "0005", "0006")
@@ -103,7 +105,11 @@ def test_words_of_an_older_release_are_those_of_today(url: str) -> None:
         for number, reason in enumerate(("hurt", "drift"), 1):
             values = {"model": "churn", "number": number, "cause": reason, "made": NOW, "kind": "retrain", "reason": reason}
             older.execute(insert(decisions).values(**values, **spent))
-        for days, performance in ((14, {**judged, "loss": {**loss, "hurt": True}}), (7, {**judged, "loss": None}), (0, None)):
+        for days, performance in (
+            (14, {**judged, "loss": {**loss, "hurt": True, "naive": 0.65}}),
+            (7, {**judged, "loss": None}),
+            (0, None),
+        ):
             older.execute(insert(windows).values(**window, start=NOW - timedelta(days=days), performance=performance))
         held = {"model": "churn", "number": 1, "decision": 1, "opened": NOW, "owner": "o", "seen": "s", "subjects": []}
         held |= {"needed": 2, "clean": 0, "closing": "", "barred_from": NOW, "barred_until": NOW + timedelta(days=7)}
@@ -114,6 +120,12 @@ def test_words_of_an_older_release_are_those_of_today(url: str) -> None:
         young, unlabelled, old = ledger.windows("churn")
         assert young.performance is None and unlabelled.performance is not None and unlabelled.performance.loss is None
         assert old.performance is not None and old.performance.loss is not None and old.performance.loss.degraded
+        assert old.performance.loss.baseline == 0.65
+        assert [*old.performance.metrics, *old.performance.alone, *old.performance.missing] == [
+            "baseline_brier",
+            "baseline_brier",
+            "baseline_utility",
+        ]
         assert old.performance.loss.sentence == "It hurts.", "what was said stays"
     with directly(url) as connection:
         stored = connection.scalar(select(windows.c.performance).where(windows.c.start == NOW - timedelta(days=14)))

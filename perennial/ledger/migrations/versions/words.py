@@ -8,8 +8,10 @@ from alembic import op
 revision = "0007"
 down_revision = "0006"
 
-LOSS = {"hurt": "degraded"}
+LOSS = {"hurt": "degraded", "naive": "baseline"}
 """Keys of a window's loss: the old one, the one of today."""
+METRICS = {f"naive_{name}": f"baseline_{name}" for name in ("log_loss", "brier", "utility")}
+"""Names of metrics, likewise."""
 
 
 def upgrade() -> None:
@@ -31,8 +33,9 @@ def upgrade() -> None:
 
 
 def _performance(stored: dict[str, Any]) -> dict[str, Any]:
-    loss = stored.get("loss")
-    return stored if loss is None else {**stored, "loss": _renamed(loss, LOSS)}
+    """How the model did in a window, in the words of today."""
+    names = dict.fromkeys(("metrics", "missing", "alone"), METRICS) | {"loss": LOSS}
+    return {key: _renamed(value, names[key]) if value and key in names else value for key, value in stored.items()}
 
 
 def _renamed(stored: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
