@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from perennial.errors import DataError
 from perennial.evaluation import bootstrap
@@ -117,11 +117,17 @@ class SegmentResult(Record):
     log_loss: float
     """Mean log loss of the model in the group."""
     excess: Estimate
-    """Relative increase of the group's log loss over the rival's in the same rows: (model - rival) / rival."""
-    rival: str
+    """Relative increase of the group's log loss over the comparator's in the same rows: (model - comparator) / comparator."""
+    comparator: str
     """`champion` or `baseline`; for a found group `the same model, corrected for this group`."""
     judged: bool
     """Whether it has enough support for the gate."""
+    _old = old_keys(rival="comparator")
+
+    @field_validator("comparator", mode="before")
+    @classmethod
+    def _today(cls, name: object) -> object:
+        return "baseline" if name == "naive rule" else name  # as an older release stored it
 
 
 class ErrorAnalysis(Record):

@@ -16,7 +16,7 @@ from perennial.data.rows import Rows, evaluation_rows, from_frame, moment
 from perennial.data.splits import time_folds
 from perennial.evaluation.metrics import Comparison, EvaluationBlock, compare, evaluate
 from perennial.evaluation.predictions import Predictions
-from perennial.evaluation.slices import Rival, analyse
+from perennial.evaluation.slices import Comparator, analyse
 from perennial.lifecycle.candidate import TrainedCandidate
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -73,27 +73,27 @@ def judge_candidate(
         threshold=trained.summary.threshold,
         seed=spec.training.seed,
     )
-    rivalry = Rivalry(Rival("baseline", np.full(len(block), trained.summary.baseline.probability)))
+    basis = ComparisonBasis(Comparator("baseline", np.full(len(block), trained.summary.baseline.probability)))
     if champion:
         version = Champion.read(version_store.folder(settings, model.name, champion))
         sides = Sides(trained, version, info, model)
-        rivalry = against_champion(sides, everything, predictions, rivalry.rival, answers, settings.threads)
+        basis = against_champion(sides, everything, predictions, basis.comparator, answers, settings.threads)
     analysis = analyse(
         segment_columns(frame, info, block, model),
         spec.objective.segments,
         predictions,
-        rivalry.rival,
+        basis.comparator,
         gate=spec.gates.segments,
         evaluation=spec.evaluation,
         seed=spec.training.seed,
     )
     return Judgement(
         evaluation=evaluation,
-        comparison=rivalry.comparison,
-        no_comparison=rivalry.no_comparison,
+        comparison=basis.comparison,
+        no_comparison=basis.no_comparison,
         analysis=analysis,
         champion=champion,
-        recipe_changed=rivalry.recipe_changed,
+        recipe_changed=basis.recipe_changed,
     )
 
 
@@ -145,10 +145,10 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Rivalry:
+class ComparisonBasis:
     """What a candidate is held against."""
 
-    rival: Rival
+    comparator: Comparator
     """What its groups are compared with: the champion where it has seen no row of the block, else the baseline."""
     comparison: Comparison | None = None
     """With the champion, on the same rows."""
@@ -159,8 +159,8 @@ class Rivalry:
 
 
 def against_champion(
-    sides: Sides, everything: Rows, predictions: Predictions, baseline: Rival, answers: Answers, threads: int
-) -> Rivalry:
+    sides: Sides, everything: Rows, predictions: Predictions, baseline: Comparator, answers: Answers, threads: int
+) -> ComparisonBasis:
     """Hold a candidate against the champion: by its scores, or by what it answered before where it cannot be scored.
 
     Args:
@@ -176,10 +176,10 @@ def against_champion(
     missing = champion.missing(info)
     if missing:
         comparison, days = compare_with_answers(champion, block, predictions, answers(info), sides.model, sides.trained)
-        return Rivalry(baseline, comparison, "" if comparison else unscored(sides.model, missing, days), changed)
+        return ComparisonBasis(baseline, comparison, "" if comparison else unscored(sides.model, missing, days), changed)
     comparison = compare_with(sides, everything, block, predictions, threads)
-    rival = Rival("champion", champion.probability(block, info)) if champion.has_not_seen(block).all() else baseline
-    return Rivalry(rival, comparison, "", changed)
+    comparator = Comparator("champion", champion.probability(block, info)) if champion.has_not_seen(block).all() else baseline
+    return ComparisonBasis(comparator, comparison, "", changed)
 
 
 def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predictions, threads: int) -> Comparison:

@@ -296,8 +296,8 @@ def _meanings(model: "Model", candidate: "CandidateSummary", block: "BlockEvalua
 
 def _segments(judgement: "Judgement") -> list[Document]:
     says = (
-        "For each group, how much higher (worse) or lower (better) its log loss is than the rival's in the same rows: first for "
-        "groups that the spec names, then for the worst groups that were found by searching all columns."
+        "For each group, how much higher (worse) or lower (better) its log loss is than the comparator's in the same rows: first "
+        "for groups that the spec names, then for the worst groups that were found by searching all columns."
     )
     return [Heading("Groups"), Paragraph(says), *run_tables.groups(judgement.analysis)]
 

@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from perennial.evaluation.curves import Curve
 from perennial.evaluation.estimate import Estimate
 from perennial.evaluation.metrics import BlockEvaluation, ErrorAnalysis
-from perennial.reports.formats import count, interval, percent, rival
+from perennial.reports.formats import comparator, count, interval, percent
 from perennial.reports.run_tables import ranked, worst
 from perennial.training.recipe import ColumnImportance
 
@@ -169,7 +169,7 @@ def importance(importances: tuple[ColumnImportance, ...]) -> bytes:
 
 
 def segments(analysis: ErrorAnalysis) -> bytes:
-    """Excess of the log loss over the rival's by group: declared ones first, then those that the search showed to be worse."""
+    """Excess of the log loss over the comparator's by group: declared ones first, then those that the search found worse."""
     declared = sorted(analysis.declared, key=lambda group: (-group.excess.value, group.name))
     searched = [(group, True) for group in worst(analysis)]
     shown = [(group, False) for group in declared[: MOST_BARS - len(searched[:MOST_BARS])]] + searched[:MOST_BARS]
@@ -183,7 +183,7 @@ def segments(analysis: ErrorAnalysis) -> bytes:
             low = [100 * max(0.0, estimate.value - estimate.low) for estimate in excess]
             high = [100 * max(0.0, estimate.high - estimate.value) for estimate in excess]
             values = [100 * estimate.value for estimate in excess]
-            against = f"{label}, against {rival(shown[places[0]][0].rival)}"
+            against = f"{label}, against {comparator(shown[places[0]][0].comparator)}"
             axes.errorbar(values, places, xerr=[low, high], color=colour, fmt=marker, markersize=6, capsize=3, label=against)
         axes.axvline(0, color=GREY, linewidth=1)
         _names(axes, [f"{_short(group.name)}  ({count(group.rows)} rows)" for group, _ in shown])

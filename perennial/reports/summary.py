@@ -193,8 +193,8 @@ def _care(findings: "Findings", judgement: "Judgement") -> tuple[Text, ...]:
     worse = sorted(worse, key=lambda group: (-group.excess.value, group.name))[:MOST_GROUPS]
     weak = run_tables.worst(analysis)[:MOST_GROUPS]
     if worse:
-        rival = "the version in use" if worse[0].rival == "champion" else "giving everybody the same chance"
-        lines.append(f"It did worse than {rival} for: {_named(worse)}.")
+        comparator = "the version in use" if worse[0].comparator == "champion" else "giving everybody the same chance"
+        lines.append(f"It did worse than {comparator} for: {_named(worse)}.")
     if weak:
         lines.append(f"Its chances were least to be trusted for: {_named(weak)}.")
     few = [group.name for group in analysis.declared if not group.judged]

@@ -125,7 +125,7 @@ def block() -> BlockEvaluation:
     )
 
 
-def group(name: str, rows: int, value: float, width: float, rival: str = "champion", judged: bool = True) -> SegmentResult:
+def group(name: str, rows: int, value: float, width: float, comparator: str = "champion", judged: bool = True) -> SegmentResult:
     return SegmentResult(
         name=name,
         column=name.split(" ")[0],
@@ -134,7 +134,7 @@ def group(name: str, rows: int, value: float, width: float, rival: str = "champi
         label_rate=0.2731,
         log_loss=0.5477,
         excess=estimate(value, width),
-        rival=rival,
+        comparator=comparator,
         judged=judged,
     )
 

@@ -32,7 +32,7 @@ from perennial.evaluation.metrics import (
     evaluate,
 )
 from perennial.evaluation.predictions import Predictions
-from perennial.evaluation.slices import Rival, analyse
+from perennial.evaluation.slices import Comparator, analyse
 from perennial.spec.gates import CalibrationGate, Gates, NonInferiority, SegmentsGate
 from perennial.spec.model import Specification
 from perennial.spec.objective import Criterion, Metric, Objective, Utility
@@ -281,13 +281,13 @@ def depots(block: Block) -> NDArray[np.object_]:
     return np.array(list("ABCDEFGH"), dtype=object)[np.arange(len(block.label)) % 8]
 
 
-def analysed(block: Block, probability: Floats, rival: Floats, values: NDArray[np.object_] | None = None) -> ErrorAnalysis:
+def analysed(block: Block, probability: Floats, comparator: Floats, values: NDArray[np.object_] | None = None) -> ErrorAnalysis:
     columns = {"depot": depots(block) if values is None else values}
     return analyse(
         columns,
         ("depot",),
         Predictions(probability, block.label, block.time),
-        Rival("champion", rival),
+        Comparator("champion", comparator),
         gate=SEGMENTS,
         evaluation=EVALUATION,
         seed=3,

@@ -19,5 +19,13 @@ def test_a_judgement_of_an_older_release_is_read(findings: Findings, tmp_path: P
     assert findings.judgement is not None
     text = findings.judgement.to_json()
     assert '"baseline_log_loss"' in text and "naive_" not in text
-    path.write_text(text.replace('"baseline_', '"naive_'), encoding="utf-8")
+    path.write_text(text.replace('"baseline_', '"naive_').replace('"comparator"', '"rival"'), encoding="utf-8")
+    assert '"rival": "champion"' in path.read_text(encoding="utf-8")
     assert Judgement.read(path) == findings.judgement
+
+
+def test_a_group_that_was_held_against_the_naive_rule_was_held_against_the_baseline(findings: Findings) -> None:
+    assert findings.judgement is not None
+    group = findings.judgement.analysis.declared[0].model_copy(update={"comparator": "baseline"})
+    before = group.to_json().replace('"comparator": "baseline"', '"rival": "naive rule"')
+    assert type(group).model_validate_json(before) == group
