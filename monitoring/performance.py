@@ -1,4 +1,4 @@
-"""How the served model did on a matured window: metrics with intervals over days, beside the first version left alone.
+"""How the served model did on a matured window: metrics with intervals over days, beside the frozen baseline.
 
 The first version is scored on the features as they were logged, so that nothing has to be looked up again: the same requests, the
 same values, the same labels. What follows from it is asked in `policy`.
@@ -55,8 +55,8 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Alone:
-    """The first version there ever was."""
+class FrozenBaseline:
+    """The first version there ever was, which is never trained again: what the loop is compared with."""
 
     digest: str
     champion: Champion
@@ -67,7 +67,7 @@ def perform(
     labels: pd.DataFrame,
     model: Model,
     served: Served,
-    alone: Alone | None,
+    frozen: FrozenBaseline | None,
     earlier: Mapping[datetime, float],
 ) -> Performance:
     """How the served model did on a matured window.
@@ -77,7 +77,7 @@ def perform(
         labels: those that were known when it matured, as `labels.labels_by` gives them.
         model: the spec.
         served: the version that answered most of it.
-        alone: the first version; None when there is none to be scored.
+        frozen: the first version; None when there is none to be scored.
         earlier: mean log loss of the same version in earlier windows, by their begin.
     """
     frame = labelled(logged, labels, model.spec.requests.id)
@@ -89,14 +89,14 @@ def perform(
     predictions = Predictions(probability, known["label"].to_numpy(dtype=bool), times(known))
     block = EvaluationBlock(logged.window.start, logged.window.end, unlabelled_by_day(frame["label"], frame["time"]))
     found = _evaluated(predictions, block, model, served.baseline, served.threshold)
-    beside, reason, gain = _left_alone(predictions, block, known, logged, model, served, alone)
+    beside, reason, gain = _frozen(predictions, block, known, logged, model, served, frozen)
     return Performance(
         labels=counts,
         label_rate=found.label_rate,
         metrics=found.metrics,
         missing=found.missing,
-        alone=beside,
-        alone_reason=reason,
+        frozen=beside,
+        frozen_reason=reason,
         gain=gain,
         loss=loss_of(predictions, known, logged, served, earlier),
         criteria=_criteria(model, found.metrics),
@@ -122,24 +122,24 @@ def times(frame: pd.DataFrame) -> NDArray[np.datetime64]:
     return np.asarray(frame["time"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), dtype="datetime64[us]")
 
 
-def _left_alone(
+def _frozen(
     predictions: Predictions,
     block: EvaluationBlock,
     known: pd.DataFrame,
     logged: LoggedWindow,
     model: Model,
     served: Served,
-    alone: Alone | None,
+    frozen: FrozenBaseline | None,
 ) -> tuple[dict[str, Estimate], str, Estimate | None]:
     """Metrics of the first version, why there are none, and what the served versions gained over it."""
-    if alone is None:
+    if frozen is None:
         return {}, "there is no first version to be scored", None
-    if set(logged.versions) <= {alone.digest}:
+    if set(logged.versions) <= {frozen.digest}:
         return {}, "the first version is what served", None
-    scored = score(alone.champion, known)
+    scored = score(frozen.champion, known)
     if isinstance(scored, str):
         return {}, scored, None
-    threshold = alone.champion.contract.threshold
+    threshold = frozen.champion.contract.threshold
     found = _evaluated(predictions.scored(scored), block, model, served.baseline, threshold)
     if found.days < 2:
         return found.metrics, "", None

@@ -84,7 +84,7 @@ def broken(subject: str) -> Check:
 
 
 def performance(
-    end: datetime, auc: float = 0.71, alone: float | None = None, arrived: int = 1330, missing: int = 70
+    end: datetime, auc: float = 0.71, frozen: float | None = None, arrived: int = 1330, missing: int = 70
 ) -> Performance:
     """How the model did."""
     labels = Labels(matured_at=end + timedelta(hours=72), arrived=arrived, missing=missing)
@@ -101,9 +101,9 @@ def performance(
             "sentence": f"Mean log loss {1.1 - auc:.3f}, at most 0.470 is normal.",
         }
     )
-    left = {} if alone is None else {name: estimate(found.value - auc + alone, 0.02) for name, found in metrics.items()}
-    gain = None if alone is None else estimate(200 * (auc - alone), 8.0)
-    return Performance(labels=labels, label_rate=0.08, metrics=metrics, alone=left, gain=gain, loss=loss)
+    left = {} if frozen is None else {name: estimate(found.value - auc + frozen, 0.02) for name, found in metrics.items()}
+    gain = None if frozen is None else estimate(200 * (auc - frozen), 8.0)
+    return Performance(labels=labels, label_rate=0.08, metrics=metrics, frozen=left, gain=gain, loss=loss)
 
 
 def fact(number: int, value: float | None = 0.5, limit: float | None = 0.6) -> Fact:

@@ -21,6 +21,7 @@ from perennial.evaluation.bootstrap import Estimate as Estimate
 from perennial.evaluation.bootstrap import Resamples
 from perennial.evaluation.curves import Curve as Curve
 from perennial.evaluation.curves import curves
+from perennial.evaluation.estimate import OLD_METRICS
 from perennial.evaluation.predictions import Bools, Floats, Predictions
 from perennial.evaluation.utility import PER_REQUESTS, threshold, value
 from perennial.record import Record, old_keys
@@ -40,9 +41,6 @@ LABELLED = (
     "baseline_utility",
 )
 """Metrics that need labels."""
-
-OLD_METRICS = {f"naive_{name}": f"baseline_{name}" for name in ("log_loss", "brier", "utility")}
-"""Names of metrics in what an older release stored, each with the one of today."""
 
 
 class BlockEvaluation(Record):

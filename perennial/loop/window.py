@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from perennial.evaluation.estimate import Estimate
+from perennial.evaluation.estimate import OLD_METRICS, Estimate
 from perennial.record import Record, old_keys
 
 GRID = datetime(1970, 1, 5, tzinfo=UTC)
@@ -209,16 +209,18 @@ class Performance(Record):
     """As in `perennial.evaluation.metrics.BlockEvaluation`, of what was served."""
     missing: dict[str, str] = Field(default_factory=dict)
     """Why a metric is not there."""
-    alone: dict[str, Estimate] = Field(default_factory=dict)
-    """The same metrics of the first version, had it been left alone; empty when it is the champion or cannot be scored."""
-    alone_reason: str = ""
+    frozen: dict[str, Estimate] = Field(default_factory=dict)
+    """The same metrics of the frozen baseline: the first version, never trained again. Empty when it is the champion or cannot be
+    scored."""
+    frozen_reason: str = ""
     """Why there are none."""
     gain: Estimate | None = None
-    """Utility per 1000 labelled predictions: what was served less the first version left alone, paired."""
+    """Utility per 1000 labelled predictions: what was served less the frozen baseline, paired."""
     loss: Loss | None = None
     """Whether it is degraded; null without labels."""
     criteria: tuple[CriterionResult, ...] = ()
     """The watched criteria."""
+    _old = old_keys("metrics", "missing", "frozen", alone="frozen", alone_reason="frozen_reason", **OLD_METRICS)
 
 
 class WindowRecord(Record):

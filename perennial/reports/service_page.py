@@ -168,7 +168,7 @@ def _facts(history: History) -> tuple[str, ...]:
 
 
 def gain(windows: Sequence[WindowRecord]) -> Estimate | None:
-    """Utility of what was served less that of the first version left alone, over all windows in which both are known.
+    """Utility of what was served less that of the frozen baseline, over all windows in which both are known.
 
     The windows are taken as independent. None where no window has both.
     """
@@ -193,7 +193,7 @@ def gain_in_words(windows: Sequence[WindowRecord], unit: str) -> str:
     if found.high < 0:
         verdict, found = "less", found.model_copy(update={"value": -found.value, "low": -found.high, "high": -found.low})
     return (
-        f"Beside the first version left alone, training again has brought {interval(found)} {unit} {verdict}, over "
+        f"Beside the frozen baseline, the first version, training again has brought {interval(found)} {unit} {verdict}, over "
         f"{count(known)} window{'s, taken as independent' * (known > 1)}."
     )
 
@@ -228,12 +228,12 @@ def _performances(history: History) -> Table:
         if performance is None:
             continue
         served = [or_dash(performance.metrics.get(name)) for name in ("auc", "log_loss", "utility")]
-        alone = [or_dash(performance.alone.get(name)) for name in ("auc", "log_loss")]
-        rows.append([f"{record.start:%Y-%m-%d}", *served, *alone, or_dash(performance.gain)])
-    head = ["window", "AUC", "log loss", "utility", "first version: AUC", "first version: log loss", "gain in utility"]
+        frozen = [or_dash(performance.frozen.get(name)) for name in ("auc", "log_loss")]
+        rows.append([f"{record.start:%Y-%m-%d}", *served, *frozen, or_dash(performance.gain)])
+    head = ["window", "AUC", "log loss", "utility", "frozen baseline: AUC", "frozen baseline: log loss", "gain in utility"]
     caption = (
-        f"Utility and gain are in {history.unit} per 1,000 labelled predictions; the gain is what was served less the first "
-        "version left alone, on the same predictions."
+        f"Utility and gain are in {history.unit} per 1,000 labelled predictions; the gain is what was served less the "
+        "frozen baseline, the first version never trained again, on the same predictions."
     )
     return Table(head, rows, "No window has matured yet.", caption, head[1:])
 

@@ -52,13 +52,13 @@ def draw(history: "History") -> dict[str, bytes]:
 
 
 def performance(history: "History") -> bytes:
-    """AUC, log loss and utility of what was served with intervals, beside the first version left alone."""
+    """AUC, log loss and utility of what was served with intervals, beside the frozen baseline."""
 
     def paint(panels: Sequence[Axes]) -> None:
         for axes, (name, label) in zip(panels, PANELS.items(), strict=True):
             served = [(record, record.performance.metrics.get(name)) for record in history.windows if record.performance]
-            alone = [(record, record.performance.alone.get(name)) for record in history.windows if record.performance]
-            _series(axes, alone, ORANGE, "D", "the first version left alone", shift=0.5)
+            frozen = [(record, record.performance.frozen.get(name)) for record in history.windows if record.performance]
+            _series(axes, frozen, ORANGE, "D", "the frozen baseline", shift=0.5)
             _series(axes, served, BLUE, "o", "what was served", shift=0.0)
             axes.set_ylabel(f"{label}\nper 1,000" if name == "utility" else label)
             _changes(axes, history)

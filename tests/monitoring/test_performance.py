@@ -8,7 +8,7 @@ import pytest
 
 from monitoring.evidence import measure_due, perform_due
 from monitoring.labels import labels_by
-from monitoring.performance import OUT_OF_FOLD, Alone, Served, earlier_losses, judged_loss, perform
+from monitoring.performance import OUT_OF_FOLD, FrozenBaseline, Served, earlier_losses, judged_loss, perform
 from monitoring.windows import LoggedWindow, matures
 from perennial.errors import NotFoundError
 from perennial.evaluation.metrics import Baseline
@@ -26,10 +26,12 @@ def thresholds(world: World) -> Thresholds:
     return Thresholds.read(open_version(world.settings.versions / NAME / world.digest).file("thresholds"))
 
 
-def judged(world: World, logged: LoggedWindow, thresholds: Thresholds | None, alone: Alone | None = None) -> Performance:
+def judged(
+    world: World, logged: LoggedWindow, thresholds: Thresholds | None, frozen: FrozenBaseline | None = None
+) -> Performance:
     labels = labels_by(world.settings, world.model, logged.window.start, matures(logged.window, world.model))
     served = Served(world.digest, world.contract.threshold, Baseline(probability=0.2, acts=False), thresholds)
-    return perform(logged, labels, world.model, served, alone, {})
+    return perform(logged, labels, world.model, served, frozen, {})
 
 
 def test_metrics_are_those_of_what_was_served(world: World, thresholds: Thresholds) -> None:
@@ -60,25 +62,25 @@ def test_a_rejected_row_is_no_prediction(world: World, thresholds: Thresholds) -
     assert (found.labels.arrived, found.labels.missing) == (len(frame) - 50, 0)
 
 
-def first_version(world: World) -> Alone:
-    return Alone(world.digest, Champion.read(world.settings.versions / NAME / world.digest))
+def first_version(world: World) -> FrozenBaseline:
+    return FrozenBaseline(world.digest, Champion.read(world.settings.versions / NAME / world.digest))
 
 
 def test_the_first_version_is_not_beside_itself(world: World, thresholds: Thresholds) -> None:
     found = judged(world, world.logged(2)[0], thresholds, first_version(world))
-    assert (found.alone, found.alone_reason, found.gain) == ({}, "the first version is what served", None)
+    assert (found.frozen, found.frozen_reason, found.gain) == ({}, "the first version is what served", None)
 
 
-def test_the_first_version_left_alone_is_scored_on_what_was_logged(world: World, thresholds: Thresholds) -> None:
+def test_the_frozen_baseline_is_scored_on_what_was_logged(world: World, thresholds: Thresholds) -> None:
     logged, _ = world.logged(2)
     random = np.random.default_rng(0)
     worse = logged.frame.assign(version="another", probability=random.uniform(size=len(logged.frame)))
     found = judged(world, LoggedWindow(logged.window, worse, 0, 0, ()), thresholds, first_version(world))
     itself = judged(world, logged, thresholds)
     for name in ("auc", "log_loss", "utility"):
-        assert found.alone[name].value == pytest.approx(itself.metrics[name].value, abs=1e-9)
+        assert found.frozen[name].value == pytest.approx(itself.metrics[name].value, abs=1e-9)
     assert found.gain is not None
-    assert found.gain.value == pytest.approx(found.metrics["utility"].value - found.alone["utility"].value)
+    assert found.gain.value == pytest.approx(found.metrics["utility"].value - found.frozen["utility"].value)
     assert found.gain.value < 0
     assert found.loss is None, "the version that is judged answered none of it"
 
@@ -87,8 +89,8 @@ def test_a_first_version_that_misses_a_column_is_not_scored(world: World, thresh
     logged, _ = world.logged(2)
     frame = logged.frame.assign(version="another").drop(columns="features.road_speed")
     found = judged(world, LoggedWindow(logged.window, frame, 0, 0, ()), thresholds, first_version(world))
-    assert found.alone == {} and found.gain is None
-    assert "road_speed is not in the log" in found.alone_reason
+    assert found.frozen == {} and found.gain is None
+    assert "road_speed is not in the log" in found.frozen_reason
 
 
 def weeks(*losses: float) -> tuple[WeekLoss, ...]:

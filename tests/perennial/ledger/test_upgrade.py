@@ -97,7 +97,7 @@ def test_words_of_an_older_release_are_those_of_today(url: str) -> None:
     loss = {"value": 0.7, "limit": 0.6, "blocks": 8, "basis": "since the champion's evaluation began", "sentence": "It hurts."}
     judged = {"labels": {"matured_at": NOW.isoformat(), "arrived": 9, "missing": 0}, "label_rate": 0.2}
     estimates = {"naive_brier": {"value": 0.2, "low": 0.1, "high": 0.3, "standard_error": 0.05}}
-    judged |= {"metrics": estimates, "alone": estimates, "missing": {"naive_utility": "no label"}}
+    judged |= {"metrics": estimates, "alone": estimates, "missing": {"naive_utility": "no label"}, "alone_reason": "none"}
     window = {"model": "churn", "end": NOW, "measured_at": NOW, "measurement": {**measured, "columns": [], "checks": []}}
     with directly(url) as older:
         migrate(older, "0001", "0002", "0003", "0004", "0005", "0006")
@@ -120,8 +120,8 @@ def test_words_of_an_older_release_are_those_of_today(url: str) -> None:
         young, unlabelled, old = ledger.windows("churn")
         assert young.performance is None and unlabelled.performance is not None and unlabelled.performance.loss is None
         assert old.performance is not None and old.performance.loss is not None and old.performance.loss.degraded
-        assert old.performance.loss.baseline == 0.65
-        assert [*old.performance.metrics, *old.performance.alone, *old.performance.missing] == [
+        assert (old.performance.loss.baseline, old.performance.frozen_reason) == (0.65, "none")
+        assert [*old.performance.metrics, *old.performance.frozen, *old.performance.missing] == [
             "baseline_brier",
             "baseline_brier",
             "baseline_utility",

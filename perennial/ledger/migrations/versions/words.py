@@ -12,6 +12,8 @@ LOSS = {"hurt": "degraded", "naive": "baseline"}
 """Keys of a window's loss: the old one, the one of today."""
 METRICS = {f"naive_{name}": f"baseline_{name}" for name in ("log_loss", "brier", "utility")}
 """Names of metrics, likewise."""
+FROZEN = {"alone": "frozen", "alone_reason": "frozen_reason"}
+"""Keys of how the model did in a window, likewise."""
 
 
 def upgrade() -> None:
@@ -35,7 +37,8 @@ def upgrade() -> None:
 def _performance(stored: dict[str, Any]) -> dict[str, Any]:
     """How the model did in a window, in the words of today."""
     names = dict.fromkeys(("metrics", "missing", "alone"), METRICS) | {"loss": LOSS}
-    return {key: _renamed(value, names[key]) if value and key in names else value for key, value in stored.items()}
+    found = {key: _renamed(value, names[key]) if value and key in names else value for key, value in stored.items()}
+    return _renamed(found, FROZEN)
 
 
 def _renamed(stored: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
