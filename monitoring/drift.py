@@ -14,7 +14,7 @@ import pandas as pd
 
 from monitoring.checks import check
 from monitoring.reference.acceptance import by_check
-from monitoring.reference.blocks import MOST_ROWS, PROBABILITY, START, joined, sample, values_of
+from monitoring.reference.blocks import MAX_ROWS, PROBABILITY, START, joined, sample, values_of
 from monitoring.reference.statistics import Method, Values, present, size_in_deviations, statistic
 from monitoring.windows import BEFORE, LoggedWindow
 from perennial.loop.decision import Incident
@@ -40,7 +40,7 @@ class Reference:
         """Rows of a sample: those of the training's blocks; without thresholds what the spec says."""
         if self.thresholds is not None:
             return self.thresholds.block_rows
-        return spec.block_rows or MOST_ROWS
+        return spec.block_rows or MAX_ROWS
 
     @property
     def texts(self) -> frozenset[str]:

@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monitoring.labels import labelled
-from monitoring.reference.blocks import FEWEST_ROWS, PROBABILITY
-from monitoring.reference.limits import FEWEST_BLOCKS, prediction_limit
+from monitoring.reference.blocks import MIN_ROWS, PROBABILITY
+from monitoring.reference.limits import MIN_BLOCKS, prediction_limit
 from monitoring.windows import LoggedWindow, as_values, column_of, matures
 from perennial.data.matrix import to_matrix
 from perennial.evaluation.estimate import Estimate
@@ -184,7 +184,7 @@ def loss_of(
     value = float(log_losses(answered, label[own]).mean())
     baseline = float(log_losses(np.full(len(answered), served.baseline.probability), label[own]).mean())
     before = [loss for start, loss in sorted(earlier.items()) if start < logged.window.start]
-    return judged_loss(value, served.thresholds, before, baseline if len(answered) >= FEWEST_ROWS else None)
+    return judged_loss(value, served.thresholds, before, baseline if len(answered) >= MIN_ROWS else None)
 
 
 def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[float], baseline: float | None = None) -> Loss:
@@ -198,7 +198,7 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
     """
     evaluated = [] if thresholds is None else [week.log_loss for week in thresholds.evaluated]
     weeks, is_recent = [*evaluated, *windows], True
-    if len(weeks) < FEWEST_BLOCKS:
+    if len(weeks) < MIN_BLOCKS:
         weeks, is_recent = [] if thresholds is None else [week.log_loss for week in thresholds.out_of_fold], False
     basis = f"{len(weeks)} {'weeks ' + EVALUATED if is_recent else OUT_OF_FOLD}"
     limit = None
@@ -212,12 +212,12 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
         sentence = f"The mean log loss is {value:.4f}; the limit of {basis} is {limit:.4f}."
     else:
         sentence = f"The mean log loss is {value:.4f}, {'above' if is_above else 'within'} the limit {limit:.4f} of {basis}."
-    if limit is not None and len(weeks) < FEWEST_BLOCKS:
-        sentence += f" With fewer than {FEWEST_BLOCKS} weeks no false alarm rate is claimed."
+    if limit is not None and len(weeks) < MIN_BLOCKS:
+        sentence += f" With fewer than {MIN_BLOCKS} weeks no false alarm rate is claimed."
     if is_worse:
         sentence += f" The baseline, the constant rate of the training, is better on the same predictions: {baseline:.4f}."
     if baseline is None:
-        sentence += f" It is not compared with the baseline: fewer than {FEWEST_ROWS} predictions have a label."
+        sentence += f" It is not compared with the baseline: fewer than {MIN_ROWS} predictions have a label."
     return Loss(
         value=value,
         limit=limit,

@@ -12,7 +12,7 @@ from monitoring.reference.statistics import Method
 
 Floats = NDArray[np.float64]
 
-FEWEST_BLOCKS = 8
+MIN_BLOCKS = 8
 """With fewer weeks no rate is claimed."""
 NEIGHBOURS = 4
 """Blocks that a step is measured against."""

@@ -35,7 +35,7 @@ Corner = Literal["lower right", "upper right"]
 LONGEST = 48
 """Most letters of a group's name in a picture."""
 
-MOST_BARS = 20
+MAX_BARS = 20
 """Most columns or groups of one picture."""
 
 TITLES = {
@@ -150,7 +150,7 @@ def reliability(evaluation: BlockEvaluation) -> bytes:
 
 def importance(importances: tuple[ColumnImportance, ...]) -> bytes:
     """Increase of the log loss when a column is shuffled, largest first, with two standard errors."""
-    shown = ranked(importances)[:MOST_BARS]
+    shown = ranked(importances)[:MAX_BARS]
 
     def paint(axes: Axes) -> None:
         for selected, colour, marker, label in ((True, BLUE, "o", "kept"), (False, ORANGE, "X", "left out")):
@@ -164,7 +164,7 @@ def importance(importances: tuple[ColumnImportance, ...]) -> bytes:
         axes.set_xlabel("increase of the log loss, ± 2 standard errors")
         axes.legend(loc="lower right", **LEGEND)
 
-    note = f"the first {MOST_BARS} of {len(importances)} columns" if len(importances) > MOST_BARS else ""
+    note = f"the first {MAX_BARS} of {len(importances)} columns" if len(importances) > MAX_BARS else ""
     return _png(TITLES["importance"], paint, bars=len(shown), note=note)
 
 
@@ -172,7 +172,7 @@ def segments(analysis: ErrorAnalysis) -> bytes:
     """Excess of the log loss over the comparator's by group: declared ones first, then those that the search found worse."""
     declared = sorted(analysis.declared, key=lambda group: (-group.excess.value, group.name))
     searched = [(group, True) for group in worst(analysis)]
-    shown = [(group, False) for group in declared[: MOST_BARS - len(searched[:MOST_BARS])]] + searched[:MOST_BARS]
+    shown = [(group, False) for group in declared[: MAX_BARS - len(searched[:MAX_BARS])]] + searched[:MAX_BARS]
 
     def paint(axes: Axes) -> None:
         for found, colour, marker, label in ((False, BLUE, "o", "named in the spec"), (True, ORANGE, "D", "found by searching")):

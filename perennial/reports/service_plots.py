@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 GREEN, PALE = "#009E73", "#BBBBBB"
 PANELS = {"auc": "AUC", "log_loss": "log loss", "utility": "utility"}
 """Metrics of the first picture, with the label of each panel."""
-MOST_MARKS = 10
+MAX_MARKS = 10
 """Most dates along an axis: more would touch each other."""
-LARGEST_RATIO = 2.0
+MAX_RATIO = 2.0
 """From here on a step is as dark as can be: so many times its threshold."""
 CELLS = ListedColormap(["#F4F8FB", "#D6E6F2", "#A9CBE4", "#6FA8D3", "#2F7FB8", "#08519C"])
-"""Steps from none to `LARGEST_RATIO` times the threshold; equally light for all eyes, printed in grey too."""
+"""Steps from none to `MAX_RATIO` times the threshold; equally light for all eyes, printed in grey too."""
 
 TITLES = {
     "performance": "How good it was, window by window",
@@ -155,7 +155,7 @@ def columns(history: "History") -> bytes:
             for column in record.measurement.columns:
                 row = names.index(column.column)
                 is_judged = column.step is not None and column.threshold
-                share = min((column.step or 0.0) / column.threshold / LARGEST_RATIO, 1.0) if column.threshold else 0.0
+                share = min((column.step or 0.0) / column.threshold / MAX_RATIO, 1.0) if column.threshold else 0.0
                 axes.barh(
                     row,
                     end - begin,
@@ -171,7 +171,7 @@ def columns(history: "History") -> bytes:
                 axes.text((begin + end) / 2, row, sign, ha="center", va="center", fontsize=9, fontweight="bold", color=colour)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        shown = [(0.0, "no step"), (0.5, "at the threshold"), (1.0, f"{LARGEST_RATIO:g} times it, or more")]
+        shown = [(0.0, "no step"), (0.5, "at the threshold"), (1.0, f"{MAX_RATIO:g} times it, or more")]
         keys = [Patch(facecolor=CELLS(share), edgecolor=GREY, label=label) for share, label in shown]
         keys.append(Patch(facecolor="white", edgecolor=PALE, hatch="....", label="not judged"))
         axes.legend(
@@ -224,7 +224,7 @@ def _time(panels: Sequence[Axes], history: "History") -> None:
     marks = _months(history.begin, history.until)
     if len(marks) < 3:
         marks = [record.start for record in history.windows]
-    marks = marks[:: 1 + len(marks) // MOST_MARKS]
+    marks = marks[:: 1 + len(marks) // MAX_MARKS]
     for axes in panels:
         axes.set_xlim(_number(history.begin), _number(history.until))
         axes.set_xticks([_number(mark) for mark in marks], [f"{mark:%Y-%m-%d}" for mark in marks], fontsize=8)

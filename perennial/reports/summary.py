@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OCCASIONS = {"degraded": "it gets worse", "drift": "the world changes", "manual": "its owner asks for it"}
 """Reasons to train again, in words; *scheduled* is said with its days."""
 
-MOST_GROUPS = 3
+MAX_GROUPS = 3
 """Most groups that are named."""
 
 LATELY = 4
@@ -190,8 +190,8 @@ def _care(findings: "Findings", judgement: "Judgement") -> tuple[Text, ...]:
         f"It learned from {day(info.start)} to {last_day(info.end)}. Of other times of the year it knows nothing yet.",
     ]
     worse = [group for group in analysis.declared if group.judged and group.excess.low > 0]
-    worse = sorted(worse, key=lambda group: (-group.excess.value, group.name))[:MOST_GROUPS]
-    weak = run_tables.worst(analysis)[:MOST_GROUPS]
+    worse = sorted(worse, key=lambda group: (-group.excess.value, group.name))[:MAX_GROUPS]
+    weak = run_tables.worst(analysis)[:MAX_GROUPS]
     if worse:
         comparator = "the version in use" if worse[0].comparator == "champion" else "giving everybody the same chance"
         lines.append(f"It did worse than {comparator} for: {_named(worse)}.")
@@ -199,7 +199,7 @@ def _care(findings: "Findings", judgement: "Judgement") -> tuple[Text, ...]:
         lines.append(f"Its chances were least to be trusted for: {_named(weak)}.")
     few = [group.name for group in analysis.declared if not group.judged]
     if few:
-        lines.append(f"Too few requests to tell: {', '.join(few[:MOST_GROUPS])}{', …' if len(few) > MOST_GROUPS else ''}.")
+        lines.append(f"Too few requests to tell: {', '.join(few[:MAX_GROUPS])}{', …' if len(few) > MAX_GROUPS else ''}.")
     return tuple(lines)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitoring.reference.limits import FEWEST_BLOCKS, POWERS, neighbours, prediction_limit, rate_per_test, step_limit
+from monitoring.reference.limits import MIN_BLOCKS, POWERS, neighbours, prediction_limit, rate_per_test, step_limit
 from monitoring.reference.statistics import Method, statistic
 
 Floats = NDArray[np.float64]
@@ -151,7 +151,7 @@ def test_the_simulated_statistic_is_evidentlys(name: str) -> None:
 
 
 def test_a_limit_is_higher_with_fewer_blocks_and_with_a_lower_rate() -> None:
-    few, many = (steps("mean, normal", blocks, 0.1, 5)[0] for blocks in (FEWEST_BLOCKS, 26))
+    few, many = (steps("mean, normal", blocks, 0.1, 5)[0] for blocks in (MIN_BLOCKS, 26))
     assert np.median(step_limit(few, "mean", 0.004)) > np.median(step_limit(many, "mean", 0.004))
     assert (step_limit(many, "mean", 0.001) > step_limit(many, "mean", 0.01)).all()
 
