@@ -1,7 +1,8 @@
 """The measurement of a window: how its columns differ from the weeks before, and from the training.
 
-Two comparisons that are never mixed. The *step*, this window against the last four, carries the stated false alarm rate. The
-*distance* from the whole training is an effect size: over a year it grows with the season, and no rate is claimed of it.
+Two comparisons that are never mixed. *Window-over-window* drift, this window against the last four, carries the
+stated false alarm rate. The *distance* from the whole training is an effect size: over a year it grows with the season, and no
+rate is claimed of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -196,26 +197,26 @@ class _Column:
         if not weeks:
             return self._not_judged("there are no weeks to compare with", distance=distance)
         pool = joined(weeks)
-        step = self._statistic(values, pool)
+        drift = self._statistic(values, pool)
         size = size_in_deviations(values, pool, self.threshold.standard_deviation)
-        if step is None or size is None:
+        if drift is None or size is None:
             return self._not_judged(self.threshold.reason or "the weeks before have no value", distance=distance)
         against = f"{from_log} logged weeks" + (f" and {len(weeks) - from_log} of the training" if from_log < len(weeks) else "")
         limit = self.threshold.limit
         if limit is None:
-            return self._not_judged(self.threshold.reason, step=step, size=size, distance=distance)
-        is_alarm = step > limit and size >= self.material
-        why = "" if is_alarm or step <= limit else f", but its size is below the material {self.material:g} sd"
+            return self._not_judged(self.threshold.reason, drift=drift, size=size, distance=distance)
+        is_alarm = drift > limit and size >= self.material
+        why = "" if is_alarm or drift <= limit else f", but its size is below the material {self.material:g} sd"
         return ColumnDrift(
             column=self.name,
             method=self.method,
-            step=step,
+            window_over_window=drift,
             threshold=limit,
             size_sd=size,
             distance=distance,
             verdict="alarm" if is_alarm else "quiet",
             sentence=(
-                f"{self.name} differs from {against} by {step:.3g} ({self.method}, {size:.2f} sd); "
+                f"{self.name} differs from {against} by {drift:.3g} ({self.method}, {size:.2f} sd); "
                 f"up to {limit:.3g} is usual{why}."
             ),
         )
@@ -260,12 +261,12 @@ class _Column:
         return [part for part in parts if len(present(part))]
 
     def _not_judged(
-        self, reason: str, *, step: float | None = None, size: float | None = None, distance: float | None = None
+        self, reason: str, *, drift: float | None = None, size: float | None = None, distance: float | None = None
     ) -> ColumnDrift:
         return ColumnDrift(
             column=self.name,
             method=self.method,
-            step=step,
+            window_over_window=drift,
             threshold=self.threshold.limit,
             size_sd=size,
             distance=distance,

@@ -295,7 +295,12 @@ def _drift(situation: Situation, champion: ServingVersion) -> Finding:
     looked_at = [record for record in situation.windows if record.end > champion.trained_until][: spec.windows_considered]
     alarming = [record for record in looked_at if record.measurement.alarms]
     facts = tuple(
-        Fact(name=f"drift {alarm.column} {_day(record.start)}", value=alarm.step, limit=alarm.threshold, sentence=alarm.sentence)
+        Fact(
+            name=f"drift {alarm.column} {_day(record.start)}",
+            value=alarm.window_over_window,
+            limit=alarm.threshold,
+            sentence=alarm.sentence,
+        )
         for record in alarming
         for alarm in record.measurement.alarms
     )

@@ -38,11 +38,18 @@ def estimate(value: float, around: float) -> Estimate:
     return Estimate(value=value, low=value - around, high=value + around, standard_error=around / 2)
 
 
-def column(name: str, step: float | None, threshold: float | None, alarm: bool = False) -> ColumnDrift:
+def column(name: str, drift: float | None, threshold: float | None, alarm: bool = False) -> ColumnDrift:
     """How a watched column stands."""
-    verdict = "not judged" if step is None or threshold is None else "alarm" if alarm else "quiet"
-    said = f"{name} is {step} against {threshold}."
-    made = {"column": name, "method": "wasserstein", "step": step, "threshold": threshold, "size_sd": 0.2, "distance": 0.1}
+    verdict = "not judged" if drift is None or threshold is None else "alarm" if alarm else "quiet"
+    said = f"{name} is {drift} against {threshold}."
+    made = {
+        "column": name,
+        "method": "wasserstein",
+        "window_over_window": drift,
+        "threshold": threshold,
+        "size_sd": 0.2,
+        "distance": 0.1,
+    }
     return ColumnDrift.model_validate(made | {"verdict": verdict, "sentence": said})
 
 
@@ -68,7 +75,7 @@ def quiet_column(name: str) -> ColumnDrift:
     return ColumnDrift(
         column=name,
         method="wasserstein",
-        step=0.01,
+        window_over_window=0.01,
         threshold=0.1,
         size_sd=0.02,
         distance=0.1,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monitoring.reference.acceptance import MAX_CATEGORIES
 from monitoring.reference.blocks import PROBABILITY, START, block_rows, blocks_of, joined, values_of
-from monitoring.reference.limits import MIN_BLOCKS, neighbours, rate_per_test, step_limit
+from monitoring.reference.limits import MIN_BLOCKS, drift_limit, neighbours, rate_per_test
 from monitoring.reference.statistics import Method, Values, present, standard_deviation, statistic, unsuited
 from perennial.data.dataset import DatasetInfo
 from perennial.data.rows import evaluation_rows, from_frame
@@ -123,17 +123,17 @@ def column_threshold(column: str, method: Method, samples: list[Values], rate: f
         reason = f"{had}; with fewer than {MIN_BLOCKS} no false alarm rate can be claimed"
     if reason:
         return ColumnThreshold(column=column, method=method, limit=None, reason=reason, standard_deviation=spread)
-    limit = float(step_limit(block_statistics(held, method), method, rate))
+    limit = float(drift_limit(block_statistics(held, method), method, rate))
     return ColumnThreshold(column=column, method=method, limit=limit, reason="", standard_deviation=spread)
 
 
 def block_statistics(samples: list[Values], method: Method) -> NDArray[np.float64]:
-    """The step of each block against its neighbours."""
+    """The drift of each block against its neighbours."""
     found = []
     for place, values in enumerate(samples):
-        step = statistic(values, joined([samples[other] for other in neighbours(place)]), method)
-        assert step is not None  # every sample has a value
-        found.append(step)
+        drift = statistic(values, joined([samples[other] for other in neighbours(place)]), method)
+        assert drift is not None  # every sample has a value
+        found.append(drift)
     return np.array(found)
 
 

@@ -79,18 +79,19 @@ class ColumnDrift(Record):
     """Its name; `probability` is the model's output."""
     method: str
     """Evidently's method."""
-    step: float | None
+    window_over_window: float | None
     """Its statistic: this window against the four weeks before it. Null where it was not computed."""
     threshold: float | None
     """Largest value that is no alarm, from the weekly blocks of the reference; null where no rate is claimed."""
     size_sd: float | None
-    """Size of the step in standard deviations of the reference."""
+    """Size of the window-over-window drift in standard deviations of the reference."""
     distance: float | None
     """Its statistic: this window against the whole training reference. An effect size: no alarm rate is claimed of it."""
     verdict: Literal["alarm", "quiet", "not judged"]
     """`alarm`: above the threshold and of material size. `not judged`: the sentence says why."""
     sentence: str
     """What was seen, in one sentence."""
+    _old = old_keys(step="window_over_window")
 
 
 class Check(Record):

@@ -272,14 +272,18 @@ def _columns(windows: Sequence[WindowRecord]) -> Table:
         found = [(record, column) for record in windows for column in record.measurement.columns if column.column == name]
         judged = [(record, column) for record, column in found if column.verdict != "not judged"]
         alarms = [record.start for record, column in found if column in record.measurement.alarms]
-        shares = [column.step / column.threshold for _, column in judged if column.step is not None and column.threshold]
+        shares = [
+            column.window_over_window / column.threshold
+            for _, column in judged
+            if column.window_over_window is not None and column.threshold
+        ]
         when = ", ".join(f"{start:%Y-%m-%d}" for start in alarms) or "–"
         rows.append(
             [name, found[-1][1].method, count(len(judged)), count(len(alarms)), figure(max(shares)) if shares else "–", when]
         )
-    head = ["column", "method", "windows judged", "alarms", "largest step, in thresholds", "windows that alarmed"]
+    head = ["column", "method", "windows judged", "alarms", "largest drift, in thresholds", "windows that alarmed"]
     caption = (
-        "Each window against the four weeks before it. An alarm is a step above the threshold and of material size, in a column "
-        "whose data is not broken; ! in the picture. ×: the column's data is broken."
+        "Window-over-window drift: each window against the four weeks before it. An alarm is above the threshold and of material "
+        "size, in a column whose data is not broken; ! in the picture. ×: the column's data is broken."
     )
     return Table(head, rows, "No column is watched.", caption, head[2:5])

@@ -22,9 +22,9 @@ PANELS = {"auc": "AUC", "log_loss": "log loss", "utility": "utility"}
 MAX_MARKS = 10
 """Most dates along an axis: more would touch each other."""
 MAX_RATIO = 2.0
-"""From here on a step is as dark as can be: so many times its threshold."""
+"""From here on drift is as dark as can be: so many times its threshold."""
 CELLS = ListedColormap(["#F4F8FB", "#D6E6F2", "#A9CBE4", "#6FA8D3", "#2F7FB8", "#08519C"])
-"""Steps from none to `MAX_RATIO` times the threshold; equally light for all eyes, printed in grey too."""
+"""Drift from none to `MAX_RATIO` times the threshold; equally light for all eyes, printed in grey too."""
 
 TITLES = {
     "performance": "How good it was, window by window",
@@ -142,7 +142,7 @@ def decisions(history: "History") -> bytes:
 
 
 def columns(history: "History") -> bytes:
-    """For each watched column and window, its step as a share of the threshold: the darker, the larger; alarms have a mark."""
+    """For each watched column and window, its drift as a share of the threshold: the darker, the larger; alarms have a mark."""
     names = list(dict.fromkeys(column.column for record in history.windows for column in record.measurement.columns))
 
     def paint(panels: Sequence[Axes]) -> None:
@@ -154,8 +154,8 @@ def columns(history: "History") -> bytes:
             alarms = {column.column for column in record.measurement.alarms}
             for column in record.measurement.columns:
                 row = names.index(column.column)
-                is_judged = column.step is not None and column.threshold
-                share = min((column.step or 0.0) / column.threshold / MAX_RATIO, 1.0) if column.threshold else 0.0
+                is_judged = column.window_over_window is not None and column.threshold
+                share = min((column.window_over_window or 0.0) / column.threshold / MAX_RATIO, 1.0) if column.threshold else 0.0
                 axes.barh(
                     row,
                     end - begin,
@@ -171,7 +171,7 @@ def columns(history: "History") -> bytes:
                 axes.text((begin + end) / 2, row, sign, ha="center", va="center", fontsize=9, fontweight="bold", color=colour)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        shown = [(0.0, "no step"), (0.5, "at the threshold"), (1.0, f"{MAX_RATIO:g} times it, or more")]
+        shown = [(0.0, "no drift"), (0.5, "at the threshold"), (1.0, f"{MAX_RATIO:g} times it, or more")]
         keys = [Patch(facecolor=CELLS(share), edgecolor=GREY, label=label) for share, label in shown]
         keys.append(Patch(facecolor="white", edgecolor=PALE, hatch="....", label="not judged"))
         axes.legend(

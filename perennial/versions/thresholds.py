@@ -17,11 +17,11 @@ class ColumnThreshold(Record):
     method: str
     """Evidently's method."""
     limit: float | None
-    """Largest step statistic that is no alarm; null where no rate can be claimed (the reason says why)."""
+    """Largest window-over-window drift that is no alarm; null where no rate can be claimed (the reason says why)."""
     reason: str
     """Why there is no limit; empty when there is one."""
     standard_deviation: float | None
-    """Of the reference's values, by which a step's size is measured; null for texts."""
+    """Of the reference's values, by which the size of a drift is measured; null for texts."""
 
 
 class ColumnLimits(Record):

@@ -22,7 +22,7 @@ def drift(verdict: str = "quiet", column: str = "weight") -> ColumnDrift:
         {
             "column": column,
             "method": "wasserstein",
-            "step": 0.3 if verdict == "alarm" else 0.05,
+            "window_over_window": 0.3 if verdict == "alarm" else 0.05,
             "threshold": 0.1,
             "size_sd": 0.3,
             "distance": 0.2,

@@ -98,7 +98,9 @@ def test_words_of_an_older_release_are_those_of_today(url: str) -> None:
     judged = {"labels": {"matured_at": NOW.isoformat(), "arrived": 9, "missing": 0}, "label_rate": 0.2}
     estimates = {"naive_brier": {"value": 0.2, "low": 0.1, "high": 0.3, "standard_error": 0.05}}
     judged |= {"metrics": estimates, "alone": estimates, "missing": {"naive_utility": "no label"}, "alone_reason": "none"}
-    window = {"model": "churn", "end": NOW, "measured_at": NOW, "measurement": {**measured, "columns": [], "checks": []}}
+    column = {"column": "amount", "method": "ks", "step": 0.4, "threshold": 0.3, "size_sd": 0.2, "distance": None}
+    column |= {"verdict": "alarm", "sentence": "It moved."}
+    window = {"model": "churn", "end": NOW, "measured_at": NOW, "measurement": {**measured, "columns": [column], "checks": []}}
     with directly(url) as older:
         migrate(older, "0001", "0002", "0003", "0004", "0005", "0006")
         incidents_before = Table("incidents", MetaData(), autoload_with=older)
@@ -120,6 +122,7 @@ def test_words_of_an_older_release_are_those_of_today(url: str) -> None:
         young, unlabelled, old = ledger.windows("churn")
         assert young.performance is None and unlabelled.performance is not None and unlabelled.performance.loss is None
         assert old.performance is not None and old.performance.loss is not None and old.performance.loss.degraded
+        assert [column.window_over_window for column in old.measurement.columns] == [0.4]
         assert (old.performance.loss.baseline, old.performance.frozen_reason) == (0.65, "none")
         assert [*old.performance.metrics, *old.performance.frozen, *old.performance.missing] == [
             "baseline_brier",

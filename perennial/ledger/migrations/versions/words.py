@@ -12,6 +12,8 @@ LOSS = {"hurt": "degraded", "naive": "baseline"}
 """Keys of a window's loss: the old one, the one of today."""
 METRICS = {f"naive_{name}": f"baseline_{name}" for name in ("log_loss", "brier", "utility")}
 """Names of metrics, likewise."""
+COLUMN = {"step": "window_over_window"}
+"""Keys of a column's drift, likewise."""
 FROZEN = {"alone": "frozen", "alone_reason": "frozen_reason"}
 """Keys of how the model did in a window, likewise."""
 
@@ -27,11 +29,15 @@ def upgrade() -> None:
         "windows",
         sa.column("model", sa.String),
         sa.column("start", sa.DateTime(timezone=True)),
+        sa.column("measurement", sa.JSON),
         sa.column("performance", sa.JSON(none_as_null=True)),
     )
-    for row in connection.execute(sa.select(windows).where(windows.c.performance.is_not(None))).all():
+    for row in connection.execute(sa.select(windows)).all():
         same = (windows.c.model == row.model) & (windows.c.start == row.start)
-        connection.execute(sa.update(windows).where(same).values(performance=_performance(row.performance)))
+        columns = [_renamed(column, COLUMN) for column in row.measurement["columns"]]
+        measurement = {**row.measurement, "columns": columns}
+        performance = None if row.performance is None else _performance(row.performance)
+        connection.execute(sa.update(windows).where(same).values(measurement=measurement, performance=performance))
 
 
 def _performance(stored: dict[str, Any]) -> dict[str, Any]:
