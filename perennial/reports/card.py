@@ -113,10 +113,10 @@ def _purpose(model: "Model") -> list[Document]:
 def _worth(model: "Model") -> Table:
     utility = model.spec.objective.utility
     rows = [
-        ("acted, and it came true", figure(utility.true_positive)),
-        ("acted, and it did not", figure(utility.false_positive)),
-        ("did not act, and it came true", figure(utility.false_negative)),
-        ("did not act, and it did not", figure(utility.true_negative)),
+        ("acted, and the label is positive", figure(utility.true_positive)),
+        ("acted, and it is negative", figure(utility.false_positive)),
+        ("did not act, and the label is positive", figure(utility.false_negative)),
+        ("did not act, and it is negative", figure(utility.true_negative)),
     ]
     return Table(("what happened", "worth"), rows, numbers=("worth",))
 
@@ -285,7 +285,7 @@ def _meanings(model: "Model", candidate: "CandidateSummary", block: "BlockEvalua
             f" counts most; lower is better.{beside('log_loss')}",
         ),
         "brier": f"Mean squared distance of the probabilities from what came true; lower is better.{beside('brier')}",
-        "calibration_gap": "Difference between the mean probability and the share that came true; 0 is right on average.",
+        "calibration_gap": "Difference between the mean probability and the share of positives; 0 is right on average.",
         "utility": (
             f"What acting on it earns per 1,000 requests, in {model.spec.objective.utility.unit}, beyond what {constant} acting "
             "earns, the better of the two rules that need no model."

@@ -141,7 +141,7 @@ def reliability(evaluation: BlockEvaluation) -> bytes:
         axes.plot([0, limit], [0, limit], color=GREY, linestyle="--", label="as often as it says")
         axes.axvline(evaluation.threshold, color=ORANGE, linestyle=":", label=f"it acts from {percent(evaluation.threshold)} on")
         axes.plot(curve.x, curve.y, color=BLUE, marker="o", linewidth=1.5, label="the model, a tenth of the cases each")
-        axes.set(xlabel="probability that it says", ylabel="share that came true", xlim=(0, limit), ylim=(0, limit))
+        axes.set(xlabel="probability that it says", ylabel="share of positives", xlim=(0, limit), ylim=(0, limit))
         axes.set_aspect("equal")
         axes.legend(loc="upper left", **LEGEND)
 

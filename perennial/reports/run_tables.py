@@ -107,7 +107,7 @@ def groups(analysis: "ErrorAnalysis") -> list[Document]:
 
 
 def _groups(caption: str, found: Iterable["SegmentResult"], otherwise: str) -> Table:
-    head = ("group", "rows", "days", "came true", "log loss", "difference", "compared with", "enough to judge")
+    head = ("group", "rows", "days", "positive", "log loss", "difference", "compared with", "enough to judge")
     rows = [
         (
             group.name,

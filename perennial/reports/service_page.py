@@ -215,7 +215,7 @@ def _held(windows: Sequence[WindowRecord]) -> Table:
                 ", ".join(check.title for check in measured.broken) or "–",
             ]
         )
-    head = ["window", "predictions", "lost", "without a label", "came true", "alarms", "failed checks"]
+    head = ["window", "predictions", "lost", "without a label", "positive", "alarms", "failed checks"]
     caption = "Each window begins on the day it is named by. Labels count as they were known when it matured; later ones do not."
     return Table(head, rows, "No window was measured.", caption, head[1:5])
 
