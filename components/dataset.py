@@ -6,14 +6,14 @@ from components.step import step
 
 
 @step
-def build_dataset(spec: str, now: str, wall_clock: str, barred: str, dataset: dsl.Output[dsl.Dataset]) -> str:
+def build_dataset(spec: str, now: str, wall_clock: str, excluded: str, dataset: dsl.Output[dsl.Dataset]) -> str:
     """Build and store the dataset of a training.
 
     Args:
         spec: model spec as JSON.
         now: ISO 8601 UTC; nothing known later is used.
         wall_clock: ISO 8601 UTC, the real time; source rows later than it are an error.
-        barred: times whose requests do not train, as JSON: a list of [from, until), ISO 8601 UTC.
+        excluded: times whose requests do not train, as JSON: a list of [from, until), ISO 8601 UTC.
         dataset: folder with `data.parquet` and `dataset.json`.
 
     Returns:
@@ -29,7 +29,7 @@ def build_dataset(spec: str, now: str, wall_clock: str, barred: str, dataset: ds
     from perennial.versions.run_key import run_key
 
     model, settings = read_text(spec), Settings.from_environment()
-    data = build(settings, model, datetime.fromisoformat(now), datetime.fromisoformat(wall_clock), spans(barred))
+    data = build(settings, model, datetime.fromisoformat(now), datetime.fromisoformat(wall_clock), spans(excluded))
     copy(keep(settings, data), Path(dataset.path))
     dataset.metadata.update(digest=data.info.digest, rows=data.info.rows, labelled=data.info.labelled)
     return run_key(model, data.info)

@@ -1,4 +1,4 @@
-"""Evaluate: metrics with intervals, comparison with the champion and the naive rule, error analysis, plots."""
+"""Evaluate: metrics with intervals, comparison with the champion and the baseline, error analysis, plots."""
 
 from kfp import dsl
 

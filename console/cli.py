@@ -342,7 +342,7 @@ def decisions_close(
     reason: Annotated[str, typer.Option(help="Why it is over, in one sentence; it is kept.")] = "",
     json: Json = False,
 ) -> None:
-    """Close an incident: trainings are held no more. The requests that it bars still do not train."""
+    """Close an incident: trainings are held no more. The requests that it excludes still do not train."""
     from console.decisions import close
     from perennial.settings import Settings
 

@@ -120,11 +120,11 @@ def close(settings: Settings, model: str, number: int | None, reason: str, clock
     if json:
         print_json(closed.model_dump(mode="json"))
     else:
-        barred = f"requests of {closed.barred_from:%Y-%m-%d} to {closed.barred_until:%Y-%m-%d} still do not train"
+        excluded = f"requests of {closed.excluded_from:%Y-%m-%d} to {closed.excluded_until:%Y-%m-%d} still do not train"
         take_in = (
             f"if its data are no fault, `perennial decisions accept-change {model} {closed.number} --reason '…'` takes them in"
         )
-        console().print(f"{model}: incident {closed.number} is closed; {barred}; {take_in}", soft_wrap=True)
+        console().print(f"{model}: incident {closed.number} is closed; {excluded}; {take_in}", soft_wrap=True)
     return closed
 
 
@@ -153,7 +153,7 @@ def accept_change(settings: Settings, name: str, wish: AcceptChange, now: dateti
         print_json({"incident": accepted.model_dump(mode="json"), "decision": decision.model_dump(mode="json")})
         return accepted
     checks = () if accepted.accepted is None else accepted.accepted.checks
-    span = f"requests of {accepted.barred_from:%Y-%m-%d} to {accepted.barred_until:%Y-%m-%d} train from now on"
+    span = f"requests of {accepted.excluded_from:%Y-%m-%d} to {accepted.excluded_until:%Y-%m-%d} train from now on"
     widened = ", ".join(f"{check.name} {check.subject}".strip() for check in checks) or "nothing that a limit could be widened by"
     said = f"{name}: incident {accepted.number} is closed as a change of the data; {span}; accepted: {widened}"
     console().print(said, soft_wrap=True)

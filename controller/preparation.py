@@ -87,7 +87,7 @@ def _training(context: Context, model: Model, wish: Train) -> tuple[Mode, dict[s
     """
     ledger = context.ledger
     champion = None if wish.replace else ledger.champion(model.name)
-    excluded = () if wish.include_excluded else ledger.barred(model.name)
+    excluded = () if wish.include_excluded else ledger.excluded(model.name)
     searching = (
         wants_search(model, champion, last_search(ledger, model.name, context.now), context.now)
         if wish.search is None or champion is None
@@ -97,5 +97,5 @@ def _training(context: Context, model: Model, wish: Train) -> tuple[Mode, dict[s
         "wall_clock": context.wall_clock.isoformat(),
         "recipe": "" if searching or champion is None else champion.recipe.model_dump_json(),
         "champion": "" if champion is None else champion.digest,
-        "barred": json.dumps([[start.isoformat(), end.isoformat()] for start, end in excluded]),
+        "excluded": json.dumps([[start.isoformat(), end.isoformat()] for start, end in excluded]),
     }

@@ -21,7 +21,7 @@ from feature_repo.reading import source_checks
 from feature_repo.service import ServiceInfo
 from feature_repo.sources import TIME, frame_of, opened
 from feature_repo.store import open_private
-from perennial.data.dataset import Dataset, DatasetInfo, excluded, values_digest
+from perennial.data.dataset import Dataset, DatasetInfo, exclusion_note, values_digest
 from perennial.errors import DataError, PlatformError
 from perennial.settings import Settings
 from perennial.spec import Model, Sliding
@@ -41,7 +41,7 @@ class Span:
 
 
 def build(
-    settings: Settings, model: Model, now: datetime, wall_clock: datetime, barred: Sequence[tuple[datetime, datetime]] = ()
+    settings: Settings, model: Model, now: datetime, wall_clock: datetime, excluded: Sequence[tuple[datetime, datetime]] = ()
 ) -> Dataset:
     """The dataset of `model` as it could have been made at `now`.
 
@@ -50,7 +50,7 @@ def build(
         model: the spec.
         now: UTC; no label or feature published later is in it.
         wall_clock: UTC, the real time; source rows published later are an error.
-        barred: times [from, until) whose requests are left out: incidents broke their data.
+        excluded: times [from, until) whose requests are left out: incidents broke their data.
 
     Returns:
         The frame, one row for each request of [start, end), sorted by id, and what it is. Columns: id, `event_timestamp`, join
@@ -72,9 +72,11 @@ def build(
     checked = source_checks.check(settings, model, service, now, wall_clock)
     span = span_of(settings, model, now, checked.since)
     every = read_requests(settings, model, service, span)
-    requests = without(every, barred)
+    requests = without(every, excluded)
     if requests.empty:
-        raise DataError(f"none of the requests in [{iso(span.start)}, {iso(span.end)}) trains{excluded(model.name, len(every))}")
+        raise DataError(
+            f"none of the requests in [{iso(span.start)}, {iso(span.end)}) trains{exclusion_note(model.name, len(every))}"
+        )
     treated = with_features(settings, project, model, columns, requests)
     frame = add_labels(settings, model, treated.frame[treated.kept].reset_index(drop=True), now, checked.since)
     frame = frame[ordered(model, service, columns)]
@@ -94,7 +96,7 @@ def build(
         rows=len(frame),
         labelled=int(frame[LABEL].notna().sum()),
         rejected=int((~treated.kept).sum()),
-        barred=len(every) - len(requests),
+        excluded=len(every) - len(requests),
         notes=checked.notes,
         views=treated.counts,
         plan=plan_of(project, model),
@@ -103,7 +105,7 @@ def build(
         raise DataError(
             f"{settings.source(model.spec.label.source)}: none of the {info.rows:,} requests in [{info.start}, {info.end}) "
             f"has a label known by {info.now}; do the ids of {model.spec.requests.source} and {model.spec.label.source} match?"
-            f"{excluded(info.model, info.barred)}"
+            f"{exclusion_note(info.model, info.excluded)}"
         )
     return Dataset(frame, info)
 
@@ -117,10 +119,10 @@ def spans(text: str) -> list[tuple[datetime, datetime]]:
     return [(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in json.loads(text)]
 
 
-def without(requests: pd.DataFrame, barred: Sequence[tuple[datetime, datetime]]) -> pd.DataFrame:
-    """The requests outside the barred times [from, until)."""
+def without(requests: pd.DataFrame, excluded: Sequence[tuple[datetime, datetime]]) -> pd.DataFrame:
+    """The requests outside the excluded times [from, until)."""
     kept = pd.Series(True, index=requests.index)
-    for start, end in barred:
+    for start, end in excluded:
         kept &= ~requests[TIME].between(start, end, inclusive="left")
     return requests[kept].reset_index(drop=True)
 

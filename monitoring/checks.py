@@ -19,14 +19,14 @@ from perennial.prediction_log.rows import STALE
 from perennial.versions.contract import Contract
 from perennial.versions.thresholds import ColumnLimits, Thresholds
 
-FEWEST_ROWS = 50
+MIN_ROWS = 50
 """Rows from which shares are judged: three nulls of ten say nothing."""
 EMPTY = 0.999
 """Share of nulls from which a column that is not watched counts as lost. Most are missing now and then, with the season."""
 SLACK = 0.5
 """How far beyond the training's range values may lie, as a share of its width. A season's growth goes a little beyond, and is
 drift; another unit goes far beyond, and is broken."""
-FEWEST_WINDOWS = 2
+MIN_WINDOWS = 2
 """Windows that a volume is held against at least."""
 
 NOTHING: Mapping[tuple[str, str], Sequence[AcceptedCheck]] = {}
@@ -56,7 +56,7 @@ def check(
         accepted: by check and subject, what a person said is no fault.
     """
     found = [volume(logged, usual_rows, min_volume_share, [check.value for check in accepted.get(("volume", ""), ())])]
-    if len(logged.frame) >= FEWEST_ROWS:
+    if len(logged.frame) >= MIN_ROWS:
         texts = {column.name for column in contract.columns if column.dtype == "string"}
         watched = set() if thresholds is None else {column.column for column in thresholds.columns}
         limits = {} if thresholds is None else {limit.column: widened(limit, accepted) for limit in thresholds.limits}
@@ -139,7 +139,7 @@ def volume(logged: LoggedWindow, usual_rows: Sequence[int], min_share: float, ac
         accepted: rows that a person said are no fault.
     """
     rows = len(logged.frame)
-    usual = median(usual_rows) if len(usual_rows) >= FEWEST_WINDOWS else 0.0
+    usual = median(usual_rows) if len(usual_rows) >= MIN_WINDOWS else 0.0
     limit = min_share * min([usual, *accepted])
     failed = rows < limit and not logged.has_gaps
     against = (

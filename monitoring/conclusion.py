@@ -115,7 +115,7 @@ def settle_incidents(ledger: Ledger, model: Model, decision: Decision, conclusio
     if broken is not None and affected:
         for incident in affected:
             ledger.extend_incident(
-                name, incident.number, barred_until=broken.barred_until, seen=broken.seen, subjects=broken.subjects
+                name, incident.number, excluded_until=broken.excluded_until, seen=broken.seen, subjects=broken.subjects
             )
     elif broken is not None:
         opened = ledger.open_incident(
@@ -125,8 +125,8 @@ def settle_incidents(ledger: Ledger, model: Model, decision: Decision, conclusio
             owner=model.spec.owner,
             seen=broken.seen,
             subjects=broken.subjects,
-            barred_from=broken.barred_from,
-            barred_until=broken.barred_until,
+            excluded_from=broken.excluded_from,
+            excluded_until=broken.excluded_until,
             needed=model.spec.monitoring.clean_windows,
         )
         affected = [opened]

@@ -1,7 +1,8 @@
 """The measurement of a window: how its columns differ from the weeks before, and from the training.
 
-Two comparisons that are never mixed. The *step*, this window against the last four, carries the stated false alarm rate. The
-*distance* from the whole training is an effect size: over a year it grows with the season, and no rate is claimed of it.
+Two comparisons that are never mixed. *Window-over-window* drift, this window against the last four, carries the
+stated false alarm rate. The *distance* from the whole training is an effect size: over a year it grows with the season, and no
+rate is claimed of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import pandas as pd
 
 from monitoring.checks import check
 from monitoring.reference.acceptance import by_check
-from monitoring.reference.blocks import MOST_ROWS, PROBABILITY, START, joined, sample, values_of
+from monitoring.reference.blocks import MAX_ROWS, PROBABILITY, START, joined, sample, values_of
 from monitoring.reference.statistics import Method, Values, present, size_in_deviations, statistic
 from monitoring.windows import BEFORE, LoggedWindow
 from perennial.loop.decision import Incident
@@ -40,7 +41,7 @@ class Reference:
         """Rows of a sample: those of the training's blocks; without thresholds what the spec says."""
         if self.thresholds is not None:
             return self.thresholds.block_rows
-        return spec.block_rows or MOST_ROWS
+        return spec.block_rows or MAX_ROWS
 
     @property
     def texts(self) -> frozenset[str]:
@@ -64,7 +65,7 @@ def measure(
         before: the four windows before it, newest first.
         reference: the version that answered most of it.
         model: the spec.
-        records: windows of the ledger by their begin: one that was broken or in which the model hurt is not compared with.
+        records: windows of the ledger by their begin: one that was broken, or in which the model was degraded, is left out.
         incidents: of the model: what a person accepted of them is no fault, and windows of an accepted one are compared with.
     """
     spec, thresholds = model.spec.monitoring, reference.thresholds
@@ -123,9 +124,9 @@ def is_accepted(record: WindowRecord, incidents: Sequence[Incident]) -> bool:
 
 
 def teaches_nothing(record: WindowRecord) -> bool:
-    """Whether a window is no reference for others: it was broken, or the model hurt in it."""
+    """Whether a window is no reference for others: it was broken, or the model was degraded in it."""
     loss = None if record.performance is None else record.performance.loss
-    return bool(record.measurement.broken) or (loss is not None and loss.hurt)
+    return bool(record.measurement.broken) or (loss is not None and loss.degraded)
 
 
 def threshold_of(column: str, method: str, thresholds: Thresholds | None) -> ColumnThreshold:
@@ -196,26 +197,26 @@ class _Column:
         if not weeks:
             return self._not_judged("there are no weeks to compare with", distance=distance)
         pool = joined(weeks)
-        step = self._statistic(values, pool)
+        drift = self._statistic(values, pool)
         size = size_in_deviations(values, pool, self.threshold.standard_deviation)
-        if step is None or size is None:
+        if drift is None or size is None:
             return self._not_judged(self.threshold.reason or "the weeks before have no value", distance=distance)
         against = f"{from_log} logged weeks" + (f" and {len(weeks) - from_log} of the training" if from_log < len(weeks) else "")
         limit = self.threshold.limit
         if limit is None:
-            return self._not_judged(self.threshold.reason, step=step, size=size, distance=distance)
-        is_alarm = step > limit and size >= self.material
-        why = "" if is_alarm or step <= limit else f", but its size is below the material {self.material:g} sd"
+            return self._not_judged(self.threshold.reason, drift=drift, size=size, distance=distance)
+        is_alarm = drift > limit and size >= self.material
+        why = "" if is_alarm or drift <= limit else f", but its size is below the material {self.material:g} sd"
         return ColumnDrift(
             column=self.name,
             method=self.method,
-            step=step,
+            window_over_window=drift,
             threshold=limit,
             size_sd=size,
             distance=distance,
             verdict="alarm" if is_alarm else "quiet",
             sentence=(
-                f"{self.name} differs from {against} by {step:.3g} ({self.method}, {size:.2f} sd); "
+                f"{self.name} differs from {against} by {drift:.3g} ({self.method}, {size:.2f} sd); "
                 f"up to {limit:.3g} is usual{why}."
             ),
         )
@@ -237,7 +238,7 @@ class _Column:
     def _weeks(self, before: Sequence[LoggedWindow]) -> tuple[list[Values], int]:
         """Samples of four weeks, newest first, and how many of them were logged; the training's newest weeks fill up.
 
-        A week that was broken or in which the model hurt teaches nothing.
+        A week that was broken or in which the model was degraded teaches nothing.
         """
         found = []
         for window in before[:BEFORE]:
@@ -260,12 +261,12 @@ class _Column:
         return [part for part in parts if len(present(part))]
 
     def _not_judged(
-        self, reason: str, *, step: float | None = None, size: float | None = None, distance: float | None = None
+        self, reason: str, *, drift: float | None = None, size: float | None = None, distance: float | None = None
     ) -> ColumnDrift:
         return ColumnDrift(
             column=self.name,
             method=self.method,
-            step=step,
+            window_over_window=drift,
             threshold=self.threshold.limit,
             size_sd=size,
             distance=distance,

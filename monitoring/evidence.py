@@ -84,7 +84,7 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
     Raises:
         NotFoundError: a version that answered is gone, or there is no source of labels.
     """
-    from monitoring.performance import Alone, Served, earlier_losses, perform
+    from monitoring.performance import FrozenBaseline, Served, earlier_losses, perform
     from perennial.lifecycle.judgement import Champion
     from perennial.versions.findings import CandidateSummary
 
@@ -103,22 +103,24 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
     @cache
     def served(digest: str) -> Served:
         version = open_version(version_store.folder(settings, model.name, digest))
-        naive = CandidateSummary.read(version.file("candidate")).naive
-        return Served(digest, Contract.read(version.file("contract")).threshold, naive, Thresholds.of_version(version))
+        baseline = CandidateSummary.read(version.file("candidate")).baseline
+        return Served(digest, Contract.read(version.file("contract")).threshold, baseline, Thresholds.of_version(version))
 
     first = min(versions, key=lambda version: version.number, default=None)
-    alone = (
-        None if first is None else Alone(first.digest, Champion.read(version_store.folder(settings, model.name, first.digest)))
+    frozen = (
+        None
+        if first is None
+        else FrozenBaseline(first.digest, Champion.read(version_store.folder(settings, model.name, first.digest)))
     )
     losses = {digest: earlier_losses(records, digest) for digest in set(judged_by.values())}
     found, unlabelled = [], dict[int | str, datetime]()
     for window in matured:
         digest, logged = judged_by[window.start], log.window(window)
         labels = labels_by(settings, model, window.start, matures(window, model))
-        performance = perform(logged, labels, model, served(digest), alone, losses[digest])
+        performance = perform(logged, labels, model, served(digest), frozen, losses[digest])
         unlabelled |= dict.fromkeys(without_label(logged, labels, model.spec.requests.id), window.start)
         found.append(Performed(window=window, performance=performance))
-        if performance.loss is not None and not performance.loss.hurt and window.start not in broken:
+        if performance.loss is not None and not performance.loss.degraded and window.start not in broken:
             losses[digest][window.start] = performance.loss.value
     return Performances(windows=tuple(found), set_aside=too_early(settings, model, unlabelled))
 

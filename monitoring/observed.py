@@ -5,7 +5,7 @@ from datetime import datetime
 
 import numpy as np
 
-from monitoring.reference.acceptance import MOST_CATEGORIES
+from monitoring.reference.acceptance import MAX_CATEGORIES
 from monitoring.reference.statistics import Values, present
 from monitoring.windows import WindowLog
 from perennial.loop.decision import AcceptedCheck, Incident
@@ -55,4 +55,4 @@ def _seen(name: str, held: Sequence[Values]) -> dict[str, object]:
     if name == "range":
         return {"low": min(float(np.min(values)) for values in held), "high": max(float(np.max(values)) for values in held)}
     texts = sorted({str(value) for values in held for value in values})
-    return {"categories": tuple(texts) if len(texts) <= MOST_CATEGORIES else None}
+    return {"categories": tuple(texts) if len(texts) <= MAX_CATEGORIES else None}

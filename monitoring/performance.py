@@ -1,4 +1,4 @@
-"""How the served model did on a matured window: metrics with intervals over days, beside the first version left alone.
+"""How the served model did on a matured window: metrics with intervals over days, beside the frozen baseline.
 
 The first version is scored on the features as they were logged, so that nothing has to be looked up again: the same requests, the
 same values, the same labels. What follows from it is asked in `policy`.
@@ -14,15 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monitoring.labels import labelled
-from monitoring.reference.blocks import FEWEST_ROWS, PROBABILITY
-from monitoring.reference.limits import FEWEST_BLOCKS, prediction_limit
+from monitoring.reference.blocks import MIN_ROWS, PROBABILITY
+from monitoring.reference.limits import MIN_BLOCKS, prediction_limit
 from monitoring.windows import LoggedWindow, as_values, column_of, matures
 from perennial.data.matrix import to_matrix
 from perennial.evaluation.estimate import Estimate
 from perennial.evaluation.metrics import (
+    Baseline,
     BlockEvaluation,
     EvaluationBlock,
-    NaiveRule,
     compare,
     evaluate,
     log_losses,
@@ -48,15 +48,15 @@ class Served:
     digest: str
     threshold: float
     """Decide *positive* from this probability on."""
-    naive: NaiveRule
+    baseline: Baseline
     """The rule to beat, from its training."""
     thresholds: Thresholds | None
     """None in a version that was registered without them."""
 
 
 @dataclass(frozen=True)
-class Alone:
-    """The first version there ever was."""
+class FrozenBaseline:
+    """The first version there ever was, which is never trained again: what the loop is compared with."""
 
     digest: str
     champion: Champion
@@ -67,7 +67,7 @@ def perform(
     labels: pd.DataFrame,
     model: Model,
     served: Served,
-    alone: Alone | None,
+    frozen: FrozenBaseline | None,
     earlier: Mapping[datetime, float],
 ) -> Performance:
     """How the served model did on a matured window.
@@ -77,7 +77,7 @@ def perform(
         labels: those that were known when it matured, as `labels.labels_by` gives them.
         model: the spec.
         served: the version that answered most of it.
-        alone: the first version; None when there is none to be scored.
+        frozen: the first version; None when there is none to be scored.
         earlier: mean log loss of the same version in earlier windows, by their begin.
     """
     frame = labelled(logged, labels, model.spec.requests.id)
@@ -88,15 +88,15 @@ def perform(
     probability = known[PROBABILITY].to_numpy(dtype=np.float64)
     predictions = Predictions(probability, known["label"].to_numpy(dtype=bool), times(known))
     block = EvaluationBlock(logged.window.start, logged.window.end, unlabelled_by_day(frame["label"], frame["time"]))
-    found = _evaluated(predictions, block, model, served.naive, served.threshold)
-    beside, reason, gain = _left_alone(predictions, block, known, logged, model, served, alone)
+    found = _evaluated(predictions, block, model, served.baseline, served.threshold)
+    beside, reason, gain = _frozen(predictions, block, known, logged, model, served, frozen)
     return Performance(
         labels=counts,
         label_rate=found.label_rate,
         metrics=found.metrics,
         missing=found.missing,
-        alone=beside,
-        alone_reason=reason,
+        frozen=beside,
+        frozen_reason=reason,
         gain=gain,
         loss=loss_of(predictions, known, logged, served, earlier),
         criteria=_criteria(model, found.metrics),
@@ -104,14 +104,14 @@ def perform(
 
 
 def _evaluated(
-    predictions: Predictions, block: EvaluationBlock, model: Model, naive: NaiveRule, threshold: float
+    predictions: Predictions, block: EvaluationBlock, model: Model, baseline: Baseline, threshold: float
 ) -> BlockEvaluation:
     return evaluate(
         predictions,
         block,
         utility=model.spec.objective.utility,
         evaluation=model.spec.evaluation,
-        naive=naive,
+        baseline=baseline,
         threshold=threshold,
         seed=model.spec.training.seed,
     )
@@ -122,25 +122,25 @@ def times(frame: pd.DataFrame) -> NDArray[np.datetime64]:
     return np.asarray(frame["time"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), dtype="datetime64[us]")
 
 
-def _left_alone(
+def _frozen(
     predictions: Predictions,
     block: EvaluationBlock,
     known: pd.DataFrame,
     logged: LoggedWindow,
     model: Model,
     served: Served,
-    alone: Alone | None,
+    frozen: FrozenBaseline | None,
 ) -> tuple[dict[str, Estimate], str, Estimate | None]:
     """Metrics of the first version, why there are none, and what the served versions gained over it."""
-    if alone is None:
+    if frozen is None:
         return {}, "there is no first version to be scored", None
-    if set(logged.versions) <= {alone.digest}:
+    if set(logged.versions) <= {frozen.digest}:
         return {}, "the first version is what served", None
-    scored = score(alone.champion, known)
+    scored = score(frozen.champion, known)
     if isinstance(scored, str):
         return {}, scored, None
-    threshold = alone.champion.contract.threshold
-    found = _evaluated(predictions.scored(scored), block, model, served.naive, threshold)
+    threshold = frozen.champion.contract.threshold
+    found = _evaluated(predictions.scored(scored), block, model, served.baseline, threshold)
     if found.days < 2:
         return found.metrics, "", None
     paired = compare(
@@ -175,56 +175,56 @@ def loss_of(
     served: Served,
     earlier: Mapping[datetime, float],
 ) -> Loss | None:
-    """Whether the model hurts; None when the version answered none of the labelled rows."""
+    """Whether the model is degraded; None when the version answered none of the labelled rows."""
     probability, label = predictions.probability, predictions.label
     own = known["version"].to_numpy(dtype=object) == served.digest
     if not own.any():
         return None
     answered, _ = worst_where_invalid(probability[own], label[own])
     value = float(log_losses(answered, label[own]).mean())
-    naive = float(log_losses(np.full(len(answered), served.naive.probability), label[own]).mean())
+    baseline = float(log_losses(np.full(len(answered), served.baseline.probability), label[own]).mean())
     before = [loss for start, loss in sorted(earlier.items()) if start < logged.window.start]
-    return judged_loss(value, served.thresholds, before, naive if len(answered) >= FEWEST_ROWS else None)
+    return judged_loss(value, served.thresholds, before, baseline if len(answered) >= MIN_ROWS else None)
 
 
-def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[float], naive: float | None = None) -> Loss:
-    """A window's mean log loss against the weeks that the version was judged by, and against the naive rule on the same rows.
+def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[float], baseline: float | None = None) -> Loss:
+    """A window's mean log loss against the weeks that the version was judged by, and against the baseline on the same rows.
 
     Args:
         value: mean log loss.
         thresholds: of the version.
-        windows: mean log loss of its earlier windows, without those that were broken or in which it hurt.
-        naive: that of the constant rate of the training; None with too few rows.
+        windows: mean log loss of its earlier windows, without those that were broken or in which it was degraded.
+        baseline: that of the constant rate of the training; None with too few rows.
     """
     evaluated = [] if thresholds is None else [week.log_loss for week in thresholds.evaluated]
     weeks, is_recent = [*evaluated, *windows], True
-    if len(weeks) < FEWEST_BLOCKS:
+    if len(weeks) < MIN_BLOCKS:
         weeks, is_recent = [] if thresholds is None else [week.log_loss for week in thresholds.out_of_fold], False
     basis = f"{len(weeks)} {'weeks ' + EVALUATED if is_recent else OUT_OF_FOLD}"
     limit = None
     if thresholds is not None and len(weeks) >= 2:
         limit = float(prediction_limit(np.array(weeks), thresholds.rate_per_test))
     is_above = limit is not None and value > limit
-    is_worse = naive is not None and value > naive
+    is_worse = baseline is not None and value > baseline
     if limit is None:
         sentence = f"The mean log loss is {value:.4f}; with {basis} there is no limit for it."
     elif is_worse and not is_above:
         sentence = f"The mean log loss is {value:.4f}; the limit of {basis} is {limit:.4f}."
     else:
         sentence = f"The mean log loss is {value:.4f}, {'above' if is_above else 'within'} the limit {limit:.4f} of {basis}."
-    if limit is not None and len(weeks) < FEWEST_BLOCKS:
-        sentence += f" With fewer than {FEWEST_BLOCKS} weeks no false alarm rate is claimed."
+    if limit is not None and len(weeks) < MIN_BLOCKS:
+        sentence += f" With fewer than {MIN_BLOCKS} weeks no false alarm rate is claimed."
     if is_worse:
-        sentence += f" The naive rule, the constant rate of the training, is better on the same predictions: {naive:.4f}."
-    if naive is None:
-        sentence += f" It is not compared with the naive rule: fewer than {FEWEST_ROWS} predictions have a label."
+        sentence += f" The baseline, the constant rate of the training, is better on the same predictions: {baseline:.4f}."
+    if baseline is None:
+        sentence += f" It is not compared with the baseline: fewer than {MIN_ROWS} predictions have a label."
     return Loss(
         value=value,
         limit=limit,
         blocks=len(weeks),
         basis=EVALUATED if is_recent else OUT_OF_FOLD,
-        hurt=is_above or is_worse,
-        naive=naive,
+        degraded=is_above or is_worse,
+        baseline=baseline,
         sentence=sentence,
     )
 
@@ -232,7 +232,7 @@ def judged_loss(value: float, thresholds: Thresholds | None, windows: Sequence[f
 def earlier_losses(records: Sequence[WindowRecord], digest: str) -> dict[datetime, float]:
     """Mean log loss of a version in the windows that were judged by it, by their begin.
 
-    A window that was broken or in which it hurt is left out: it would raise the limit, and hide what comes after it.
+    A window that was broken or in which it was degraded is left out: it would raise the limit, and hide what comes after it.
     """
     return {
         record.start: record.performance.loss.value
@@ -241,7 +241,7 @@ def earlier_losses(records: Sequence[WindowRecord], digest: str) -> dict[datetim
         and not record.measurement.broken
         and record.performance is not None
         and record.performance.loss is not None
-        and not record.performance.loss.hurt
+        and not record.performance.loss.degraded
     }
 
 

@@ -65,8 +65,8 @@ class Broken:
 
     seen: str
     subjects: tuple[str, ...]
-    barred_from: datetime
-    barred_until: datetime
+    excluded_from: datetime
+    excluded_until: datetime
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class Finding:
 def decide(situation: Situation) -> Conclusion:
     """What is to be done.
 
-    Order: broken data; then the first reason of *hurt*, *drift*, *scheduled* that holds and that the spec lists, unless something
-    holds it back; else nothing.
+    Order: broken data; then the first reason of *degraded*, *drift*, *scheduled* that holds and that the spec lists, unless
+    something holds it back; else nothing.
     """
     broken = broken_in(situation)
     clean = clean_windows(situation)
@@ -138,8 +138,8 @@ def broken_in(situation: Situation) -> Broken | None:
     return Broken(
         seen=f"In the window of {_day(first.start)}: {' '.join(sentences)}{more}",
         subjects=tuple(sorted({check.subject for check in failed})),
-        barred_from=first.start,
-        barred_until=windows[-1].end,
+        excluded_from=first.start,
+        excluded_until=windows[-1].end,
     )
 
 
@@ -162,7 +162,7 @@ def _fix(situation: Situation, broken: Broken) -> DecisionDraft:
     failed = [check for record in _new(situation) for check in record.measurement.broken]
     facts = tuple(Fact(name=check.title, value=check.value, limit=check.limit, sentence=check.sentence) for check in failed)
     subjects = ", ".join(subject or "volume" for subject in broken.subjects)
-    span = f"{_day(broken.barred_from)} to {_day(broken.barred_until)}"
+    span = f"{_day(broken.excluded_from)} to {_day(broken.excluded_until)}"
     beside, more = _beside(situation)
     sentence = f"Fix the data ({subjects}): {broken.seen} Requests of {span} train no model."
     return DecisionDraft(
@@ -201,9 +201,9 @@ def _beside(situation: Situation) -> tuple[list[str], tuple[Fact, ...]]:
     holding = [f"{reason}: {finding.sentence}" for reason, finding in findings.items() if finding.holds]
     own = (record.performance for record in situation.windows if record.measurement.champion == champion.digest)
     losses = [performance.loss for performance in own if performance is not None and performance.loss is not None]
-    hurt = sum(loss.hurt for loss in losses)
-    if hurt:
-        holding.append(f"the champion hurt in {hurt} of its {len(losses)} judged windows.")
+    degraded = sum(loss.degraded for loss in losses)
+    if degraded:
+        holding.append(f"the champion was degraded in {degraded} of its {len(losses)} judged windows.")
     facts = tuple(fact for finding in findings.values() if finding.holds for fact in finding.facts)
     return ([f"What else holds: {' '.join(holding)}"] if holding else []), facts
 
@@ -218,7 +218,7 @@ def _nearest(facts: Sequence[Fact]) -> str:
     return f"{nearest.name} with {nearest.value:g} where {nearest.limit:g} is the limit"
 
 
-REASONS: tuple[Reason, ...] = ("hurt", "drift", "scheduled")
+REASONS: tuple[Reason, ...] = ("degraded", "drift", "scheduled")
 
 
 def _train_or_leave(situation: Situation, held_by_incident: bool) -> tuple[DecisionDraft, DecisionState]:
@@ -261,7 +261,7 @@ def _all_quiet(situation: Situation, listed: Sequence[Reason]) -> str:
     return f"{what}; no reason ({', '.join(listed)}) holds." if listed else f"{what}; the policy trains only by hand."
 
 
-def _hurt(situation: Situation, champion: ServingVersion) -> Finding:
+def _degraded(situation: Situation, champion: ServingVersion) -> Finding:
     """Whether a newly judged window of the champion lost more than is usual."""
     losses = [
         (record, record.performance.loss)
@@ -275,10 +275,10 @@ def _hurt(situation: Situation, champion: ServingVersion) -> Finding:
         Fact(name=f"log loss {_day(record.start)}", value=loss.value, limit=loss.bound, sentence=loss.sentence)
         for record, loss in losses
     )
-    hurting = [(record, loss) for record, loss in losses if loss.hurt]
-    if hurting:
-        record, loss = hurting[0]
-        sentence = f"in the window of {_day(record.start)} the model hurts. {loss.sentence}"
+    degraded = [(record, loss) for record, loss in losses if loss.degraded]
+    if degraded:
+        record, loss = degraded[0]
+        sentence = f"in the window of {_day(record.start)} the model is degraded. {loss.sentence}"
         return Finding(True, sentence, "", f"a mean log loss of at most {loss.bound:.4f}", facts)
     bounded = [(loss.bound - loss.value, record, loss) for record, loss in losses if loss.bound is not None]
     if not bounded:
@@ -295,7 +295,12 @@ def _drift(situation: Situation, champion: ServingVersion) -> Finding:
     looked_at = [record for record in situation.windows if record.end > champion.trained_until][: spec.windows_considered]
     alarming = [record for record in looked_at if record.measurement.alarms]
     facts = tuple(
-        Fact(name=f"drift {alarm.column} {_day(record.start)}", value=alarm.step, limit=alarm.threshold, sentence=alarm.sentence)
+        Fact(
+            name=f"drift {alarm.column} {_day(record.start)}",
+            value=alarm.window_over_window,
+            limit=alarm.threshold,
+            sentence=alarm.sentence,
+        )
         for record in alarming
         for alarm in record.measurement.alarms
     )
@@ -329,7 +334,11 @@ def _scheduled(situation: Situation, champion: ServingVersion) -> Finding:
     return Finding(False, "", f"A training would be due with an age of {most} days: on {_day(due)}.", "", (fact,))
 
 
-FINDINGS: dict[Reason, Callable[[Situation, ServingVersion], Finding]] = {"hurt": _hurt, "drift": _drift, "scheduled": _scheduled}
+FINDINGS: dict[Reason, Callable[[Situation, ServingVersion], Finding]] = {
+    "degraded": _degraded,
+    "drift": _drift,
+    "scheduled": _scheduled,
+}
 
 
 def _hold(situation: Situation, held_by_incident: bool) -> tuple[str, str]:

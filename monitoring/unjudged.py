@@ -30,7 +30,7 @@ def unjudged(records: Sequence[WindowRecord]) -> list[Fact]:
 
 
 def unlimited(records: Sequence[WindowRecord]) -> list[Fact]:
-    """For each judged window whose loss nothing is known to hold against, that nobody knows whether the model hurt.
+    """For each judged window whose loss nothing is known to hold against, that nobody knows whether the model was degraded.
 
     Args:
         records: in any order.
@@ -41,7 +41,7 @@ def unlimited(records: Sequence[WindowRecord]) -> list[Fact]:
         if record.performance is not None
         and (loss := record.performance.loss) is not None
         and loss.limit is None
-        and not loss.hurt
+        and not loss.degraded
     ]
 
 

@@ -25,7 +25,7 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 
 BEFORE = 4
-"""Windows that a step is measured against."""
+"""Windows that window-over-window drift is measured against."""
 WAITS = timedelta(hours=1)
 """How long after its end a window waits for rows that may be on their way; then it is measured without them."""
 

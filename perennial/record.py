@@ -1,9 +1,9 @@
 """The base of everything that is stored as JSON: frozen, unknown keys refused, the same bytes for the same values."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from perennial.errors import DataError, NotFoundError
 
@@ -35,3 +35,30 @@ class Record(BaseModel):
             raise NotFoundError(f"{path}: no such file; expected a stored {cls.__name__}") from error
         except (ValidationError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: not a stored {cls.__name__}: {error}") from error
+
+
+def old_keys(*within: str, **today: str) -> Any:
+    """A validator that reads keys which an older release stored; a record names it `_old`. What is written has the keys of today.
+
+    >>> class Loss(Record):
+    ...     degraded: bool
+    ...     _old = old_keys(hurt="degraded")
+    >>> Loss.model_validate_json('{"hurt": true}')
+    Loss(degraded=True)
+    >>> Loss.model_validate({"degraded": True}).model_dump()
+    {'degraded': True}
+
+    Args:
+        within: fields that are mappings, whose keys are renamed too.
+        today: by the old key, the one of today.
+    """
+
+    def rename(value: object) -> object:
+        return {today.get(key, key): item for key, item in value.items()} if isinstance(value, dict) else value
+
+    def renamed(_: type[BaseModel], value: object) -> object:
+        found = rename(value)
+        return {key: rename(item) if key in within else item for key, item in found.items()} if isinstance(found, dict) else found
+
+    method: Any = classmethod(renamed)
+    return model_validator(mode="before")(method)

@@ -19,6 +19,9 @@ COLD = "PIPELINE_COLD"
 """Variable that lets KFP start each step as a command, which imports by itself as on a cluster. Tests look at what it imports."""
 USAGE = "usage: python -m pipelines.run RUN\n"
 
+OLD_NAMES = {"barred": "excluded"}
+"""Names of parameters in a run that an older release prepared, each with the one of today."""
+
 
 def execute(folder: Path, parameters: dict[str, str]) -> None:
     """Run the pipeline of these parameters to its end.
@@ -43,11 +46,20 @@ def execute(folder: Path, parameters: dict[str, str]) -> None:
     if "recipe" in parameters:
         from pipelines.training import training
 
-        training(**parameters)
+        training(**renamed(parameters))
     else:
         from pipelines.monitoring import monitoring
 
         monitoring(**parameters)
+
+
+def renamed(parameters: dict[str, str]) -> dict[str, str]:
+    """The parameters by the names of today.
+
+    >>> renamed({"champion": "", "barred": "[]"})
+    {'champion': '', 'excluded': '[]'}
+    """
+    return {OLD_NAMES.get(name, name): value for name, value in parameters.items()}
 
 
 def hold(descriptor: int) -> IO[str]:

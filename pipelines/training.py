@@ -23,14 +23,14 @@ def pipeline(name: str) -> Callable[[Callable[..., None]], Any]:
 
 
 @pipeline("training")
-def training(spec: str, run_id: str, key: str, now: str, wall_clock: str, recipe: str, champion: str, barred: str) -> None:
+def training(spec: str, run_id: str, key: str, now: str, wall_clock: str, recipe: str, champion: str, excluded: str) -> None:
     """Train a challenger and register it if every gate lets it through; stand aside if the claim is another run's.
 
     Each branch ends in `record`: whatever a run found is kept. A gate that stops a candidate is a result, so the run succeeds.
     """
     claimed = claim(key=key, owner=run_id)
     with dsl.If(claimed.outputs["Output"] == "mine"):
-        built = build_dataset(spec=spec, now=now, wall_clock=wall_clock, barred=barred)
+        built = build_dataset(spec=spec, now=now, wall_clock=wall_clock, excluded=excluded)
         dataset = built.outputs["dataset"]
         validated = validate_data(spec=spec, dataset=dataset)
         run = {"spec": spec, "run_id": run_id, "run_key": built.outputs["Output"], "dataset": dataset}

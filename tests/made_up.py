@@ -38,11 +38,18 @@ def estimate(value: float, around: float) -> Estimate:
     return Estimate(value=value, low=value - around, high=value + around, standard_error=around / 2)
 
 
-def column(name: str, step: float | None, threshold: float | None, alarm: bool = False) -> ColumnDrift:
+def column(name: str, drift: float | None, threshold: float | None, alarm: bool = False) -> ColumnDrift:
     """How a watched column stands."""
-    verdict = "not judged" if step is None or threshold is None else "alarm" if alarm else "quiet"
-    said = f"{name} is {step} against {threshold}."
-    made = {"column": name, "method": "wasserstein", "step": step, "threshold": threshold, "size_sd": 0.2, "distance": 0.1}
+    verdict = "not judged" if drift is None or threshold is None else "alarm" if alarm else "quiet"
+    said = f"{name} is {drift} against {threshold}."
+    made = {
+        "column": name,
+        "method": "wasserstein",
+        "window_over_window": drift,
+        "threshold": threshold,
+        "size_sd": 0.2,
+        "distance": 0.1,
+    }
     return ColumnDrift.model_validate(made | {"verdict": verdict, "sentence": said})
 
 
@@ -68,7 +75,7 @@ def quiet_column(name: str) -> ColumnDrift:
     return ColumnDrift(
         column=name,
         method="wasserstein",
-        step=0.01,
+        window_over_window=0.01,
         threshold=0.1,
         size_sd=0.02,
         distance=0.1,
@@ -84,7 +91,7 @@ def broken(subject: str) -> Check:
 
 
 def performance(
-    end: datetime, auc: float = 0.71, alone: float | None = None, arrived: int = 1330, missing: int = 70
+    end: datetime, auc: float = 0.71, frozen: float | None = None, arrived: int = 1330, missing: int = 70
 ) -> Performance:
     """How the model did."""
     labels = Labels(matured_at=end + timedelta(hours=72), arrived=arrived, missing=missing)
@@ -97,13 +104,13 @@ def performance(
             "limit": 0.47,
             "blocks": 9,
             "basis": "since the champion's evaluation began",
-            "hurt": 1.1 - auc > 0.47,
+            "degraded": 1.1 - auc > 0.47,
             "sentence": f"Mean log loss {1.1 - auc:.3f}, at most 0.470 is normal.",
         }
     )
-    left = {} if alone is None else {name: estimate(found.value - auc + alone, 0.02) for name, found in metrics.items()}
-    gain = None if alone is None else estimate(200 * (auc - alone), 8.0)
-    return Performance(labels=labels, label_rate=0.08, metrics=metrics, alone=left, gain=gain, loss=loss)
+    left = {} if frozen is None else {name: estimate(found.value - auc + frozen, 0.02) for name, found in metrics.items()}
+    gain = None if frozen is None else estimate(200 * (auc - frozen), 8.0)
+    return Performance(labels=labels, label_rate=0.08, metrics=metrics, frozen=left, gain=gain, loss=loss)
 
 
 def fact(number: int, value: float | None = 0.5, limit: float | None = 0.6) -> Fact:
@@ -114,7 +121,7 @@ def fact(number: int, value: float | None = 0.5, limit: float | None = 0.6) -> F
 def draft(kind: str, reason: str | None = None, facts: int = 3) -> DecisionDraft:
     """What a policy concludes."""
     sentence = {
-        "leave": "Nothing needs to be done: no window hurts.",
+        "leave": "Nothing needs to be done: no window is degraded.",
         "retrain": f"The model is to be trained again: {reason}.",
         "fix data": "The source of amount is broken and must be mended before anything trains on it.",
     }[kind]
@@ -189,8 +196,8 @@ def write_year(ledger: Ledger, weeks: int = 36) -> None:
                 owner="payments team",
                 seen="40 % of pair_spend are missing.",
                 subjects=["pair_spend"],
-                barred_from=end - WEEK,
-                barred_until=end + WEEK,
+                excluded_from=end - WEEK,
+                excluded_until=end + WEEK,
                 needed=2,
             )
             closed = now + 3 * WEEK

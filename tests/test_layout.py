@@ -91,7 +91,7 @@ def test_file_names_are_nouns_that_say_something() -> None:
             assert path.stem not in empty, path
 
 
-MOST_MODULES = 15
+MAX_MODULES = 15
 """Modules of one folder that a newcomer can still look over."""
 
 
@@ -99,7 +99,7 @@ def test_no_folder_holds_more_modules_than_one_can_look_over() -> None:
     for package in PACKAGES:
         for folder in [ROOT / package, *(path for path in (ROOT / package).rglob("*") if path.is_dir())]:
             modules = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")]
-            assert len(modules) <= MOST_MODULES, f"{folder.relative_to(ROOT)} holds {len(modules)} modules: give it wings"
+            assert len(modules) <= MAX_MODULES, f"{folder.relative_to(ROOT)} holds {len(modules)} modules: give it wings"
 
 
 def test_every_folder_says_what_belongs_there_and_what_does_not() -> None:
@@ -109,7 +109,7 @@ def test_every_folder_says_what_belongs_there_and_what_does_not() -> None:
             assert said.count(".") >= 2, f"{path.relative_to(ROOT)}: two sentences say what belongs here and what does not"
 
 
-MOST_PARAMETERS = 7
+MAX_PARAMETERS = 7
 """Parameters of a public function: of more, some travel together and want a name."""
 AS_OTHERS_WANT = ("components", "pipelines", "feature_repo/asof.py")
 """Steps and graphs have a parameter for each artifact, and an offline store those that Feast calls it with."""
@@ -135,7 +135,7 @@ def test_public_functions_have_few_parameters() -> None:
                     continue
                 names = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
                 count = len([name for name in names if name not in ("self", "cls")])
-                assert count <= MOST_PARAMETERS, f"{place}: {function.name} has {count} parameters: name what travels together"
+                assert count <= MAX_PARAMETERS, f"{place}: {function.name} has {count} parameters: name what travels together"
 
 
 def public_classes(text: str) -> list[str]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from perennial.loop.decision import Decision, Fact, Incident
 from perennial.loop.outcome import incident_state, outcome_of
 
-MOST_LINES = 15
+MAX_LINES = 15
 """A decision is read on one screen."""
 
 
@@ -30,7 +30,7 @@ def explanation(decision: Decision, incident: Incident | None) -> tuple[str, ...
     ]
     if decision.facts:
         lines.append("It rests on:")
-    return (*lines, *facts_in(decision, MOST_LINES - len(lines) - len(ending)), *ending)
+    return (*lines, *facts_in(decision, MAX_LINES - len(lines) - len(ending)), *ending)
 
 
 def begins(starts: Sequence[datetime]) -> str:

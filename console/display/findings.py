@@ -86,7 +86,7 @@ def interval(estimate: Estimate, digits: int = 4) -> str:
 
 def show_metrics(out: Console, evaluation: BlockEvaluation) -> None:
     """Print the metrics of a block, with intervals over its days."""
-    digits = {"utility": 1, "naive_utility": 1}
+    digits = {"utility": 1, "baseline_utility": 1}
     rows = [
         (name, f"{estimate.value:.{digits.get(name, 4)}f}", interval(estimate, digits.get(name, 4)))
         for name, estimate in evaluation.metrics.items()

@@ -10,7 +10,7 @@ from cluster.client import Client
 from controller.preflight.row import NotShownError
 from perennial.errors import DataError
 
-MOST_SECONDS = 5.0
+MAX_SECONDS = 5.0
 """How far two clocks may be apart; HTTP tells the time to the second."""
 WAIT_SECONDS = 5.0
 SET = "set the clock of the machine that is wrong: NTP (chrony, systemd-timesyncd) on every node and here"
@@ -73,6 +73,6 @@ def difference(theirs: datetime, before: datetime, after: datetime) -> str:
     ahead = (theirs - after).total_seconds()
     behind = (before - theirs).total_seconds() - 1
     apart = max(ahead, behind)
-    if apart > MOST_SECONDS:
-        raise DataError(f"is {apart:.0f} s {'ahead of' if ahead > behind else 'behind'} ours; allowed: {MOST_SECONDS:g} s")
+    if apart > MAX_SECONDS:
+        raise DataError(f"is {apart:.0f} s {'ahead of' if ahead > behind else 'behind'} ours; allowed: {MAX_SECONDS:g} s")
     return "agrees within a second" if apart <= 0 else f"is {apart:.0f} s {'ahead of' if ahead > behind else 'behind'} ours"

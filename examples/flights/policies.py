@@ -355,7 +355,7 @@ def table(results: Sequence[PolicyResult]) -> Table:
 
 
 def table_by_month(results: Sequence[PolicyResult], names: Sequence[str] = (LOOP, NEVER)) -> Table:
-    """Some policies month by month: by default what was served, beside the first model left alone.
+    """Some policies month by month: by default what was served, beside the frozen baseline: the first model, never trained again.
 
     Args:
         results: of `compare`.

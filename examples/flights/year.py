@@ -84,13 +84,13 @@ def month_of(settings: Settings, model: Model, begin: datetime, ticked: datetime
 
 
 def flagged(windows: Sequence[WindowRecord]) -> str:
-    """What was seen in some windows: alarms by column, failed checks, hurting losses; counted in windows."""
+    """What was seen in some windows: alarms by column, failed checks, degraded losses; counted in windows."""
     seen: dict[str, int] = {}
     for record in windows:
         names = {f"drift {alarm.column}" for alarm in record.measurement.alarms}
         names |= {check.title for check in record.measurement.broken}
         names |= {"columns not judged" for column in record.measurement.columns if column.verdict == "not judged"}
-        if record.performance is not None and record.performance.loss is not None and record.performance.loss.hurt:
+        if record.performance is not None and record.performance.loss is not None and record.performance.loss.degraded:
             names.add("log loss")
         for name in names:
             seen[name] = seen.get(name, 0) + 1
@@ -119,28 +119,28 @@ def alarm_months(settings: Settings, model: Model, spans: Sequence[tuple[datetim
 
 
 def year_table(months: Sequence[Month], results: Sequence[PolicyResult]) -> Table:
-    """The year: what was sent, how the loop and the first model left alone did, what was flagged and decided.
+    """The year: what was sent, how the loop and the frozen baseline did, what was flagged and decided.
 
     Args:
         months: as `play_year` gives them.
         results: of `policies.compare`; the loop and *never* are shown.
     """
     scores = {result.name: dict(result.months) for result in results}
-    made = Table(title="The year, month by month: the loop | the first model left alone")
+    made = Table(title="The year, month by month: the loop | the frozen baseline")
     columns = ("month", "sent", "no label", "late", "AUC", "log loss", "utility", "flagged", "decision", "champion")
     for name in columns:
         text = name in ("month", "flagged", "decision")
         made.add_column(name, justify="left" if text else "right", overflow="fold")
     for month in months:
-        loop, alone = scores[LOOP][month.begin], scores[NEVER][month.begin]
+        loop, frozen = scores[LOOP][month.begin], scores[NEVER][month.begin]
         made.add_row(
             f"{month.begin:%b}",
             f"{month.predictions:,}",
             f"{month.unlabelled / month.predictions:.1%}",
             f"{loop.label_rate:.1%}",
-            f"{loop.auc:.3f} | {alone.auc:.3f}",
-            f"{loop.log_loss:.3f} | {alone.log_loss:.3f}",
-            f"{loop.utility:.0f} | {alone.utility:.0f}",
+            f"{loop.auc:.3f} | {frozen.auc:.3f}",
+            f"{loop.log_loss:.3f} | {frozen.log_loss:.3f}",
+            f"{loop.utility:.0f} | {frozen.utility:.0f}",
             month.flagged,
             month.decision,
             f"v{month.champion}",

@@ -18,7 +18,7 @@ WRITE_SECONDS = 30.0
 """How long a write waits for another process's write. A batch takes milliseconds; half a minute means something is stuck."""
 READ_SECONDS = 0.2
 """How long a lookup waits for a lock. Write-ahead logging needs none; only a recovery after a crash holds one for a moment."""
-MOST_WANTED = 256
+MAX_WANTED = 256
 """Values that one statement asks for. A statement is compiled for each number of them, so that the number is bounded."""
 
 SCHEMA = """
@@ -229,12 +229,12 @@ class FileLookup:
 
     def values(self, wanted: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
         """What is stored of these pairs of a layout's name and a key, all of one moment; None where there is nothing."""
-        if len(wanted) <= MOST_WANTED:
+        if len(wanted) <= MAX_WANTED:
             return self._chunk(wanted)
         found: list[bytes | None] = []
         self._ask("begin")
-        for start in range(0, len(wanted), MOST_WANTED):
-            found += self._chunk(wanted[start : start + MOST_WANTED])
+        for start in range(0, len(wanted), MAX_WANTED):
+            found += self._chunk(wanted[start : start + MAX_WANTED])
         self._ask("commit")
         return found
 
@@ -270,7 +270,7 @@ class FileLookup:
                 timeout=READ_SECONDS,
                 isolation_level=None,
                 check_same_thread=False,
-                cached_statements=MOST_WANTED,
+                cached_statements=MAX_WANTED,
             )
             if self._connection.execute("pragma user_version").fetchone()[0] < FORMAT:
                 self._connection.executescript(SCHEMA)

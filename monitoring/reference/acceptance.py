@@ -11,7 +11,7 @@ from perennial.versions.thresholds import ColumnLimits
 
 ROOM = 0.1
 """How far a share of nulls or stale rows may lie beyond what was accepted: the next window is never the same to the row."""
-MOST_CATEGORIES = 1000
+MAX_CATEGORIES = 1000
 """Categories that are listed; with more, new ones are no sign of anything."""
 
 

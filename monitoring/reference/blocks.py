@@ -17,9 +17,9 @@ START = "block"
 """Column of the stored blocks that holds the begin of a row's block."""
 
 
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """Rows of a block where the traffic allows it: more make no limit tighter, weeks differ more than such samples do."""
-FEWEST_ROWS = 50
+MIN_ROWS = 50
 """Rows below which shares and distances say nothing."""
 ROOM = 0.8
 """Share of a weak window's rows that a block takes: a window with somewhat fewer is judged all the same."""
@@ -41,11 +41,11 @@ def block_rows(time: NDArray[np.datetime64], start: datetime, end: datetime, spe
     length = timedelta(days=spec.window_days)
     whole = int((end - start) // length)
     if not whole:
-        return FEWEST_ROWS
+        return MIN_ROWS
     newest = np.datetime64(end.replace(tzinfo=None), "us")
     number = (newest - np.timedelta64(1, "us") - time) // np.timedelta64(length)
     rows = np.bincount(number[(number >= 0) & (number < whole)].astype(np.intp), minlength=whole)
-    return int(np.clip(ROOM * np.quantile(rows, WEAK), FEWEST_ROWS, MOST_ROWS))
+    return int(np.clip(ROOM * np.quantile(rows, WEAK), MIN_ROWS, MAX_ROWS))
 
 
 def blocks_of(time: NDArray[np.datetime64], end: datetime, days: int, size: int, seed: int) -> dict[datetime, NDArray[np.intp]]:

@@ -12,10 +12,10 @@ from monitoring.reference.statistics import Method
 
 Floats = NDArray[np.float64]
 
-FEWEST_BLOCKS = 8
+MIN_BLOCKS = 8
 """With fewer weeks no rate is claimed."""
 NEIGHBOURS = 4
-"""Blocks that a step is measured against."""
+"""Blocks that the drift of one is measured against."""
 DAYS_OF_A_QUARTER = 91
 HIGHEST_RATE = 0.5
 """Of all tests of one window together: beyond, an alarm says nothing."""
@@ -44,7 +44,7 @@ def rate_per_test(false_alarms_per_quarter: float, window_days: int, tests: int)
 def neighbours(block: int) -> list[int]:
     """The four blocks that a block is compared with: those before it, of the first four those after it.
 
-    A step backwards in time is as large as one forwards. So every block gives a step, and not only those after the fourth: with
+    Drift backwards in time is as large as forwards. So every block gives a statistic, and not only those after the fourth: with
     eight blocks that is twice as many.
 
     >>> neighbours(6), neighbours(1)
@@ -72,16 +72,16 @@ def prediction_limit(values: Floats, rate: float, lost_degrees: int = 1) -> Floa
     return limit
 
 
-def step_limit(found: Floats, method: Method, rate: float) -> Floats:
-    """The largest step that is no alarm, by the steps between the blocks.
+def drift_limit(found: Floats, method: Method, rate: float) -> Floats:
+    """The largest window-over-window drift that is no alarm, by the drift between the blocks.
 
-    A power of the steps is about normal; the prediction interval is that of the power. Wasserstein's distance has two shapes:
+    A power of them is about normal; the prediction interval is that of the power. Wasserstein's distance has two shapes:
     where weeks differ only as samples do it is nearly log-normal, where their means differ it is the size of a normal number, and
     the root is nearer. Its relative spread says which. A degree of freedom goes for the choice of the power, two where it is
     estimated.
 
-    >>> steps = np.array([0.03, 0.04, 0.05, 0.04, 0.03, 0.05, 0.04, 0.06])
-    >>> bool(step_limit(steps, "wasserstein", 0.01) > step_limit(steps, "wasserstein", 0.1) > 0.06)
+    >>> drifts = np.array([0.03, 0.04, 0.05, 0.04, 0.03, 0.05, 0.04, 0.06])
+    >>> bool(drift_limit(drifts, "wasserstein", 0.01) > drift_limit(drifts, "wasserstein", 0.1) > 0.06)
     True
 
     Args:

@@ -15,9 +15,9 @@ Method = Literal["wasserstein", "psi", "jensenshannon", "ks", "chisquare", "mean
 Values = NDArray[np.float64] | NDArray[np.object_]
 """Values of a column: numbers with NaN where there is none, or texts with None."""
 
-SMALLEST_SPREAD = 0.001
+MIN_SPREAD = 0.001
 """Evidently divides by no smaller standard deviation."""
-SMALLEST_P = 1e-300
+MIN_P = 1e-300
 """Smaller p-values are not told apart."""
 NUMBERS_ONLY = ("wasserstein", "ks", "mean")
 
@@ -64,11 +64,11 @@ def statistic(current: Values, reference: Values, method: Method) -> float | Non
     if not len(current) or not len(reference):
         return None
     if method == "mean":
-        spread = max(float(np.std(reference)), SMALLEST_SPREAD)
+        spread = max(float(np.std(reference)), MIN_SPREAD)
         return abs(float(np.mean(current)) - float(np.mean(reference))) / spread
     score = _drift_score(current, reference, method, is_text or method == "chisquare")
     if method in ("ks", "chisquare"):
-        return -math.log10(max(score, SMALLEST_P))
+        return -math.log10(max(score, MIN_P))
     return score
 
 
@@ -127,7 +127,7 @@ def size_in_deviations(current: Values, reference: Values, spread: float | None)
     if current.dtype != object and reference.dtype != object:
         from scipy.stats import wasserstein_distance
 
-        divisor = max(spread or float(np.std(reference)), SMALLEST_SPREAD)
+        divisor = max(spread or float(np.std(reference)), MIN_SPREAD)
         numbers = (np.asarray(sample, dtype=np.float64) for sample in (current, reference))
         return float(wasserstein_distance(*numbers)) / divisor
     categories = sorted({*map(str, current), *map(str, reference)})

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitoring.reference.acceptance import MOST_CATEGORIES
+from monitoring.reference.acceptance import MAX_CATEGORIES
 from monitoring.reference.blocks import PROBABILITY, START, block_rows, blocks_of, joined, values_of
-from monitoring.reference.limits import FEWEST_BLOCKS, neighbours, rate_per_test, step_limit
+from monitoring.reference.limits import MIN_BLOCKS, drift_limit, neighbours, rate_per_test
 from monitoring.reference.statistics import Method, Values, present, standard_deviation, statistic, unsuited
 from perennial.data.dataset import Dataset
 from perennial.data.rows import evaluation_rows, from_dataset
@@ -119,22 +119,22 @@ def column_threshold(column: str, method: Method, samples: list[Values], rate: f
     held = [values for values in samples if len(present(values)) > 0]
     spread = standard_deviation(joined(held)) if held else None
     reason = unsuited(method, bool(held) and held[0].dtype == object)
-    if not reason and len(held) < FEWEST_BLOCKS:
+    if not reason and len(held) < MIN_BLOCKS:
         had = f"{len(held)} windows of the training had values enough"
-        reason = f"{had}; with fewer than {FEWEST_BLOCKS} no false alarm rate can be claimed"
+        reason = f"{had}; with fewer than {MIN_BLOCKS} no false alarm rate can be claimed"
     if reason:
         return ColumnThreshold(column=column, method=method, limit=None, reason=reason, standard_deviation=spread)
-    limit = float(step_limit(block_statistics(held, method), method, rate))
+    limit = float(drift_limit(block_statistics(held, method), method, rate))
     return ColumnThreshold(column=column, method=method, limit=limit, reason="", standard_deviation=spread)
 
 
 def block_statistics(samples: list[Values], method: Method) -> NDArray[np.float64]:
-    """The step of each block against its neighbours."""
+    """The drift of each block against its neighbours."""
     found = []
     for place, values in enumerate(samples):
-        step = statistic(values, joined([samples[other] for other in neighbours(place)]), method)
-        assert step is not None  # every sample has a value
-        found.append(step)
+        drift = statistic(values, joined([samples[other] for other in neighbours(place)]), method)
+        assert drift is not None  # every sample has a value
+        found.append(drift)
     return np.array(found)
 
 
@@ -154,7 +154,7 @@ def _limits(column: Column, values: Values, spec: Monitoring) -> ColumnLimits:
     # A column without spread has no range: whatever comes to life in it would be far outside of one value.
     numbers = np.empty(0) if texts is not None else np.asarray(held, dtype=np.float64)
     has_range = len(numbers) > 0 and bool(numbers.min() < numbers.max())
-    has_list = texts is not None and 1 < len(texts) <= MOST_CATEGORIES
+    has_list = texts is not None and 1 < len(texts) <= MAX_CATEGORIES
     return ColumnLimits(
         column=column.name,
         max_null_share=min(1.0, nulls + spec.max_null_increase),

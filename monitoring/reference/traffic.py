@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from feature_repo.sources import TIME, opened
-from monitoring.reference.blocks import FEWEST_ROWS, ROOM, WEAK
-from monitoring.reference.limits import FEWEST_BLOCKS
+from monitoring.reference.blocks import MIN_ROWS, ROOM, WEAK
+from monitoring.reference.limits import MIN_BLOCKS
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -40,18 +40,18 @@ def blindness(settings: Settings, model: Model, now: datetime) -> tuple[str, ...
         return ()
     said = []
     weak, days = float(np.quantile(rows, WEAK)), spec.window_days
-    needed = FEWEST_ROWS if spec.block_rows is None else spec.block_rows
+    needed = MIN_ROWS if spec.block_rows is None else spec.block_rows
     if weak < needed:
         whole = ceil(days * needed / ROOM / weak) if weak else None
         longer = f"monitoring.window_days: {whole}" if whole else "longer windows"
-        smaller = f", or leave monitoring.block_rows out ({spec.block_rows} is set)" if weak >= FEWEST_ROWS else ""
+        smaller = f", or leave monitoring.block_rows out ({spec.block_rows} is set)" if weak >= MIN_ROWS else ""
         said.append(
             f"one of five windows of {days} days has at most {weak:,.0f} requests, and {needed:,} are needed to "
             f"judge its columns; write {longer}{smaller}"
         )
-    if len(rows) < FEWEST_BLOCKS:
+    if len(rows) < MIN_BLOCKS:
         said.append(
-            f"the requests cover {len(rows)} whole windows of {days} days; with fewer than {FEWEST_BLOCKS} in the training no "
+            f"the requests cover {len(rows)} whole windows of {days} days; with fewer than {MIN_BLOCKS} in the training no "
             "false alarm rate can be claimed, and no column alarms"
         )
     return tuple(said)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from perennial.data.read_plan import ReadPlan
 from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.outages import is_outage, translated
-from perennial.record import Record
+from perennial.record import Record, old_keys
 from perennial.settings import Settings
 from perennial.spec.columns import Column
 from perennial.stores.bucket import Bucket
@@ -77,14 +77,15 @@ class DatasetInfo(Record):
     """Of these, with a label."""
     rejected: int
     """Requests left out because a view with `on_stale: reject` was stale."""
-    barred: int = 0
-    """Requests left out because an incident bars their time from training."""
+    excluded: int = 0
+    """Requests left out because an incident excludes their time from training."""
     notes: tuple[str, ...] = ()
     """What people should know of the sources: rows that were set aside, columns that some files lack."""
     views: tuple[ViewCounts, ...]
     """What the join found, by view."""
     plan: ReadPlan | None = None
     """How the service is looked up online, resolved from the same definitions; null in a dataset that was built without one."""
+    _old = old_keys(barred="excluded")
 
 
 class Dataset(NamedTuple):
@@ -96,7 +97,7 @@ class Dataset(NamedTuple):
     """What it is."""
 
 
-def excluded(model: str, requests: int) -> str:
+def exclusion_note(model: str, requests: int) -> str:
     """How many requests incidents exclude, and how they are taken in; empty where none are. For messages about too few rows."""
     if not requests:
         return ""

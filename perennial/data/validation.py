@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from perennial.data.dataset import Dataset, DatasetInfo, excluded
+from perennial.data.dataset import Dataset, DatasetInfo, exclusion_note
 from perennial.evaluation.gates import GateResult
 from perennial.record import Record
 from perennial.spec.gates import DataGate
@@ -51,7 +51,7 @@ def validate(dataset: Dataset, gates: DataGate) -> Validation:
     )
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        sentence = f"The dataset cannot be trained on: {findings[0]}{more}{excluded(info.model, info.barred)}."
+        sentence = f"The dataset cannot be trained on: {findings[0]}{more}{exclusion_note(info.model, info.excluded)}."
     else:
         sentence = (
             f"All {len(info.columns)} columns of {len(frame):,} requests are as they must be; "

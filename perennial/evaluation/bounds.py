@@ -12,7 +12,7 @@ from typing import Literal
 
 from perennial.evaluation.bootstrap import Estimate
 
-MOST_DAYS = 1000
+MAX_DAYS = 1000
 """More days than this are not waited for: what was found lies on the limit."""
 
 Style = Literal["plain", "signed", "share"]
@@ -112,15 +112,15 @@ def more_days(distance: float, reach: float, days: int) -> int:
         reach: of the interval from the value.
         days: that the interval comes from.
     """
-    if distance * math.sqrt(1 + MOST_DAYS / days) <= reach:
-        return MOST_DAYS
+    if distance * math.sqrt(1 + MAX_DAYS / days) <= reach:
+        return MAX_DAYS
     return max(1, math.ceil(days * ((reach / distance) ** 2 - 1) - 1e-9))
 
 
 def wait(more: int, passes: bool) -> str:
     """How long to wait, in words."""
-    if more >= MOST_DAYS:
-        return f"it lies on the limit, which {MOST_DAYS:,} more days would not settle"
+    if more >= MAX_DAYS:
+        return f"it lies on the limit, which {MAX_DAYS:,} more days would not settle"
     days = "day" if more == 1 else "days"
     return f"needs about {more} more {days}, and will {'pass' if passes else 'fail'} then if the value stays as it is"
 

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from perennial.record import Record
 
+OLD_METRICS = {f"naive_{name}": f"baseline_{name}" for name in ("log_loss", "brier", "utility")}
+"""Names of metrics in what an older release stored, each with the one of today."""
+
 NORMAL = 1.96
 """Standard errors on each side of a 95 % interval."""
 

@@ -181,8 +181,8 @@ def segments_gate(
 ) -> GateResult:
     """Whether no declared group with enough support is shown to suffer.
 
-    A group suffers when its log loss is above the rival's by more than the margin, and is shown to when the lower bound of the
-    increase is above 0 as well, at a confidence that is divided among the judged groups (Bonferroni): with 20 groups and no
+    A group suffers when its log loss is above the comparator's by more than the margin, and is shown to when the lower bound of
+    the increase is above 0 as well, at a confidence that is divided among the judged groups (Bonferroni): with 20 groups and no
     harm at all, bounds at .95 each would often show one. What is not shown does not stop a candidate, so the sentence says what
     would have been seen. Power: the chance that harm of the margin's size is told from none, in the group where it is lowest.
 
@@ -210,7 +210,7 @@ def segments_gate(
     power = min(chance(margin, group.excess.standard_error, quantile(each, group.days)) for group in judged)
     numbers = numbers_of(worst.excess, limit=margin, margin=margin, power=power, days=worst.days)
     numbers |= {"low": lows[worst.name], "rows": float(worst.rows), "groups": float(len(judged)), "harmed": float(len(harmed))}
-    allowed = f"more than {margin:.1%} above that of the {worst.rival}"
+    allowed = f"more than {margin:.1%} above that of the {worst.comparator}"
     if harmed:
         named = "; ".join(f"{group.name} ({group.excess.value:+.1%}, at least {lows[group.name]:+.1%})" for group in harmed)
         sentence = f"The log loss of {len(harmed)} of {len(judged)} groups is {allowed}, and not by chance: {named}."

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from perennial.errors import DataError
 from perennial.evaluation import bootstrap
@@ -21,15 +21,25 @@ from perennial.evaluation.bootstrap import Estimate as Estimate
 from perennial.evaluation.bootstrap import Resamples
 from perennial.evaluation.curves import Curve as Curve
 from perennial.evaluation.curves import curves
+from perennial.evaluation.estimate import OLD_METRICS
 from perennial.evaluation.predictions import Bools, Floats, Predictions
 from perennial.evaluation.utility import PER_REQUESTS, threshold, value
-from perennial.record import Record
+from perennial.record import Record, old_keys
 from perennial.spec.objective import Utility
 from perennial.spec.training import Evaluation
 
 RANKING = ("auc", "average_precision")
 """Metrics that need both classes."""
-LABELLED = (*RANKING, "log_loss", "brier", "calibration_gap", "utility", "naive_log_loss", "naive_brier", "naive_utility")
+LABELLED = (
+    *RANKING,
+    "log_loss",
+    "brier",
+    "calibration_gap",
+    "utility",
+    "baseline_log_loss",
+    "baseline_brier",
+    "baseline_utility",
+)
 """Metrics that need labels."""
 
 
@@ -53,11 +63,13 @@ class BlockEvaluation(Record):
     confidence: float
     """One-sided confidence of `low` and `high` of each estimate."""
     metrics: dict[str, Estimate]
-    """auc, average_precision, log_loss, brier, calibration_gap, utility, unlabelled_share, and those of the naive rule:
-    naive_log_loss, naive_brier, naive_utility. `utility` is per 1000 labelled requests, less what the naive rule's constant
-    action earned on the same rows; `naive_utility` is what that action earned. What cannot be computed is not in it."""
+    """auc, average_precision, log_loss, brier, calibration_gap, utility, unlabelled_share, and those of the baseline:
+    baseline_log_loss, baseline_brier, baseline_utility. `utility` is per 1000 labelled requests, less what the baseline's
+    constant action earned on the same rows; `baseline_utility` is what that action earned. What cannot be computed is not in
+    it."""
     missing: dict[str, str] = Field(default_factory=dict)
     """Why a metric is not in `metrics`, by its name."""
+    _old = old_keys("metrics", "missing", **OLD_METRICS)
     invalid: int = 0
     """Rows whose probability was not a number between 0 and 1; they count as the worst answer, and no gate passes."""
     roc: Curve
@@ -103,11 +115,17 @@ class SegmentResult(Record):
     log_loss: float
     """Mean log loss of the model in the group."""
     excess: Estimate
-    """Relative increase of the group's log loss over the rival's in the same rows: (model - rival) / rival."""
-    rival: str
-    """`champion` or `naive rule`; for a found group `the same model, corrected for this group`."""
+    """Relative increase of the group's log loss over the comparator's in the same rows: (model - comparator) / comparator."""
+    comparator: str
+    """`champion` or `baseline`; for a found group `the same model, corrected for this group`."""
     judged: bool
     """Whether it has enough support for the gate."""
+    _old = old_keys(rival="comparator")
+
+    @field_validator("comparator", mode="before")
+    @classmethod
+    def _today(cls, name: object) -> object:
+        return "baseline" if name == "naive rule" else name  # as an older release stored it
 
 
 class ErrorAnalysis(Record):
@@ -121,7 +139,7 @@ class ErrorAnalysis(Record):
     """How the groups were found and what is not shown, in plain words."""
 
 
-class NaiveRule(Record):
+class Baseline(Record):
     """What one would do without a model: the same for every request, from the training rows."""
 
     probability: float
@@ -130,13 +148,13 @@ class NaiveRule(Record):
     """Whether the better constant action on the training rows is to act always."""
 
 
-def naive_rule(label: Bools, utility: Utility) -> NaiveRule:
-    """The naive rule of some training rows.
+def baseline_of(label: Bools, utility: Utility) -> Baseline:
+    """The baseline of some training rows.
 
     >>> spec = Utility(unit="points", true_positive=3.0, false_positive=-1.0)
-    >>> naive_rule(np.array([True, False, False, False, False]), spec)
-    NaiveRule(probability=0.2, acts=False)
-    >>> naive_rule(np.array([True, True, False]), spec).acts
+    >>> baseline_of(np.array([True, False, False, False, False]), spec)
+    Baseline(probability=0.2, acts=False)
+    >>> baseline_of(np.array([True, True, False]), spec).acts
     True
 
     Args:
@@ -147,9 +165,9 @@ def naive_rule(label: Bools, utility: Utility) -> NaiveRule:
         DataError: there are no rows.
     """
     if not len(label):
-        raise DataError("the naive rule needs labelled training rows; found none")
+        raise DataError("the baseline needs labelled training rows; found none")
     rate = float(label.mean())
-    return NaiveRule(probability=rate, acts=rate >= threshold(utility))
+    return Baseline(probability=rate, acts=rate >= threshold(utility))
 
 
 def log_losses(probability: Floats, label: Bools) -> Floats:
@@ -190,7 +208,7 @@ def evaluate(
     *,
     utility: Utility,
     evaluation: Evaluation,
-    naive: NaiveRule,
+    baseline: Baseline,
     threshold: float,
     seed: int,
 ) -> BlockEvaluation:
@@ -201,7 +219,7 @@ def evaluate(
         block: where they are from.
         utility: of the objective.
         evaluation: resamples and confidence.
-        naive: the rule to beat.
+        baseline: the rule to beat.
         threshold: decide *positive* from this probability on.
         seed: of the resamples.
 
@@ -219,7 +237,7 @@ def evaluate(
     else:
         resamples = Resamples.draw(predictions.time, evaluation.resamples, seed)
         _add_ranking(metrics, missing, valid, resamples, evaluation.confidence)
-        _add_means(metrics, valid, resamples, evaluation.confidence, utility, naive, threshold)
+        _add_means(metrics, valid, resamples, evaluation.confidence, utility, baseline, threshold)
     _add_unlabelled(metrics, missing, block.unlabelled_by_day, evaluation, seed)
     return BlockEvaluation(
         start=block.start.isoformat(),
@@ -271,22 +289,22 @@ def _add_means(
     resamples: Resamples,
     confidence: float,
     utility: Utility,
-    naive: NaiveRule,
+    baseline: Baseline,
     threshold: float,
 ) -> None:
     probability, label = predictions.probability, predictions.label
     rows = resamples.sums(np.ones(len(label)))
-    constant, acts = np.full(len(label), naive.probability), np.full(len(label), naive.acts)
-    naive_earned = value(utility, acts, label)
+    constant, acts = np.full(len(label), baseline.probability), np.full(len(label), baseline.acts)
+    baseline_earned = value(utility, acts, label)
     earned = value(utility, probability >= threshold, label)
     infinite = float("inf")
     means: dict[str, tuple[Floats, tuple[float, float]]] = {
         "log_loss": (log_losses(probability, label), (0.0, infinite)),
         "brier": ((probability - label) ** 2, (0.0, 1.0)),
-        "utility": (PER_REQUESTS * (earned - naive_earned), (-infinite, infinite)),
-        "naive_log_loss": (log_losses(constant, label), (0.0, infinite)),
-        "naive_brier": ((constant - label) ** 2, (0.0, 1.0)),
-        "naive_utility": (PER_REQUESTS * naive_earned, (-infinite, infinite)),
+        "utility": (PER_REQUESTS * (earned - baseline_earned), (-infinite, infinite)),
+        "baseline_log_loss": (log_losses(constant, label), (0.0, infinite)),
+        "baseline_brier": ((constant - label) ** 2, (0.0, 1.0)),
+        "baseline_utility": (PER_REQUESTS * baseline_earned, (-infinite, infinite)),
     }
     for name, (values, bounds) in means.items():
         metrics[name] = resamples.estimate(np.divide, resamples.sums(values), rows, confidence=confidence, bounds=bounds)

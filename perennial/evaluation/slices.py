@@ -1,9 +1,9 @@
 """Where a model is worst: groups of rows, declared in the objective or found by search, each with support and interval.
 
-Two questions, two rivals. A *declared* group must not suffer: its log loss is compared with that of the champion (else the naive
-rule) on the same rows. A *found* group shows where the model is wrong: its log loss is compared with that of the same model after
-a slope and an intercept learnt for this group. A group whose outcome is merely hard to tell has no excess then, and the pairing
-makes small faults visible.
+Two questions, two comparators. A *declared* group must not suffer: its log loss is compared with that of the champion (else the
+baseline) on the same rows. A *found* group shows where the model is wrong: its log loss is compared with that of the same model
+after a slope and an intercept learnt for this group. A group whose outcome is merely hard to tell has no excess then, and the
+pairing makes small faults visible.
 
 Searching hundreds of groups always finds a bad one. So every second day is searched, the correction is learnt there, and the
 figures come from the other days: luck does not repeat, and a correction of luck costs there. The search ranks by the lower bound
@@ -32,7 +32,7 @@ from perennial.spec.training import Evaluation
 Values = NDArray[Any]
 
 CORRECTED = "the same model, corrected for this group"
-"""Rival of a found group."""
+"""Comparator of a found group."""
 SHOWN_ROWS = 30
 """Fewest rows of a declared group that is shown: fewer say nothing."""
 FOUND = 8
@@ -63,11 +63,11 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Rival:
+class Comparator:
     """What the declared groups are compared with, on the same rows."""
 
     name: str
-    """`champion` or `naive rule`."""
+    """`champion` or `baseline`."""
     probability: Floats
     """Calibrated, [rows]."""
 
@@ -76,7 +76,7 @@ def analyse(
     columns: Mapping[str, Values],
     declared: Sequence[str],
     predictions: Predictions,
-    rival: Rival,
+    comparator: Comparator,
     *,
     gate: SegmentsGate,
     evaluation: Evaluation,
@@ -88,7 +88,7 @@ def analyse(
         columns: values by column, [rows] each: numbers, texts, None and NaN for missing.
         declared: columns of the objective's segments.
         predictions: the labelled rows, in the order of the columns.
-        rival: the champion or the naive rule, on the same rows.
+        comparator: the champion or the baseline, on the same rows.
         gate: the support that a judged group needs.
         evaluation: resamples and confidence.
         seed: of the resamples.
@@ -103,7 +103,7 @@ def analyse(
     if days < 2:
         return ErrorAnalysis(declared=(), found=(), note=f"No group was looked at: the labelled requests lie on {days} day only.")
     valid = predictions.scored(worst_where_invalid(predictions.probability, predictions.label)[0])
-    pairing = Pairing.of(valid, rival, Resamples.draw(predictions.time, evaluation.resamples, seed))
+    pairing = Pairing.of(valid, comparator, Resamples.draw(predictions.time, evaluation.resamples, seed))
     groups = [group for name in dict.fromkeys(declared) for group in split(name, columns[name])]
     shown = [group for group in groups if pairing.is_shown(group)]
     results = tuple(pairing.result(group, gate, evaluation.confidence) for group in shown)
@@ -119,30 +119,30 @@ def analyse(
 
 @dataclass(frozen=True)
 class Pairing:
-    """Losses of a model and of its rival on the same rows."""
+    """Losses of a model and of its comparator on the same rows."""
 
     label: Bools
     losses: Floats
-    rival_losses: Floats
-    rival: str
+    comparator_losses: Floats
+    comparator: str
     resamples: Resamples
 
     @classmethod
-    def of(cls, predictions: Predictions, rival: Rival, resamples: Resamples) -> "Pairing":
-        """The losses of both; a probability of the rival that is none counts as its worst answer."""
+    def of(cls, predictions: Predictions, comparator: Comparator, resamples: Resamples) -> "Pairing":
+        """The losses of both; a probability of the comparator that is none counts as its worst answer."""
         label = predictions.label
-        theirs = log_losses(worst_where_invalid(rival.probability, label)[0], label)
-        return cls(label, log_losses(predictions.probability, label), theirs, rival.name, resamples)
+        theirs = log_losses(worst_where_invalid(comparator.probability, label)[0], label)
+        return cls(label, log_losses(predictions.probability, label), theirs, comparator.name, resamples)
 
     def is_shown(self, group: Group) -> bool:
         """Whether a declared group says anything: it has rows enough, on two days at least."""
         return bool(group.member.sum() >= SHOWN_ROWS) and self.resamples.days_with(group.member) >= 2
 
     def result(self, group: Group, gate: SegmentsGate, confidence: float) -> SegmentResult:
-        """A declared group's log loss beside the rival's on the same rows."""
+        """A declared group's log loss beside the comparator's on the same rows."""
         rows, days = int(group.member.sum()), self.resamples.days_with(group.member)
         sums = self.resamples.sums
-        ours, theirs = sums(self.losses * group.member), sums(self.rival_losses * group.member)
+        ours, theirs = sums(self.losses * group.member), sums(self.comparator_losses * group.member)
         return SegmentResult(
             name=group.name,
             column=group.column,
@@ -151,7 +151,7 @@ class Pairing:
             label_rate=float(self.label[group.member].mean()),
             log_loss=float(self.losses[group.member].mean()),
             excess=excess(ours, theirs, self.resamples, confidence, days),
-            rival=self.rival,
+            comparator=self.comparator,
             judged=rows >= gate.min_rows and days >= gate.min_days,
         )
 
@@ -370,7 +370,7 @@ class Half:
             label_rate=float(self.label[group.member[self.taken]].mean()),
             log_loss=float(ours.sum() / count),
             excess=excess(ours, corrected, self.resamples, self.confidence, days),
-            rival=CORRECTED,
+            comparator=CORRECTED,
             judged=False,
         )
         return self.gain(ours, corrected, rows, self.confidence), result

@@ -107,8 +107,8 @@ class Decisions(Transactions):
         owner: str,
         seen: str,
         subjects: Sequence[str],
-        barred_from: datetime,
-        barred_until: datetime,
+        excluded_from: datetime,
+        excluded_until: datetime,
         needed: int,
     ) -> Incident:
         """An incident is open; a decision opens one, so opened again by the same decision, the first stays.
@@ -120,8 +120,8 @@ class Decisions(Transactions):
             owner: who must act.
             seen: one sentence.
             subjects: columns or views that were broken.
-            barred_from: requests from here never train …
-            barred_until: … up to here, exclusive.
+            excluded_from: requests from here never train …
+            excluded_until: … up to here, exclusive.
             needed: clean windows after which it closes by itself.
         """
         same = (incidents.c.model == model) & (incidents.c.decision == decision)
@@ -132,11 +132,18 @@ class Decisions(Transactions):
                 return _incident(connection, model, int(found))
             number = _next(connection, incidents, model)
             values = {"model": model, "number": number, "decision": decision, "opened": now, "owner": owner, "seen": seen}
-            values |= {"subjects": list(subjects), "barred_from": barred_from, "barred_until": barred_until, "needed": needed}
+            values |= {
+                "subjects": list(subjects),
+                "excluded_from": excluded_from,
+                "excluded_until": excluded_until,
+                "needed": needed,
+            }
             connection.execute(insert(incidents).values(**values, clean=0, closed=None, closing=""))
             return _incident(connection, model, number)
 
-    def extend_incident(self, model: str, number: int, *, barred_until: datetime, seen: str, subjects: Sequence[str]) -> Incident:
+    def extend_incident(
+        self, model: str, number: int, *, excluded_until: datetime, seen: str, subjects: Sequence[str]
+    ) -> Incident:
         """A further window was broken: the open incident reaches further, and no window is clean since. A closed one stays.
 
         Raises:
@@ -145,7 +152,7 @@ class Decisions(Transactions):
         with self._write() as connection:
             before = _incident(connection, model, number)
             values = {
-                "barred_until": max(barred_until, before.barred_until),
+                "excluded_until": max(excluded_until, before.excluded_until),
                 "seen": seen,
                 "subjects": sorted({*before.subjects, *subjects}),
                 "clean": 0,
@@ -187,10 +194,10 @@ class Decisions(Transactions):
             connection.execute(accepted.values(accepted=acceptance.model_dump(mode="json")))
             return _incident(connection, model, number)
 
-    def barred(self, model: str) -> tuple[tuple[datetime, datetime], ...]:
+    def excluded(self, model: str) -> tuple[tuple[datetime, datetime], ...]:
         """Times [from, until) whose requests train no model, by their begin: those of incidents that nobody accepted."""
         found = (incident for incident in self.incidents(model) if incident.accepted is None)
-        return tuple(sorted((incident.barred_from, incident.barred_until) for incident in found))
+        return tuple(sorted((incident.excluded_from, incident.excluded_until) for incident in found))
 
     def incidents(self, model: str, only_open: bool = False) -> tuple[Incident, ...]:
         """The incidents of a model, newest first."""

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 """Revision that these tables have. Here, so that opening a ledger needs Alembic only when it must be upgraded."""
 
 VERSION_TABLE = "ledger_revision"
@@ -181,8 +181,8 @@ incidents = Table(
     Column("owner", Text, nullable=False),
     Column("seen", Text, nullable=False),
     Column("subjects", JSON, nullable=False),
-    Column("barred_from", UtcTime, nullable=False),
-    Column("barred_until", UtcTime, nullable=False),
+    Column("excluded_from", UtcTime, nullable=False),
+    Column("excluded_until", UtcTime, nullable=False),
     Column("needed", Integer, nullable=False),
     Column("clean", Integer, nullable=False),
     Column("closed", UtcTime),

@@ -10,12 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from perennial.data.dataset import Dataset, DatasetInfo, excluded
+from perennial.data.dataset import Dataset, DatasetInfo, exclusion_note
 from perennial.data.rows import Rows, from_dataset, moment
 from perennial.data.splits import time_folds
 from perennial.errors import DataError
 from perennial.evaluation.calibration import fit_calibrator
-from perennial.evaluation.metrics import naive_rule
+from perennial.evaluation.metrics import baseline_of
 from perennial.evaluation.utility import threshold
 from perennial.spec.model import Model
 from perennial.training import model_file
@@ -90,9 +90,9 @@ def train_candidate(
     try:
         return _trained(dataset, model, recipe, threads, progress)
     except DataError as error:
-        if not info.barred:
+        if not info.excluded:
             raise
-        raise DataError(f"{error}{excluded(info.model, info.barred)}") from error
+        raise DataError(f"{error}{exclusion_note(info.model, info.excluded)}") from error
 
 
 def _trained(dataset: Dataset, model: Model, recipe: str, threads: int, progress: Callable[[str], None]) -> TrainedCandidate:
@@ -115,7 +115,7 @@ def _trained(dataset: Dataset, model: Model, recipe: str, threads: int, progress
     summary = CandidateSummary(
         search=result,
         calibrator=fit_calibrator(training.calibration, tested.probability, label),
-        naive=naive_rule(rows.label, utility),
+        baseline=baseline_of(rows.label, utility),
         threshold=threshold(utility),
         rows=len(rows),
     )

@@ -13,7 +13,7 @@ MINE, THEIRS = "mine", "theirs"
 """What the first step of every graph finds."""
 SUPERSEDED = "superseded"
 """Outcome of a run that came second."""
-MOST_STARTS = 3
+MAX_STARTS = 3
 """How often a run is started for one claim before a person must look: what kills three runs will kill the fourth."""
 GIVEN_UP = "given up"
 """Kind of the failure of a run that was left, and that a person's command put aside: it says nothing about what it would do."""
@@ -61,7 +61,7 @@ def is_tried_again(claim: Claim, run: Run | None) -> bool:
         run: its owner, which failed or was killed; none where it was never prepared.
     """
     failed_for_good = run is not None and run.failure is not None and not run.failure.retry
-    return claim.starts < MOST_STARTS and not failed_for_good
+    return claim.starts < MAX_STARTS and not failed_for_good
 
 
 def put_back(

@@ -16,7 +16,7 @@ from perennial.data.rows import Rows, evaluation_rows, from_dataset, moment
 from perennial.data.splits import time_folds
 from perennial.evaluation.metrics import Comparison, EvaluationBlock, compare, evaluate
 from perennial.evaluation.predictions import Predictions
-from perennial.evaluation.slices import Rival, analyse
+from perennial.evaluation.slices import Comparator, analyse
 from perennial.lifecycle.candidate import TrainedCandidate
 from perennial.settings import Settings
 from perennial.spec.model import Model
@@ -68,31 +68,31 @@ def judge_candidate(
         ),
         utility=spec.objective.utility,
         evaluation=spec.evaluation,
-        naive=trained.summary.naive,
+        baseline=trained.summary.baseline,
         threshold=trained.summary.threshold,
         seed=spec.training.seed,
     )
-    rivalry = Rivalry(Rival("naive rule", np.full(len(block), trained.summary.naive.probability)))
+    basis = ComparisonBasis(Comparator("baseline", np.full(len(block), trained.summary.baseline.probability)))
     if champion:
         version = Champion.read(version_store.folder(settings, model.name, champion))
         sides = Sides(trained, version, info, model)
-        rivalry = against_champion(sides, everything, predictions, rivalry.rival, answers, settings.threads)
+        basis = against_champion(sides, everything, predictions, basis.comparator, answers, settings.threads)
     analysis = analyse(
         segment_columns(dataset, block, model),
         spec.objective.segments,
         predictions,
-        rivalry.rival,
+        basis.comparator,
         gate=spec.gates.segments,
         evaluation=spec.evaluation,
         seed=spec.training.seed,
     )
     return Judgement(
         evaluation=evaluation,
-        comparison=rivalry.comparison,
-        no_comparison=rivalry.no_comparison,
+        comparison=basis.comparison,
+        no_comparison=basis.no_comparison,
         analysis=analysis,
         champion=champion,
-        recipe_changed=rivalry.recipe_changed,
+        recipe_changed=basis.recipe_changed,
     )
 
 
@@ -144,11 +144,11 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Rivalry:
+class ComparisonBasis:
     """What a candidate is held against."""
 
-    rival: Rival
-    """What its groups are compared with: the champion where it has seen no row of the block, else the naive rule."""
+    comparator: Comparator
+    """What its groups are compared with: the champion where it has seen no row of the block, else the baseline."""
     comparison: Comparison | None = None
     """With the champion, on the same rows."""
     no_comparison: str = "there is no champion yet"
@@ -158,15 +158,15 @@ class Rivalry:
 
 
 def against_champion(
-    sides: Sides, everything: Rows, predictions: Predictions, naive: Rival, answers: Answers, threads: int
-) -> Rivalry:
+    sides: Sides, everything: Rows, predictions: Predictions, baseline: Comparator, answers: Answers, threads: int
+) -> ComparisonBasis:
     """Hold a candidate against the champion: by its scores, or by what it answered before where it cannot be scored.
 
     Args:
         sides: candidate and champion.
         everything: all labelled rows.
         predictions: of the candidate, on the evaluation block.
-        naive: the rule that groups are compared with where the champion has seen some of the block.
+        baseline: the rule that groups are compared with where the champion has seen some of the block.
         answers: what the champion answered before; asked only where it cannot be scored.
         threads: of a fit.
     """
@@ -175,10 +175,10 @@ def against_champion(
     missing = champion.missing(info)
     if missing:
         comparison, days = compare_with_answers(champion, block, predictions, answers(info), sides.model, sides.trained)
-        return Rivalry(naive, comparison, "" if comparison else unscored(sides.model, missing, days), changed)
+        return ComparisonBasis(baseline, comparison, "" if comparison else unscored(sides.model, missing, days), changed)
     comparison = compare_with(sides, everything, block, predictions, threads)
-    rival = Rival("champion", champion.probability(block, info)) if champion.has_not_seen(block).all() else naive
-    return Rivalry(rival, comparison, "", changed)
+    comparator = Comparator("champion", champion.probability(block, info)) if champion.has_not_seen(block).all() else baseline
+    return ComparisonBasis(comparator, comparison, "", changed)
 
 
 def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predictions, threads: int) -> Comparison:

@@ -6,7 +6,7 @@ from typing import Literal
 from perennial.record import Record
 
 Kind = Literal["leave", "retrain", "fix data"]
-Reason = Literal["drift", "hurt", "scheduled", "manual"]
+Reason = Literal["drift", "degraded", "scheduled", "manual"]
 DecisionState = Literal["open", "waits for a person", "acting", "done", "failed"]
 
 
@@ -116,9 +116,9 @@ class Incident(Record):
     """What was seen, in one sentence."""
     subjects: tuple[str, ...]
     """Columns or views that were broken; an empty name stands for the whole window."""
-    barred_from: datetime
+    excluded_from: datetime
     """Requests from here …"""
-    barred_until: datetime
+    excluded_until: datetime
     """… to here, exclusive, never train; moved on while windows are broken."""
     needed: int
     """Clean windows after which it closes by itself."""
@@ -133,7 +133,7 @@ class Incident(Record):
 
     def covers(self, start: datetime) -> bool:
         """Whether a window that begins then is one of its own."""
-        return self.barred_from <= start < self.barred_until
+        return self.excluded_from <= start < self.excluded_until
 
 
 OVER = ("done", "failed")

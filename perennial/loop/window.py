@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from perennial.evaluation.estimate import Estimate
-from perennial.record import Record
+from perennial.evaluation.estimate import OLD_METRICS, Estimate
+from perennial.record import Record, old_keys
 
 GRID = datetime(1970, 1, 5, tzinfo=UTC)
 """A Monday: windows of whole days are counted from here, so that weeks begin on Mondays everywhere."""
@@ -79,18 +79,19 @@ class ColumnDrift(Record):
     """Its name; `probability` is the model's output."""
     method: str
     """Evidently's method."""
-    step: float | None
+    window_over_window: float | None
     """Its statistic: this window against the four weeks before it. Null where it was not computed."""
     threshold: float | None
     """Largest value that is no alarm, from the weekly blocks of the reference; null where no rate is claimed."""
     size_sd: float | None
-    """Size of the step in standard deviations of the reference."""
+    """Size of the window-over-window drift in standard deviations of the reference."""
     distance: float | None
     """Its statistic: this window against the whole training reference. An effect size: no alarm rate is claimed of it."""
     verdict: Literal["alarm", "quiet", "not judged"]
     """`alarm`: above the threshold and of material size. `not judged`: the sentence says why."""
     sentence: str
     """What was seen, in one sentence."""
+    _old = old_keys(step="window_over_window")
 
 
 class Check(Record):
@@ -161,7 +162,7 @@ class Labels(Record):
 
 
 class Loss(Record):
-    """Whether the model hurts: the window's mean log loss against the weeks that the champion was judged by."""
+    """Whether the model is degraded: the window's mean log loss against the weeks that the champion was judged by."""
 
     value: float
     """Mean log loss of the champion's rows."""
@@ -171,17 +172,18 @@ class Loss(Record):
     """How many blocks it rests on."""
     basis: Literal["since the champion's evaluation began", "out-of-fold weeks of its training"]
     """Which blocks they are."""
-    hurt: bool
-    """Whether the loss is above the limit, or above that of the naive rule."""
-    naive: float | None = None
-    """Mean log loss of the naive rule, the constant rate of the training, on the same rows; null in records from before."""
+    degraded: bool
+    """Whether the loss is above the limit, or above that of the baseline."""
+    baseline: float | None = None
+    """Mean log loss of the baseline, the constant rate of the training, on the same rows; null in records from before."""
     sentence: str
     """What was seen; says so when too few blocks allow no rate to be claimed."""
+    _old = old_keys(hurt="degraded", naive="baseline")
 
     @property
     def bound(self) -> float | None:
-        """Largest loss that does not hurt, the smaller of the limit and the naive rule's loss; None where neither is known."""
-        return min((bound for bound in (self.limit, self.naive) if bound is not None), default=None)
+        """Largest loss without degradation, the smaller of the limit and the baseline's loss; None where neither is known."""
+        return min((bound for bound in (self.limit, self.baseline) if bound is not None), default=None)
 
 
 class CriterionResult(Record):
@@ -208,16 +210,18 @@ class Performance(Record):
     """As in `perennial.evaluation.metrics.BlockEvaluation`, of what was served."""
     missing: dict[str, str] = Field(default_factory=dict)
     """Why a metric is not there."""
-    alone: dict[str, Estimate] = Field(default_factory=dict)
-    """The same metrics of the first version, had it been left alone; empty when it is the champion or cannot be scored."""
-    alone_reason: str = ""
+    frozen: dict[str, Estimate] = Field(default_factory=dict)
+    """The same metrics of the frozen baseline: the first version, never trained again. Empty when it is the champion or cannot be
+    scored."""
+    frozen_reason: str = ""
     """Why there are none."""
     gain: Estimate | None = None
-    """Utility per 1000 labelled predictions: what was served less the first version left alone, paired."""
+    """Utility per 1000 labelled predictions: what was served less the frozen baseline, paired."""
     loss: Loss | None = None
-    """Whether it hurts; null without labels."""
+    """Whether it is degraded; null without labels."""
     criteria: tuple[CriterionResult, ...] = ()
     """The watched criteria."""
+    _old = old_keys("metrics", "missing", "frozen", alone="frozen", alone_reason="frozen_reason", **OLD_METRICS)
 
 
 class WindowRecord(Record):

@@ -113,10 +113,10 @@ def _purpose(model: "Model") -> list[Document]:
 def _worth(model: "Model") -> Table:
     utility = model.spec.objective.utility
     rows = [
-        ("acted, and it came true", figure(utility.true_positive)),
-        ("acted, and it did not", figure(utility.false_positive)),
-        ("did not act, and it came true", figure(utility.false_negative)),
-        ("did not act, and it did not", figure(utility.true_negative)),
+        ("acted, and the label is positive", figure(utility.true_positive)),
+        ("acted, and it is negative", figure(utility.false_positive)),
+        ("did not act, and the label is positive", figure(utility.false_negative)),
+        ("did not act, and it is negative", figure(utility.true_negative)),
     ]
     return Table(("what happened", "worth"), rows, numbers=("worth",))
 
@@ -267,12 +267,12 @@ def _invalid(block: "BlockEvaluation") -> list[Document]:
 
 def _meanings(model: "Model", candidate: "CandidateSummary", block: "BlockEvaluation") -> dict[str, Text]:
     def beside(name: str) -> str:
-        naive = block.metrics.get(f"naive_{name}")
-        return "" if naive is None else f" The naive rule, the same probability for every request, has {figure(naive.value)}."
+        baseline = block.metrics.get(f"baseline_{name}")
+        return "" if baseline is None else f" The baseline, the same probability for every request, has {figure(baseline.value)}."
 
     auc = block.metrics.get("auc")
     pairs = "" if auc is None else of_100(auc.value)
-    constant = "always" if candidate.naive.acts else "never"
+    constant = "always" if candidate.baseline.acts else "never"
     return {
         "auc": f"Of a true and another case it gives the true one the higher probability in {pairs} pairs; a coin does in 50.",
         "average_precision": (
@@ -285,7 +285,7 @@ def _meanings(model: "Model", candidate: "CandidateSummary", block: "BlockEvalua
             f" counts most; lower is better.{beside('log_loss')}",
         ),
         "brier": f"Mean squared distance of the probabilities from what came true; lower is better.{beside('brier')}",
-        "calibration_gap": "Difference between the mean probability and the share that came true; 0 is right on average.",
+        "calibration_gap": "Difference between the mean probability and the share of positives; 0 is right on average.",
         "utility": (
             f"What acting on it earns per 1,000 requests, in {model.spec.objective.utility.unit}, beyond what {constant} acting "
             "earns, the better of the two rules that need no model."
@@ -296,8 +296,8 @@ def _meanings(model: "Model", candidate: "CandidateSummary", block: "BlockEvalua
 
 def _segments(judgement: "Judgement") -> list[Document]:
     says = (
-        "For each group, how much higher (worse) or lower (better) its log loss is than the rival's in the same rows: first for "
-        "groups that the spec names, then for the worst groups that were found by searching all columns."
+        "For each group, how much higher (worse) or lower (better) its log loss is than the comparator's in the same rows: first "
+        "for groups that the spec names, then for the worst groups that were found by searching all columns."
     )
     return [Heading("Groups"), Paragraph(says), *run_tables.groups(judgement.analysis)]
 

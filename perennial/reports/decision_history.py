@@ -46,9 +46,11 @@ def _was_open(incident: Incident, decision: Decision) -> bool:
 
 def _incident(incident: Incident) -> Paragraph:
     ended = "it is open" if incident.closed is None else f"closed on {incident.closed:%Y-%m-%d}: {incident.closing}"
-    barred = f"requests of {incident.barred_from:%Y-%m-%d} to {incident.barred_until:%Y-%m-%d} do not train"
+    excluded = f"requests of {incident.excluded_from:%Y-%m-%d} to {incident.excluded_until:%Y-%m-%d} do not train"
     name = strong(f"Incident {incident.number}")
-    return Paragraph((name, f", open at that time: {incident.seen.removesuffix('.')}; {incident.owner} acts; {barred}; {ended}."))
+    return Paragraph(
+        (name, f", open at that time: {incident.seen.removesuffix('.')}; {incident.owner} acts; {excluded}; {ended}.")
+    )
 
 
 def _facts(facts: Sequence[Fact]) -> Table:
@@ -65,7 +67,7 @@ def _windows(decision: Decision, windows: Sequence[WindowRecord]) -> Table:
     """The windows that a decision looked at for the first time, with what each showed."""
     measured, judged = set(decision.windows), set(decision.judged)
     rows = [_window(record, record.start in judged) for record in windows if record.start in measured | judged]
-    head = ("window", "predictions", "alarms", "failed checks", "AUC", "log loss", "does it hurt?")
+    head = ("window", "predictions", "alarms", "failed checks", "AUC", "log loss", "degraded?")
     caption = "The windows that it looked at for the first time, or whose labels had matured since."
     return Table(head, rows, "It looked at no new window.", caption, ("predictions", "AUC", "log loss"))
 
@@ -86,4 +88,4 @@ def _window(record: WindowRecord, is_judged: bool) -> tuple[str, ...]:
 
 
 def _harm(loss: Loss | None) -> str:
-    return "not judged" if loss is None else "yes" if loss.hurt else "no"
+    return "not judged" if loss is None else "yes" if loss.degraded else "no"

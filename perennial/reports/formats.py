@@ -136,13 +136,13 @@ def parameters(recipe: "Recipe") -> str:
     return ", ".join(f"{name} = {figure(value)}" for name, value in sorted(recipe.parameters.items()))
 
 
-def rival(name: str) -> str:
+def comparator(name: str) -> str:
     """What a group was compared with, in words.
 
-    >>> rival("champion"), rival("its own label rate")
+    >>> comparator("champion"), comparator("its own label rate")
     ('the champion', 'its own label rate')
     """
-    return f"the {name}" if name in ("champion", "naive rule") else name
+    return f"the {name}" if name in ("champion", "baseline") else name
 
 
 def sentence(text: str) -> str:

@@ -87,7 +87,7 @@ def _data(findings: "Findings") -> list[Block]:
 
 def _metrics(block: "BlockEvaluation") -> list[Block]:
     rows = [
-        (METRIC_NAMES[name], metric_value(name, block), _naive(name, block)) for name in METRIC_NAMES if name in block.metrics
+        (METRIC_NAMES[name], metric_value(name, block), _baseline(name, block)) for name in METRIC_NAMES if name in block.metrics
     ]
     explanation = (
         f"{count(block.rows)} labelled requests on {count(block.days)} days, {day(block.start)} to {last_day(block.end)}; "
@@ -96,14 +96,14 @@ def _metrics(block: "BlockEvaluation") -> list[Block]:
         f"{percent(block.threshold)} on. Utility is per 1,000 requests, beyond the better of always and never acting."
     )
     missing = [Paragraph(f"{METRIC_NAMES.get(name, name)}: {sentence(why)}") for name, why in sorted(block.missing.items())]
-    head = ("metric", "value", "naive rule")
+    head = ("metric", "value", "baseline")
     metrics = Table(head, rows, "Nothing could be measured.", "How good it is on the newest days.", head[1:])
     return [Heading("How good it is"), Paragraph(explanation), metrics, *missing]
 
 
-def _naive(name: str, block: "BlockEvaluation") -> str:
-    naive = block.metrics.get(f"naive_{name}")
-    return "–" if naive is None or name == "utility" else figure(naive.value)
+def _baseline(name: str, block: "BlockEvaluation") -> str:
+    baseline = block.metrics.get(f"baseline_{name}")
+    return "–" if baseline is None or name == "utility" else figure(baseline.value)
 
 
 def _pictures(judgement: "Judgement", candidate: "CandidateSummary") -> Block:

@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from perennial.evaluation.curves import Curve
 from perennial.evaluation.estimate import Estimate
 from perennial.evaluation.metrics import BlockEvaluation, ErrorAnalysis
-from perennial.reports.formats import count, interval, percent, rival
+from perennial.reports.formats import comparator, count, interval, percent
 from perennial.reports.run_tables import ranked, worst
 from perennial.training.recipe import ColumnImportance
 
@@ -35,7 +35,7 @@ Corner = Literal["lower right", "upper right"]
 LONGEST = 48
 """Most letters of a group's name in a picture."""
 
-MOST_BARS = 20
+MAX_BARS = 20
 """Most columns or groups of one picture."""
 
 TITLES = {
@@ -141,7 +141,7 @@ def reliability(evaluation: BlockEvaluation) -> bytes:
         axes.plot([0, limit], [0, limit], color=GREY, linestyle="--", label="as often as it says")
         axes.axvline(evaluation.threshold, color=ORANGE, linestyle=":", label=f"it acts from {percent(evaluation.threshold)} on")
         axes.plot(curve.x, curve.y, color=BLUE, marker="o", linewidth=1.5, label="the model, a tenth of the cases each")
-        axes.set(xlabel="probability that it says", ylabel="share that came true", xlim=(0, limit), ylim=(0, limit))
+        axes.set(xlabel="probability that it says", ylabel="share of positives", xlim=(0, limit), ylim=(0, limit))
         axes.set_aspect("equal")
         axes.legend(loc="upper left", **LEGEND)
 
@@ -150,7 +150,7 @@ def reliability(evaluation: BlockEvaluation) -> bytes:
 
 def importance(importances: tuple[ColumnImportance, ...]) -> bytes:
     """Increase of the log loss when a column is shuffled, largest first, with two standard errors."""
-    shown = ranked(importances)[:MOST_BARS]
+    shown = ranked(importances)[:MAX_BARS]
 
     def paint(axes: Axes) -> None:
         for selected, colour, marker, label in ((True, BLUE, "o", "kept"), (False, ORANGE, "X", "left out")):
@@ -164,15 +164,15 @@ def importance(importances: tuple[ColumnImportance, ...]) -> bytes:
         axes.set_xlabel("increase of the log loss, ± 2 standard errors")
         axes.legend(loc="lower right", **LEGEND)
 
-    note = f"the first {MOST_BARS} of {len(importances)} columns" if len(importances) > MOST_BARS else ""
+    note = f"the first {MAX_BARS} of {len(importances)} columns" if len(importances) > MAX_BARS else ""
     return _png(TITLES["importance"], paint, bars=len(shown), note=note)
 
 
 def segments(analysis: ErrorAnalysis) -> bytes:
-    """Excess of the log loss over the rival's by group: declared ones first, then those that the search showed to be worse."""
+    """Excess of the log loss over the comparator's by group: declared ones first, then those that the search found worse."""
     declared = sorted(analysis.declared, key=lambda group: (-group.excess.value, group.name))
     searched = [(group, True) for group in worst(analysis)]
-    shown = [(group, False) for group in declared[: MOST_BARS - len(searched[:MOST_BARS])]] + searched[:MOST_BARS]
+    shown = [(group, False) for group in declared[: MAX_BARS - len(searched[:MAX_BARS])]] + searched[:MAX_BARS]
 
     def paint(axes: Axes) -> None:
         for found, colour, marker, label in ((False, BLUE, "o", "named in the spec"), (True, ORANGE, "D", "found by searching")):
@@ -183,7 +183,7 @@ def segments(analysis: ErrorAnalysis) -> bytes:
             low = [100 * max(0.0, estimate.value - estimate.low) for estimate in excess]
             high = [100 * max(0.0, estimate.high - estimate.value) for estimate in excess]
             values = [100 * estimate.value for estimate in excess]
-            against = f"{label}, against {rival(shown[places[0]][0].rival)}"
+            against = f"{label}, against {comparator(shown[places[0]][0].comparator)}"
             axes.errorbar(values, places, xerr=[low, high], color=colour, fmt=marker, markersize=6, capsize=3, label=against)
         axes.axvline(0, color=GREY, linewidth=1)
         _names(axes, [f"{_short(group.name)}  ({count(group.rows)} rows)" for group, _ in shown])

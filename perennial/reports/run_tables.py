@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from perennial.reports.blocks import Document, Heading, Paragraph, Table, Text, code
-from perennial.reports.formats import count, day, figure, interval, last_day, percent, percent_interval, rival, sentence
+from perennial.reports.formats import comparator, count, day, figure, interval, last_day, percent, percent_interval, sentence
 
 if TYPE_CHECKING:
     from perennial.data.dataset import DatasetInfo
@@ -107,7 +107,7 @@ def groups(analysis: "ErrorAnalysis") -> list[Document]:
 
 
 def _groups(caption: str, found: Iterable["SegmentResult"], otherwise: str) -> Table:
-    head = ("group", "rows", "days", "came true", "log loss", "difference", "compared with", "enough to judge")
+    head = ("group", "rows", "days", "positive", "log loss", "difference", "compared with", "enough to judge")
     rows = [
         (
             group.name,
@@ -116,7 +116,7 @@ def _groups(caption: str, found: Iterable["SegmentResult"], otherwise: str) -> T
             percent(group.label_rate),
             figure(group.log_loss),
             percent_interval(group.excess),
-            rival(group.rival),
+            comparator(group.comparator),
             "yes" if group.judged else "no",
         )
         for group in found

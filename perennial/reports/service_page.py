@@ -168,7 +168,7 @@ def _facts(history: History) -> tuple[str, ...]:
 
 
 def gain(windows: Sequence[WindowRecord]) -> Estimate | None:
-    """Utility of what was served less that of the first version left alone, over all windows in which both are known.
+    """Utility of what was served less that of the frozen baseline, over all windows in which both are known.
 
     The windows are taken as independent. None where no window has both.
     """
@@ -193,7 +193,7 @@ def gain_in_words(windows: Sequence[WindowRecord], unit: str) -> str:
     if found.high < 0:
         verdict, found = "less", found.model_copy(update={"value": -found.value, "low": -found.high, "high": -found.low})
     return (
-        f"Beside the first version left alone, training again has brought {interval(found)} {unit} {verdict}, over "
+        f"Beside the frozen baseline, the first version, training again has brought {interval(found)} {unit} {verdict}, over "
         f"{count(known)} window{'s, taken as independent' * (known > 1)}."
     )
 
@@ -215,7 +215,7 @@ def _held(windows: Sequence[WindowRecord]) -> Table:
                 ", ".join(check.title for check in measured.broken) or "–",
             ]
         )
-    head = ["window", "predictions", "lost", "without a label", "came true", "alarms", "failed checks"]
+    head = ["window", "predictions", "lost", "without a label", "positive", "alarms", "failed checks"]
     caption = "Each window begins on the day it is named by. Labels count as they were known when it matured; later ones do not."
     return Table(head, rows, "No window was measured.", caption, head[1:5])
 
@@ -228,12 +228,12 @@ def _performances(history: History) -> Table:
         if performance is None:
             continue
         served = [or_dash(performance.metrics.get(name)) for name in ("auc", "log_loss", "utility")]
-        alone = [or_dash(performance.alone.get(name)) for name in ("auc", "log_loss")]
-        rows.append([f"{record.start:%Y-%m-%d}", *served, *alone, or_dash(performance.gain)])
-    head = ["window", "AUC", "log loss", "utility", "first version: AUC", "first version: log loss", "gain in utility"]
+        frozen = [or_dash(performance.frozen.get(name)) for name in ("auc", "log_loss")]
+        rows.append([f"{record.start:%Y-%m-%d}", *served, *frozen, or_dash(performance.gain)])
+    head = ["window", "AUC", "log loss", "utility", "frozen baseline: AUC", "frozen baseline: log loss", "gain in utility"]
     caption = (
-        f"Utility and gain are in {history.unit} per 1,000 labelled predictions; the gain is what was served less the first "
-        "version left alone, on the same predictions."
+        f"Utility and gain are in {history.unit} per 1,000 labelled predictions; the gain is what was served less the "
+        "frozen baseline, the first version never trained again, on the same predictions."
     )
     return Table(head, rows, "No window has matured yet.", caption, head[1:])
 
@@ -254,7 +254,7 @@ def _incidents(history: History) -> Table:
             f"{incident.opened:%Y-%m-%d}",
             incident.seen,
             incident.owner,
-            f"{incident.barred_from:%Y-%m-%d} to {incident.barred_until:%Y-%m-%d}",
+            f"{incident.excluded_from:%Y-%m-%d} to {incident.excluded_until:%Y-%m-%d}",
             f"{incident.closed:%Y-%m-%d}: {incident.closing}"
             if incident.closed
             else f"open: {incident.clean} of {incident.needed} clean",
@@ -272,14 +272,18 @@ def _columns(windows: Sequence[WindowRecord]) -> Table:
         found = [(record, column) for record in windows for column in record.measurement.columns if column.column == name]
         judged = [(record, column) for record, column in found if column.verdict != "not judged"]
         alarms = [record.start for record, column in found if column in record.measurement.alarms]
-        shares = [column.step / column.threshold for _, column in judged if column.step is not None and column.threshold]
+        shares = [
+            column.window_over_window / column.threshold
+            for _, column in judged
+            if column.window_over_window is not None and column.threshold
+        ]
         when = ", ".join(f"{start:%Y-%m-%d}" for start in alarms) or "–"
         rows.append(
             [name, found[-1][1].method, count(len(judged)), count(len(alarms)), figure(max(shares)) if shares else "–", when]
         )
-    head = ["column", "method", "windows judged", "alarms", "largest step, in thresholds", "windows that alarmed"]
+    head = ["column", "method", "windows judged", "alarms", "largest drift, in thresholds", "windows that alarmed"]
     caption = (
-        "Each window against the four weeks before it. An alarm is a step above the threshold and of material size, in a column "
-        "whose data is not broken; ! in the picture. ×: the column's data is broken."
+        "Window-over-window drift: each window against the four weeks before it. An alarm is above the threshold and of material "
+        "size, in a column whose data is not broken; ! in the picture. ×: the column's data is broken."
     )
     return Table(head, rows, "No column is watched.", caption, head[2:5])

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 GREEN, PALE = "#009E73", "#BBBBBB"
 PANELS = {"auc": "AUC", "log_loss": "log loss", "utility": "utility"}
 """Metrics of the first picture, with the label of each panel."""
-MOST_MARKS = 10
+MAX_MARKS = 10
 """Most dates along an axis: more would touch each other."""
-LARGEST_RATIO = 2.0
-"""From here on a step is as dark as can be: so many times its threshold."""
+MAX_RATIO = 2.0
+"""From here on drift is as dark as can be: so many times its threshold."""
 CELLS = ListedColormap(["#F4F8FB", "#D6E6F2", "#A9CBE4", "#6FA8D3", "#2F7FB8", "#08519C"])
-"""Steps from none to `LARGEST_RATIO` times the threshold; equally light for all eyes, printed in grey too."""
+"""Drift from none to `MAX_RATIO` times the threshold; equally light for all eyes, printed in grey too."""
 
 TITLES = {
     "performance": "How good it was, window by window",
@@ -52,13 +52,13 @@ def draw(history: "History") -> dict[str, bytes]:
 
 
 def performance(history: "History") -> bytes:
-    """AUC, log loss and utility of what was served with intervals, beside the first version left alone."""
+    """AUC, log loss and utility of what was served with intervals, beside the frozen baseline."""
 
     def paint(panels: Sequence[Axes]) -> None:
         for axes, (name, label) in zip(panels, PANELS.items(), strict=True):
             served = [(record, record.performance.metrics.get(name)) for record in history.windows if record.performance]
-            alone = [(record, record.performance.alone.get(name)) for record in history.windows if record.performance]
-            _series(axes, alone, ORANGE, "D", "the first version left alone", shift=0.5)
+            frozen = [(record, record.performance.frozen.get(name)) for record in history.windows if record.performance]
+            _series(axes, frozen, ORANGE, "D", "the frozen baseline", shift=0.5)
             _series(axes, served, BLUE, "o", "what was served", shift=0.0)
             axes.set_ylabel(f"{label}\nper 1,000" if name == "utility" else label)
             _changes(axes, history)
@@ -142,7 +142,7 @@ def decisions(history: "History") -> bytes:
 
 
 def columns(history: "History") -> bytes:
-    """For each watched column and window, its step as a share of the threshold: the darker, the larger; alarms have a mark."""
+    """For each watched column and window, its drift as a share of the threshold: the darker, the larger; alarms have a mark."""
     names = list(dict.fromkeys(column.column for record in history.windows for column in record.measurement.columns))
 
     def paint(panels: Sequence[Axes]) -> None:
@@ -154,8 +154,8 @@ def columns(history: "History") -> bytes:
             alarms = {column.column for column in record.measurement.alarms}
             for column in record.measurement.columns:
                 row = names.index(column.column)
-                is_judged = column.step is not None and column.threshold
-                share = min((column.step or 0.0) / column.threshold / LARGEST_RATIO, 1.0) if column.threshold else 0.0
+                is_judged = column.window_over_window is not None and column.threshold
+                share = min((column.window_over_window or 0.0) / column.threshold / MAX_RATIO, 1.0) if column.threshold else 0.0
                 axes.barh(
                     row,
                     end - begin,
@@ -171,7 +171,7 @@ def columns(history: "History") -> bytes:
                 axes.text((begin + end) / 2, row, sign, ha="center", va="center", fontsize=9, fontweight="bold", color=colour)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        shown = [(0.0, "no step"), (0.5, "at the threshold"), (1.0, f"{LARGEST_RATIO:g} times it, or more")]
+        shown = [(0.0, "no drift"), (0.5, "at the threshold"), (1.0, f"{MAX_RATIO:g} times it, or more")]
         keys = [Patch(facecolor=CELLS(share), edgecolor=GREY, label=label) for share, label in shown]
         keys.append(Patch(facecolor="white", edgecolor=PALE, hatch="....", label="not judged"))
         axes.legend(
@@ -224,7 +224,7 @@ def _time(panels: Sequence[Axes], history: "History") -> None:
     marks = _months(history.begin, history.until)
     if len(marks) < 3:
         marks = [record.start for record in history.windows]
-    marks = marks[:: 1 + len(marks) // MOST_MARKS]
+    marks = marks[:: 1 + len(marks) // MAX_MARKS]
     for axes in panels:
         axes.set_xlim(_number(history.begin), _number(history.until))
         axes.set_xticks([_number(mark) for mark in marks], [f"{mark:%Y-%m-%d}" for mark in marks], fontsize=8)

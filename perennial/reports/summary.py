@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from perennial.spec.model import Model
     from perennial.versions.findings import CandidateSummary, Findings, Judgement
 
-OCCASIONS = {"hurt": "it gets worse", "drift": "the world changes", "manual": "its owner asks for it"}
+OCCASIONS = {"degraded": "it gets worse", "drift": "the world changes", "manual": "its owner asks for it"}
 """Reasons to train again, in words; *scheduled* is said with its days."""
 
-MOST_GROUPS = 3
+MAX_GROUPS = 3
 """Most groups that are named."""
 
 LATELY = 4
@@ -135,7 +135,7 @@ def _worth(model: "Model", candidate: "CandidateSummary", block: "BlockEvaluatio
     utility, unit = block.metrics.get("utility"), model.spec.objective.utility.unit
     if utility is None:
         return ("What it is worth could not be measured.",)
-    rule = "to act every time" if candidate.naive.acts else "never to act"
+    rule = "to act every time" if candidate.baseline.acts else "never to act"
     spread = f"Very probably the true figure lies {_between(utility)}"
     luck = "it may as well be nothing" if utility.high > 0 else "less than that rule earns"
     return (
@@ -190,16 +190,16 @@ def _care(findings: "Findings", judgement: "Judgement") -> tuple[Text, ...]:
         f"It learned from {day(info.start)} to {last_day(info.end)}. Of other times of the year it knows nothing yet.",
     ]
     worse = [group for group in analysis.declared if group.judged and group.excess.low > 0]
-    worse = sorted(worse, key=lambda group: (-group.excess.value, group.name))[:MOST_GROUPS]
-    weak = run_tables.worst(analysis)[:MOST_GROUPS]
+    worse = sorted(worse, key=lambda group: (-group.excess.value, group.name))[:MAX_GROUPS]
+    weak = run_tables.worst(analysis)[:MAX_GROUPS]
     if worse:
-        rival = "the version in use" if worse[0].rival == "champion" else "giving everybody the same chance"
-        lines.append(f"It did worse than {rival} for: {_named(worse)}.")
+        comparator = "the version in use" if worse[0].comparator == "champion" else "giving everybody the same chance"
+        lines.append(f"It did worse than {comparator} for: {_named(worse)}.")
     if weak:
         lines.append(f"Its chances were least to be trusted for: {_named(weak)}.")
     few = [group.name for group in analysis.declared if not group.judged]
     if few:
-        lines.append(f"Too few requests to tell: {', '.join(few[:MOST_GROUPS])}{', …' if len(few) > MOST_GROUPS else ''}.")
+        lines.append(f"Too few requests to tell: {', '.join(few[:MAX_GROUPS])}{', …' if len(few) > MAX_GROUPS else ''}.")
     return tuple(lines)
 
 

@@ -6,7 +6,8 @@ looked at by its part only once all fields of that part are right, so such a mis
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -21,6 +22,12 @@ from perennial.spec.source import Node, Source, decode, parse
 
 Steps = tuple[str | int, ...]
 """A path through a spec: keys, and positions in lists."""
+
+Words = Mapping[tuple[str, ...], Mapping[str, str]]
+"""Words to replace, by the path of the field that holds them; positions in lists play no part."""
+
+OLD_WORDS: Words = {("spec", "retraining", "reasons"): {"hurt": "degraded"}}
+"""Words of an older release, each with the one of today. They are read for one version, with a warning: docs/upgrading.md."""
 
 
 def examine(data: bytes, file: str, stem: str | None) -> tuple[Model | None, tuple[Problem, ...]]:
@@ -37,14 +44,42 @@ def examine(data: bytes, file: str, stem: str | None) -> tuple[Model | None, tup
     source = parse(text, file)
     if source.root is None:
         return None, ordered(source.problems)
+    _warn(source)
     model: Model | None = None
     try:
-        model = Model.model_validate_json(json.dumps(source.root.value))
+        model = Model.model_validate_json(json.dumps(reworded(source.root.value)))
     except ValidationError as error:
         source.problems += [problem for detail in error.errors(include_url=False) for problem in _problems(source, detail)]
     if stem is not None:
         source.problems += _misnamed(source, stem)
     return (None if source.problems else model), ordered(source.problems)
+
+
+def reworded(value: JsonValue, words: Words = OLD_WORDS, path: tuple[str, ...] = ()) -> JsonValue:
+    """A document whose old words are those of today; everything else is as it was.
+
+    >>> reworded({"spec": {"retraining": {"reasons": ["hurt", "manual"]}, "owner": "hurt"}})
+    {'spec': {'retraining': {'reasons': ['degraded', 'manual']}, 'owner': 'hurt'}}
+
+    Args:
+        value: the document, or what stands in it at `path`.
+        words: what is replaced by what.
+        path: keys that lead to the value.
+    """
+    if isinstance(value, dict):
+        return {key: reworded(item, words, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [reworded(item, words, path) for item in value]
+    return words.get(path, {}).get(value, value) if isinstance(value, str) else value
+
+
+def former(value: JsonValue) -> JsonValue:
+    """A document in the words of before: what a digest is made of, so that a new word changes no digest.
+
+    >>> former({"spec": {"retraining": {"reasons": ["degraded", "manual"]}}})
+    {'spec': {'retraining': {'reasons': ['hurt', 'manual']}}}
+    """
+    return reworded(value, {path: {new: old for old, new in words.items()} for path, words in OLD_WORDS.items()})
 
 
 def ordered(problems: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -128,6 +163,19 @@ def nearest(word: str, words: Iterable[str]) -> str:
     bare = word.lower().replace("-", "").replace("_", "")
     close = difflib.get_close_matches(bare, plain, 1, 0.6)
     return plain[close[0]] if close else ""
+
+
+def _warn(source: Source) -> None:
+    """Warn of each old word in a text, with its file, its line and the word of today."""
+    for path, words in OLD_WORDS.items():
+        node = locate(source, path).node
+        for item in node.children.values() or [node]:
+            if isinstance(item.value, str) and item.value in words:
+                message = (
+                    f"{source.file}:{item.place.line}: {'.'.join(path)}: {item.value!r} is an old word; "
+                    f"write {words[item.value]!r}: the next version does not read {item.value!r}"
+                )
+                warnings.warn(message, FutureWarning, stacklevel=4)
 
 
 def _problems(source: Source, error: ErrorDetails) -> Iterator[Problem]:

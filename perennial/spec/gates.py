@@ -25,7 +25,7 @@ class SegmentsGate(Part):
     min_days: int = Field(14, ge=7)
     """Fewest days on which the group occurs. 14 by default: fewer make no interval."""
     log_loss_margin: float = Field(0.05, gt=0)
-    """Relative increase of the log loss, against the champion (else the naive rule), that counts as harm. 5 % by default:
+    """Relative increase of the log loss, against the champion (else the baseline), that counts as harm. 5 % by default:
     groups are small, and less cannot be seen."""
 
 

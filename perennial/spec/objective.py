@@ -24,18 +24,18 @@ RANGES: dict[Metric, tuple[float, float]] = {
 
 
 class Utility(Part):
-    """What one request is worth, by what was decided and what came true. Acting means deciding *positive*."""
+    """What one request is worth, by what was decided and by its label. Acting means deciding *positive*."""
 
     unit: str = Field(min_length=1)
     """Unit of the four numbers, in words (minutes saved, euros)."""
     true_positive: float
-    """Acted, and the label came true. Per request."""
+    """Acted, and the label is positive. Per request."""
     false_positive: float
-    """Acted, and the label did not come true. Per request."""
+    """Acted, and the label is negative. Per request."""
     true_negative: float = 0.0
-    """Did not act, and the label did not come true. 0 by default: doing nothing is the usual zero point."""
+    """Did not act, and the label is negative. 0 by default: doing nothing is the usual zero point."""
     false_negative: float = 0.0
-    """Did not act, and the label came true. 0 by default: doing nothing is the usual zero point."""
+    """Did not act, and the label is positive. 0 by default: doing nothing is the usual zero point."""
 
     @model_validator(mode="after")
     def _acting_must_pay_when_right(self) -> "Utility":

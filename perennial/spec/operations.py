@@ -49,7 +49,8 @@ class Monitoring(Part):
     false_alarms_per_quarter: float = Field(1.0, gt=0)
     """False alarms that are accepted in a quarter, over all columns together. 1 by default."""
     material_size_sd: float = Field(0.1, ge=0)
-    """Smallest step, in standard deviations of the reference, that can alarm. 0.1 by default: less is noise to act on."""
+    """Smallest window-over-window drift, in standard deviations of the reference, that can alarm. 0.1 by default: less is
+    noise to act on."""
     block_rows: int | None = Field(None, ge=50)
     """Rows that are sampled of each block of the training and of each window; a window with fewer is not judged. By default what
     four of five windows of the training had, less a fifth, from 50 to 1000: with more, it is the weeks that differ and not the
@@ -77,7 +78,7 @@ class Retraining(Part):
 
     mode: Literal["advisory", "automatic"] = "automatic"
     """`advisory` writes the decision and waits for a person; `automatic` (the default) starts the pipeline: the gates decide."""
-    reasons: tuple[Literal["drift", "hurt", "scheduled", "manual"], ...] = ("hurt", "scheduled", "manual")
+    reasons: tuple[Literal["drift", "degraded", "scheduled", "manual"], ...] = ("degraded", "scheduled", "manual")
     """Reasons that may start it. Drift alone is not among the defaults: it does not show that training helps."""
     max_age_days: int | None = Field(None, ge=1)
     """Age of the champion at which a *scheduled* retrain is due; required exactly when that reason is listed."""

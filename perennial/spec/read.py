@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from perennial import digests
 from perennial.errors import NotFoundError, PlatformError, SpecError
 from perennial.spec.columns import Column
-from perennial.spec.examination import breach_problem, examine, ordered
+from perennial.spec.examination import breach_problem, examine, former, ordered, reworded
 from perennial.spec.model import Model
 from perennial.spec.part import Breach
 from perennial.spec.problem import Problem
@@ -53,7 +53,8 @@ def read_text(text: str, name: str = "spec") -> Model:
         SpecError: the spec is wrong; the message holds every mistake, one a line.
     """
     try:  # JSON that we wrote ourselves needs no places, and YAML cannot hold every character of it
-        return Model.model_validate_json(json.dumps(json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)))
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        return Model.model_validate_json(json.dumps(reworded(value)))
     except (ValueError, RecursionError):
         return _model_of(*examine(text.encode(errors="replace"), name, None))
 
@@ -64,8 +65,10 @@ def to_json(model: Model) -> str:
 
 
 def digest(model: Model) -> str:
-    """Digest of what the model is: its name and `spec`. Labels, annotations and the YAML's form do not matter."""
-    return digests.of_json({"name": model.name, "spec": model.spec.model_dump(mode="json")})
+    """Digest of what the model is: its name and `spec`. Labels, annotations, the YAML's form and old words do not matter."""
+    value = former({"spec": model.spec.model_dump(mode="json")})
+    assert isinstance(value, dict)
+    return digests.of_json({"name": model.name, **value})
 
 
 def check_against(

@@ -79,8 +79,8 @@ def seen_in(windows: Sequence[WindowRecord]) -> str:
 def _harm(loss: Loss | None) -> str:
     if loss is None:
         return "harm is not judged: no prediction of the champion has a label"
-    if loss.hurt:
-        return "hurts"
+    if loss.degraded:
+        return "is degraded"
     return "harm is not judged: there is no limit for its log loss" if loss.limit is None else "does no harm"
 
 

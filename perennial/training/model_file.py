@@ -21,10 +21,10 @@ from sklearn.pipeline import Pipeline
 
 from perennial.errors import DataError, NotFoundError, PlatformError
 
-LARGEST_FILE = 512 * 2**20
+MAX_FILE = 512 * 2**20
 """Most bytes of a model file. A forest of 60 trees has a few million."""
 
-MOST_ENTRIES = 20_000
+MAX_ENTRIES = 20_000
 """Most arrays in a model file. A boosting of 1000 trees has some 4000."""
 
 TRUSTED = (
@@ -103,8 +103,8 @@ def load(path: Path) -> Pipeline:
     """
     try:
         size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise DataError(f"{path}: {size:,} bytes; a model file has at most {LARGEST_FILE:,}")
+        if size > MAX_FILE:
+            raise DataError(f"{path}: {size:,} bytes; a model file has at most {MAX_FILE:,}")
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise NotFoundError(f"{path}: no such file; expected a model file") from error
@@ -137,7 +137,7 @@ def _checked_schema(file: zipfile.ZipFile, size: int, where: str) -> object:
     entries = file.infolist()
     names = [entry.filename for entry in entries]
     foreign = [name for name in names if name != "schema.json" and not re.fullmatch(r"[0-9]{1,20}\.npy", name)]
-    if foreign or len(set(names)) != len(names) or len(names) > MOST_ENTRIES:
+    if foreign or len(set(names)) != len(names) or len(names) > MAX_ENTRIES:
         raise DataError(f"{where}: {len(names)} entries, unexpected: {foreign[:3]}; allowed: schema.json and arrays, each once")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(entry.file_size for entry in entries) > size:
         raise DataError(f"{where}: compressed or overlapping entries; ours are stored as they are, none can unfold")

@@ -9,8 +9,8 @@ from perennial.data.dataset import DatasetInfo
 from perennial.data.validation import Validation
 from perennial.evaluation.calibration import Calibrator
 from perennial.evaluation.gates import GateResult, passed
-from perennial.evaluation.metrics import BlockEvaluation, Comparison, ErrorAnalysis, NaiveRule
-from perennial.record import Record
+from perennial.evaluation.metrics import Baseline, BlockEvaluation, Comparison, ErrorAnalysis
+from perennial.record import Record, old_keys
 from perennial.spec.model import Model
 from perennial.spec.read import read_text, to_json
 from perennial.training.recipe import SearchResult
@@ -25,12 +25,13 @@ class CandidateSummary(Record):
     """How the recipe was found."""
     calibrator: Calibrator
     """Fitted on the out-of-fold predictions."""
-    naive: NaiveRule
+    baseline: Baseline
     """The rule to beat, from the same training rows."""
     threshold: float
     """Decide *positive* from this calibrated probability on."""
     rows: int
     """Labelled rows that it was fitted on."""
+    _old = old_keys(naive="baseline")
 
 
 class Judgement(Record):

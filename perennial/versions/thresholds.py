@@ -5,7 +5,7 @@ from typing import Self
 from perennial.record import Record
 from perennial.versions.folder import VersionFolder
 
-FEWEST_LOSSES = 2
+MIN_LOSSES = 2
 """Windows of the training without which there is no limit for the log loss."""
 
 
@@ -17,11 +17,11 @@ class ColumnThreshold(Record):
     method: str
     """Evidently's method."""
     limit: float | None
-    """Largest step statistic that is no alarm; null where no rate can be claimed (the reason says why)."""
+    """Largest window-over-window drift that is no alarm; null where no rate can be claimed (the reason says why)."""
     reason: str
     """Why there is no limit; empty when there is one."""
     standard_deviation: float | None
-    """Of the reference's values, by which a step's size is measured; null for texts."""
+    """Of the reference's values, by which the size of a drift is measured; null for texts."""
 
 
 class ColumnLimits(Record):
@@ -91,7 +91,7 @@ class Thresholds(Record):
         ]
         if not self.columns:
             said.append("no column is watched (monitoring.columns is empty), so that no drift can be seen")
-        if len(self.evaluated) < FEWEST_LOSSES and len(self.out_of_fold) < FEWEST_LOSSES:
+        if len(self.evaluated) < MIN_LOSSES and len(self.out_of_fold) < MIN_LOSSES:
             weeks = max(len(self.evaluated), len(self.out_of_fold))
-            said.append(f"harm by the log loss: the training has {weeks} windows of labelled rows, a limit needs {FEWEST_LOSSES}")
+            said.append(f"harm by the log loss: the training has {weeks} windows of labelled rows, a limit needs {MIN_LOSSES}")
         return tuple(said)

@@ -15,9 +15,9 @@ from serving.runtime.predictor import Prediction, Predictor
 from serving.runtime.protocol.failure import RequestFailure
 from serving.runtime.protocol.inputs import Row
 
-MOST_BATCH_ROWS = 256
+MAX_BATCH_ROWS = 256
 """Rows from which no further request joins a batch: above, a batch takes longer than it saves."""
-MOST_WAITING_ROWS = 20_000
+MAX_WAITING_ROWS = 20_000
 """Rows that may wait. More would wait for seconds, and whoever asked would have given up."""
 
 Write = Callable[[Predictor, Sequence[Prediction]], bytes]
@@ -63,7 +63,7 @@ class Batches:
         Raises:
             RequestFailure: too many rows wait.
         """
-        if self.waiting_rows > MOST_WAITING_ROWS:
+        if self.waiting_rows > MAX_WAITING_ROWS:
             raise RequestFailure(503, f"{self.waiting_rows} rows are waiting; try again in a second")
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._waiting.append((work, future))
@@ -88,7 +88,7 @@ class Batches:
         batch, rows = [self._waiting.popleft()], 0
         rows = len(batch[0][0].rows)
         while self._waiting and self._waiting[0][0].predictor is batch[0][0].predictor:
-            if rows + len(self._waiting[0][0].rows) > MOST_BATCH_ROWS:
+            if rows + len(self._waiting[0][0].rows) > MAX_BATCH_ROWS:
                 break
             batch.append(self._waiting.popleft())
             rows += len(batch[-1][0].rows)

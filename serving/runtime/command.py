@@ -8,7 +8,7 @@ from perennial.outages import exit_code_after
 from serving.runtime.process import Options, run
 from serving.runtime.shipping import SEAL_SECONDS
 
-LARGEST_BODY = 10 * 2**20
+MAX_BODY = 10 * 2**20
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one (default %(default)s)")
-    parser.add_argument("--largest-body", type=int, default=LARGEST_BODY, help="most bytes of a request (default %(default)s)")
+    parser.add_argument("--largest-body", type=int, default=MAX_BODY, help="most bytes of a request (default %(default)s)")
     parser.add_argument(
         "--drain-seconds",
         type=float,

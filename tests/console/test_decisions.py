@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from console.decisions import accept, close, explain, show_decisions
-from console.display.explanation import MOST_LINES, explanation
+from console.display.explanation import MAX_LINES, explanation
 from console.display.streaks import streaks
 from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
@@ -48,8 +48,8 @@ def open_incident(ledger: Ledger, decision: Decision) -> Incident:
         owner="payments team",
         seen="40 % of amount are missing.",
         subjects=["amount"],
-        barred_from=FIRST,
-        barred_until=FIRST + WEEK,
+        excluded_from=FIRST,
+        excluded_until=FIRST + WEEK,
         needed=2,
     )
 
@@ -72,7 +72,7 @@ def test_the_explanation_has_at_most_15_lines_and_shows_what_is_beyond_its_limit
     over = fact(99, value=0.7, limit=0.6)
     changed = decision.model_copy(update={"facts": (*decision.facts, over)})
     lines = explanation(changed, open_incident(ledger, decision))
-    assert len(lines) <= MOST_LINES
+    assert len(lines) <= MAX_LINES
     assert any(over.sentence in line for line in lines)
     shown = sum("was seen." in line for line in lines)
     assert shown == facts + 1 or f"  … and {facts + 1 - shown} more: perennial explain {NAME} 1 --json" in lines

@@ -19,8 +19,8 @@ BUDGET = "retraining: {reasons: [scheduled, manual], max_age_days: 7, cool_down_
 pytestmark = pytest.mark.usefixtures("quick_rollouts")
 
 
-def retrain(ledger: Ledger, cause: str, reason: Reason = "hurt") -> int:
-    draft = DecisionDraft(kind="retrain", reason=reason, sentence="It hurts.", otherwise="A smaller loss.", facts=())
+def retrain(ledger: Ledger, cause: str, reason: Reason = "degraded") -> int:
+    draft = DecisionDraft(kind="retrain", reason=reason, sentence="It is degraded.", otherwise="A smaller loss.", facts=())
     return ledger.add_decision(NAME, cause=cause, now=NOW, draft=draft)[0].number
 
 
@@ -54,8 +54,8 @@ def test_a_training_decided_before_broken_data_was_found_does_not_begin(settings
         owner="o",
         seen="s",
         subjects=[""],
-        barred_from=FIRST,
-        barred_until=NOW,
+        excluded_from=FIRST,
+        excluded_until=NOW,
         needed=2,
     )
     runner = QuickRunner(settings)
@@ -81,7 +81,7 @@ def test_broken_windows_open_an_incident_and_nothing_trains_until_clean_windows_
     tick_until_idle(settings, runner=runner, now=NOW + 14 * DAY)
     assert ledger.incidents(NAME)[0].closing == "2 clean windows"
     assert [run.mode for run in ledger.runs(NAME)].count("refit") == 1
-    assert runner.barred == [(FIRST + 7 * DAY, FIRST + 14 * DAY)], "what was broken still does not train"
+    assert runner.excluded == [(FIRST + 7 * DAY, FIRST + 14 * DAY)], "what was broken still does not train"
 
 
 def test_what_a_person_asked_for_is_claimed_under_the_persons_key(settings: Settings, ledger: Ledger) -> None:

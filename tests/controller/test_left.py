@@ -27,7 +27,7 @@ LATER = REAL + timedelta(seconds=10)
 
 
 def decide(ledger: Ledger, cause: str, reason: Reason) -> int:
-    draft = DecisionDraft(kind="retrain", reason=reason, sentence="It hurts.", otherwise="A smaller loss.", facts=())
+    draft = DecisionDraft(kind="retrain", reason=reason, sentence="It is degraded.", otherwise="A smaller loss.", facts=())
     return ledger.add_decision(NAME, cause=cause, now=NOW, draft=draft)[0].number
 
 
@@ -35,7 +35,7 @@ def leave(settings: Settings, ledger: Ledger, asked: str, standing: str, starts:
     """A claim of one kind whose run `r` stands so; it was started so many times."""
     key, number = KEYS[asked], None
     if asked != "monitor":
-        number = decide(ledger, key if asked == "person" else "a", "manual" if asked == "person" else "hurt")
+        number = decide(ledger, key if asked == "person" else "a", "manual" if asked == "person" else "degraded")
     claim = ledger.intend(key, model=NAME, owner="r", decision=number, now=REAL)
     assert claim is not None
     if number is not None:

@@ -31,7 +31,7 @@ pytestmark = [
 TRAINED = FIRST_DAY + timedelta(days=73)
 """Time of the first training: the labels of seventy days have matured."""
 PORT = 18083
-POLICY = "retraining: {reasons: [hurt, scheduled, manual], max_age_days: 20, cool_down_days: 7}"
+POLICY = "retraining: {reasons: [degraded, scheduled, manual], max_age_days: 20, cool_down_days: 7}"
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def test_the_second_project_retrains_by_itself_and_the_new_version_answers(tmp_p
         assert len(windows) >= 3
         assert all(record.performance is not None and record.performance.labels.arrived > 0 for record in windows)
         assert decisions[0].kind == "retrain"
-        assert decisions[0].reason in ("hurt", "scheduled")
+        assert decisions[0].reason in ("degraded", "scheduled")
         assert decisions[0].state == "done"
         assert len(trainings) == 1
         assert champion is not None

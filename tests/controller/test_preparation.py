@@ -117,7 +117,7 @@ def test_a_run_that_was_half_prepared_is_prepared_again(settings: Settings) -> N
         ]
 
 
-def bar(ledger: Ledger, cause: str, start: datetime) -> int:
+def exclude(ledger: Ledger, cause: str, start: datetime) -> int:
     """A week is broken; returns the number of the incident."""
     draft = DecisionDraft(kind="fix data", reason=None, sentence="Fix it.", otherwise="Sound data.", facts=())
     decision, _ = ledger.add_decision(NAME, cause=cause, now=MOMENT, draft=draft, state="done")
@@ -128,8 +128,8 @@ def bar(ledger: Ledger, cause: str, start: datetime) -> int:
         owner="o",
         seen="s",
         subjects=["amount"],
-        barred_from=start,
-        barred_until=start + timedelta(days=7),
+        excluded_from=start,
+        excluded_until=start + timedelta(days=7),
         needed=2,
     ).number
 
@@ -138,8 +138,8 @@ def bar(ledger: Ledger, cause: str, start: datetime) -> int:
 def test_excluded_times_reach_the_run(settings: Settings, by_hand: bool) -> None:
     model, week = read(settings.models / f"{NAME}.yaml"), timedelta(days=7)
     with Ledger.open(settings.ledger) as ledger:
-        ledger.close_incident(NAME, bar(ledger, "later", MOMENT - week), now=MOMENT, closing="mended")
-        bar(ledger, "earlier", MOMENT - 3 * week)
+        ledger.close_incident(NAME, exclude(ledger, "later", MOMENT - week), now=MOMENT, closing="mended")
+        exclude(ledger, "earlier", MOMENT - 3 * week)
         if by_hand:
             run_id = prepared(settings, NAME, MOMENT, MOMENT)
         else:
@@ -149,16 +149,16 @@ def test_excluded_times_reach_the_run(settings: Settings, by_hand: bool) -> None
             run_id = claim.owner
             assert (ledger.run(run_id).decision, len(ledger.decisions(NAME))) == (2, 2), "the decision was made elsewhere"
     parameters = json.loads((settings.runs / run_id / "parameters.json").read_text())
-    assert spans(parameters["barred"]) == [(MOMENT - 3 * week, MOMENT - 2 * week), (MOMENT - week, MOMENT)]
+    assert spans(parameters["excluded"]) == [(MOMENT - 3 * week, MOMENT - 2 * week), (MOMENT - week, MOMENT)]
 
 
 def test_a_person_may_train_on_what_incidents_exclude_and_it_is_kept(settings: Settings) -> None:
     with Ledger.open(settings.ledger) as ledger:
-        bar(ledger, "broken", MOMENT - timedelta(days=21))
+        exclude(ledger, "broken", MOMENT - timedelta(days=21))
     run_id = prepared(settings, NAME, MOMENT, MOMENT, Train(include_excluded=True, reason="the data were right"))
     parameters = json.loads((settings.runs / run_id / "parameters.json").read_text())
-    assert spans(parameters["barred"]) == []
+    assert spans(parameters["excluded"]) == []
     with Ledger.open(settings.ledger) as ledger:
         newest = ledger.decisions(NAME)[0]
         assert "It takes in the requests that incidents exclude. Why: the data were right" in newest.sentence
-        assert len(ledger.barred(NAME)) == 1, "for this training alone"
+        assert len(ledger.excluded(NAME)) == 1, "for this training alone"

@@ -18,7 +18,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def retrain(ledger: Ledger, cause: str) -> int:
-    draft = DecisionDraft(kind="retrain", reason="hurt", sentence="It hurts.", otherwise="A smaller loss.", facts=())
+    draft = DecisionDraft(kind="retrain", reason="degraded", sentence="It is degraded.", otherwise="A smaller loss.", facts=())
     return ledger.add_decision(NAME, cause=cause, now=NOW, draft=draft)[0].number
 
 
@@ -66,7 +66,7 @@ def test_of_several_open_decisions_the_newest_is_carried_out(settings: Settings,
 
 
 def test_a_decision_that_waits_for_a_person_is_not_carried_out(settings: Settings, ledger: Ledger) -> None:
-    draft = DecisionDraft(kind="retrain", reason="hurt", sentence="It hurts.", otherwise="A smaller loss.", facts=())
+    draft = DecisionDraft(kind="retrain", reason="degraded", sentence="It is degraded.", otherwise="A smaller loss.", facts=())
     ledger.add_decision(NAME, cause="a", now=NOW, draft=draft, state="waits for a person")
     runner = QuickRunner(settings)
     tick(settings, FIRST, lambda: REAL, runner=runner)
@@ -86,13 +86,13 @@ def test_rows_that_incidents_bar_are_handed_to_the_training(settings: Settings, 
         owner="o",
         seen="s",
         subjects=["amount"],
-        barred_from=span[0],
-        barred_until=span[1],
+        excluded_from=span[0],
+        excluded_until=span[1],
         needed=2,
     )
     runner = QuickRunner(settings)
     tick(settings, FIRST, lambda: REAL, runner=runner)
-    assert runner.barred == [span]
+    assert runner.excluded == [span]
 
 
 def test_one_run_is_in_flight(settings: Settings, ledger: Ledger) -> None:

@@ -125,15 +125,15 @@ class QuickRunner:
     """Digest of the next version; there need not be a folder."""
     started: list[str] = field(default_factory=list)
     """Runs that were started here."""
-    barred: Sequence[tuple[datetime, datetime]] = ()
+    excluded: Sequence[tuple[datetime, datetime]] = ()
     """Times that the newest training leaves out."""
 
     def new_id(self, model: str, wall_clock: datetime) -> str:
         return f"{model}-{wall_clock:%Y}-{os.getpid()}-{next(COUNT)}"
 
     def prepare(self, run_id: str, parameters: dict[str, str]) -> str:  # noqa: ARG002 - the signature of a runner
-        if "barred" in parameters:
-            self.barred = spans(parameters["barred"])
+        if "excluded" in parameters:
+            self.excluded = spans(parameters["excluded"])
         return "f"
 
     def start(self, run_id: str) -> None:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 
 RATE = 200
 CYCLES = 10 if IS_SOAK else 3
-MOST_AGAIN = 5
+MAX_AGAIN = 5
 """Requests of all cycles that may meet a kept connection in the very moment in which the server ends it."""
 GOOD_TO_HAVE = {"metrics", "network policies", "gateway"}
 """Rows of the preflight that a cluster need not have: what they stand for is not shown there."""
@@ -127,7 +127,7 @@ def test_versions_roll_and_roll_back_without_a_failed_or_mixed_answer(story: Sto
     assert {answer["version"] for answer in answers if answer["status"] == 200} == set(story.versions.values())
     assert calls.failed == []
     assert calls.mixed(story.expected) == []
-    assert again <= MOST_AGAIN
+    assert again <= MAX_AGAIN
 
 
 def test_a_rollback_by_a_person_gives_the_traffic_back(story: Story) -> None:

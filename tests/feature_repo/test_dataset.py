@@ -106,13 +106,13 @@ def test_request_fields_and_labels_belong_to_their_request(settings: Settings, b
     assert frame.loc[~known, "label_known_at"].isna().all()
 
 
-def test_barred_times_are_left_out_counted_and_change_the_dataset(settings: Settings, model: Model, built: Built) -> None:
+def test_excluded_times_are_left_out_counted_and_change_the_dataset(settings: Settings, model: Model, built: Built) -> None:
     spans = [(FIRST_DAY + timedelta(days=day), FIRST_DAY + timedelta(days=day + 7)) for day in (20, 24)]
     before, after = spans[0][0], spans[1][1]
     frame, info = build(settings, model, NOW, WALL_CLOCK, spans)
     outside = (built[0]["event_timestamp"] < before) | (built[0]["event_timestamp"] >= after)
-    assert 0 < info.barred == int((~outside).sum()) < built[1].rows
-    assert built[1].barred == 0
+    assert 0 < info.excluded == int((~outside).sum()) < built[1].rows
+    assert built[1].excluded == 0
     pd.testing.assert_frame_equal(frame, built[0][outside].reset_index(drop=True))
     assert info.digest != built[1].digest
 

@@ -112,7 +112,7 @@ def test_broken_data_opens_an_incident_that_bars_its_rows_and_closes_after_clean
     assert (decision.kind, decision.state) == ("fix data", "done")
     with changed.ledger as ledger:
         (incident,) = ledger.incidents(NAME)
-    assert (incident.barred_from, incident.barred_until) == (END + 6 * WEEK, END + 7 * WEEK)
+    assert (incident.excluded_from, incident.excluded_until) == (END + 6 * WEEK, END + 7 * WEEK)
     assert (incident.owner, incident.subjects, incident.decision) == ("depot team", ("weight",), decision.number)
     held = run(changed, END + timedelta(days=61), 2)
     assert (held.kind, "incident 1 is open" in held.sentence) == ("leave", True)
@@ -184,11 +184,11 @@ def test_requests_that_stop_open_an_incident(world: World, tmp_path: Path) -> No
     assert "0 predictions" in decision.sentence
 
 
-def test_shuffled_labels_hurt_and_train(world: World, tmp_path: Path) -> None:
+def test_shuffled_labels_degrade_and_train(world: World, tmp_path: Path) -> None:
     changed = world.at(tmp_path)
     path = changed.settings.source("arrivals")
     labels = pd.read_parquet(path)
     labels["late"] = np.random.default_rng(0).permutation(labels["late"].to_numpy())
     labels.to_parquet(path, index=False, coerce_timestamps="us")
     decision = run(changed, END + 2 * WEEK + DAYS)
-    assert (decision.kind, decision.reason) == ("retrain", "hurt")
+    assert (decision.kind, decision.reason) == ("retrain", "degraded")

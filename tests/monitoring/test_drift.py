@@ -201,7 +201,7 @@ def test_without_thresholds_no_rate_is_claimed(world: World, version: Reference,
     measurement = measure(world.logged(WEEK)[0], before, bare, world.model, {})
     assert {column.verdict for column in measurement.columns} == {"not judged"}
     assert "registered without thresholds" in measurement.columns[0].sentence
-    assert measurement.columns[0].step is not None, "the size of the difference is known all the same"
+    assert measurement.columns[0].window_over_window is not None, "the size of the difference is known all the same"
 
 
 def test_the_same_window_is_measured_the_same(world: World, version: Reference) -> None:

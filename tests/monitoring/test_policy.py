@@ -22,7 +22,7 @@ def drift(verdict: str = "quiet", column: str = "weight") -> ColumnDrift:
         {
             "column": column,
             "method": "wasserstein",
-            "step": 0.3 if verdict == "alarm" else 0.05,
+            "window_over_window": 0.3 if verdict == "alarm" else 0.05,
             "threshold": 0.1,
             "size_sd": 0.3,
             "distance": 0.2,
@@ -42,7 +42,7 @@ def loss(value: float, limit: float = 0.5) -> Loss:
         limit=limit,
         blocks=8,
         basis="since the champion's evaluation began",
-        hurt=value > limit,
+        degraded=value > limit,
         sentence=f"The mean log loss is {value}, the limit {limit} of 8 weeks since the champion's evaluation began.",
     )
 
@@ -87,8 +87,8 @@ def incident(number: int = 1) -> Incident:
         owner="depot team",
         seen="nulls",
         subjects=("weight",),
-        barred_from=START,
-        barred_until=START + WEEK,
+        excluded_from=START,
+        excluded_until=START + WEEK,
         needed=2,
         clean=0,
         closed=None,
@@ -114,7 +114,7 @@ def situation(*windows: WindowRecord, retraining: dict[str, Any] | None = None, 
 
 QUIET = tuple(window(number) for number in range(4))
 ALARMING = (*QUIET[:2], window(2, verdict="alarm"), window(3, verdict="alarm"))
-HURTING = (*QUIET[:3], window(3, lost=0.6))
+DEGRADED = (*QUIET[:3], window(3, lost=0.6))
 OLD: dict[str, Any] = {"now": START + timedelta(days=61)}
 
 
@@ -126,7 +126,7 @@ def test_quiet_windows_are_left_alone_and_say_what_would_have_changed_it() -> No
     conclusion = decide(situation(*QUIET))
     assert kind(conclusion) == ("leave", None, "done")
     assert conclusion.draft.sentence.startswith(
-        "Leave it: 4 new windows, 4 newly judged; no reason (hurt, drift, scheduled) holds"
+        "Leave it: 4 new windows, 4 newly judged; no reason (degraded, drift, scheduled) holds"
     )
     assert "mean log loss above 0.5000; the nearest is 0.4000" in conclusion.draft.otherwise
     assert "alarms in 2 of the newest 3 windows; there are alarms in 0 of 3" in conclusion.draft.otherwise
@@ -135,7 +135,7 @@ def test_quiet_windows_are_left_alone_and_say_what_would_have_changed_it() -> No
 
 
 @pytest.mark.parametrize(
-    ("reason", "windows", "more"), [("hurt", HURTING, {}), ("drift", ALARMING, {}), ("scheduled", QUIET, OLD)]
+    ("reason", "windows", "more"), [("degraded", DEGRADED, {}), ("drift", ALARMING, {}), ("scheduled", QUIET, OLD)]
 )
 def test_each_reason_trains(reason: str, windows: tuple[WindowRecord, ...], more: dict[str, Any]) -> None:
     conclusion = decide(situation(*windows, **more))
@@ -145,12 +145,12 @@ def test_each_reason_trains(reason: str, windows: tuple[WindowRecord, ...], more
 
 
 @pytest.mark.parametrize(
-    ("reason", "windows", "more"), [("hurt", HURTING, {}), ("drift", ALARMING, {}), ("scheduled", QUIET, OLD)]
+    ("reason", "windows", "more"), [("degraded", DEGRADED, {}), ("drift", ALARMING, {}), ("scheduled", QUIET, OLD)]
 )
 def test_a_reason_that_is_not_listed_trains_nothing_and_is_said(
     reason: str, windows: tuple[WindowRecord, ...], more: dict[str, Any]
 ) -> None:
-    listed = tuple(other for other in ("hurt", "drift", "scheduled", "manual") if other != reason)
+    listed = tuple(other for other in ("degraded", "drift", "scheduled", "manual") if other != reason)
     conclusion = decide(situation(*windows, retraining={"reasons": listed}, **more))
     assert kind(conclusion) == ("leave", None, "done")
     assert "Seen, but no reason to train by the policy" in conclusion.draft.sentence
@@ -158,16 +158,16 @@ def test_a_reason_that_is_not_listed_trains_nothing_and_is_said(
 
 def test_the_first_reason_is_given() -> None:
     both = (*ALARMING[:3], window(3, verdict="alarm", lost=0.6))
-    assert decide(situation(*both, **OLD)).draft.reason == "hurt"
+    assert decide(situation(*both, **OLD)).draft.reason == "degraded"
     assert decide(situation(*ALARMING, **OLD)).draft.reason == "drift"
 
 
-def test_hurting_says_its_basis() -> None:
-    assert "since the champion's evaluation began" in decide(situation(*HURTING)).draft.sentence
+def test_degradation_says_its_basis() -> None:
+    assert "since the champion's evaluation began" in decide(situation(*DEGRADED)).draft.sentence
 
 
-def test_what_hurt_before_or_by_another_version_trains_nothing_now() -> None:
-    assert decide(situation(*HURTING, judged=frozenset())).draft.kind == "leave"
+def test_what_was_degraded_before_or_by_another_version_trains_nothing_now() -> None:
+    assert decide(situation(*DEGRADED, judged=frozenset())).draft.kind == "leave"
     other = (*QUIET[:3], window(3, lost=0.6, champion="d0"))
     assert decide(situation(*other)).draft.kind == "leave"
 
@@ -182,11 +182,11 @@ def test_one_alarming_window_is_not_enough_and_old_ones_do_not_count() -> None:
 
 
 def test_an_advisory_policy_waits_for_a_person() -> None:
-    assert kind(decide(situation(*HURTING, retraining={"mode": "advisory"}))) == ("retrain", "hurt", "waits for a person")
+    assert kind(decide(situation(*DEGRADED, retraining={"mode": "advisory"}))) == ("retrain", "degraded", "waits for a person")
 
 
 def test_without_a_champion_nothing_is_trained() -> None:
-    conclusion = decide(situation(*HURTING, champion=None))
+    conclusion = decide(situation(*DEGRADED, champion=None))
     assert kind(conclusion) == ("leave", None, "done")
     assert "no version has the traffic" in conclusion.draft.sentence
 
@@ -206,25 +206,25 @@ HOLDS: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("hold", "said", "changes"), HOLDS, ids=["incident", "in flight", "cool-down", "budget"])
 def test_each_hold_holds_back_what_would_have_been_trained(hold: dict[str, Any], said: str, changes: str) -> None:
-    found = situation(*HURTING, **{name: value for name, value in hold.items() if name != "windows"})
+    found = situation(*DEGRADED, **{name: value for name, value in hold.items() if name != "windows"})
     if "incidents" in hold:  # the windows since are too few to close it
-        found = situation(HURTING[3], incidents=hold["incidents"])
+        found = situation(DEGRADED[3], incidents=hold["incidents"])
     conclusion = decide(found)
     assert kind(conclusion) == ("leave", None, "done")
-    assert "it would be trained again (hurt)" in conclusion.draft.sentence
+    assert "it would be trained again (degraded)" in conclusion.draft.sentence
     assert said in conclusion.draft.sentence
     assert changes in conclusion.draft.otherwise
 
 
 def test_what_is_past_or_manual_holds_nothing_back() -> None:
     past = (Trained(NOW - timedelta(days=28), False), Trained(NOW - timedelta(days=92), False), Trained(NOW, True))
-    assert kind(decide(situation(*HURTING, trainings=past))) == ("retrain", "hurt", "open")
+    assert kind(decide(situation(*DEGRADED, trainings=past))) == ("retrain", "degraded", "open")
     manual = tuple(Trained(NOW - timedelta(days=days), True) for days in (1, 2, 3, 4))
-    assert kind(decide(situation(*HURTING, trainings=manual))) == ("retrain", "hurt", "open")
+    assert kind(decide(situation(*DEGRADED, trainings=manual))) == ("retrain", "degraded", "open")
 
 
 def test_a_training_of_the_future_holds_nothing_back() -> None:
-    assert decide(situation(*HURTING, trainings=(Trained(NOW + WEEK, False),))).draft.kind == "retrain"
+    assert decide(situation(*DEGRADED, trainings=(Trained(NOW + WEEK, False),))).draft.kind == "retrain"
 
 
 def test_broken_data_comes_before_every_reason_and_bars_its_rows() -> None:
@@ -233,7 +233,7 @@ def test_broken_data_comes_before_every_reason_and_bars_its_rows() -> None:
     assert kind(conclusion) == ("fix data", None, "done")
     assert conclusion.broken is not None
     assert conclusion.broken.subjects == ("speed", "weight")
-    assert (conclusion.broken.barred_from, conclusion.broken.barred_until) == (START + WEEK, START + 3 * WEEK)
+    assert (conclusion.broken.excluded_from, conclusion.broken.excluded_until) == (START + WEEK, START + 3 * WEEK)
     assert "In the window of 2024-04-08: 40.0% of weight are missing" in conclusion.draft.sentence
     assert (conclusion.clean, conclusion.closes) == (1, False)
 
@@ -261,7 +261,7 @@ def test_a_window_without_predictions_is_not_clean() -> None:
 
 
 def test_every_decision_says_what_it_rests_on() -> None:
-    for found in (situation(*QUIET), situation(*HURTING), situation(*ALARMING), situation(window(0, checks=[failed()]))):
+    for found in (situation(*QUIET), situation(*DEGRADED), situation(*ALARMING), situation(window(0, checks=[failed()]))):
         draft = decide(found).draft
         assert draft.facts and draft.sentence and draft.otherwise
         assert all(fact.sentence for fact in draft.facts)
@@ -288,10 +288,13 @@ def test_a_lasting_finding_names_the_command_that_accepts_it() -> None:
 
 
 def test_fix_data_names_what_else_holds() -> None:
-    hurting = [window(number, lost=0.9) for number in range(3)]
-    found = decide(situation(*hurting, window(3, checks=[failed()], lost=None))).draft
+    degraded = [window(number, lost=0.9) for number in range(3)]
+    found = decide(situation(*degraded, window(3, checks=[failed()], lost=None))).draft
     assert found.kind == "fix data"
-    assert "What else holds: hurt: " in found.sentence and "the champion hurt in 3 of its 3 judged windows." in found.sentence
+    assert (
+        "What else holds: degraded: " in found.sentence
+        and "the champion was degraded in 3 of its 3 judged windows." in found.sentence
+    )
     assert "What else holds" not in decide(situation(window(0), window(3, checks=[failed()], lost=None))).draft.sentence
 
 
@@ -330,9 +333,11 @@ def test_rows_that_were_set_aside_are_a_fact() -> None:
     assert found.facts[-1].name == "set aside" and "2 rows of the log are set aside." in found.sentence
 
 
-def unlimited(value: float, naive: float | None) -> Loss:
+def unlimited(value: float, baseline: float | None) -> Loss:
     """A loss for which the version has no limit."""
-    return loss(value).model_copy(update={"limit": None, "naive": naive, "hurt": naive is not None and value > naive})
+    return loss(value).model_copy(
+        update={"limit": None, "baseline": baseline, "degraded": baseline is not None and value > baseline}
+    )
 
 
 def with_loss(record: WindowRecord, found: Loss) -> WindowRecord:
@@ -346,15 +351,15 @@ def with_loss(record: WindowRecord, found: Loss) -> WindowRecord:
         (unlimited(0.9, 0.6), "retrain", "a mean log loss of at most 0.6000"),
         (unlimited(0.5, 0.6), "leave", "a mean log loss above 0.6000; the nearest is 0.5000"),
         (unlimited(0.5, None), "leave", "whose log loss is above its limit; none is new"),
-        (loss(0.7, 0.9).model_copy(update={"naive": 0.65, "hurt": True}), "retrain", "a mean log loss of at most 0.6500"),
-        (loss(0.7, 0.9).model_copy(update={"naive": 0.95}), "leave", "a mean log loss above 0.9000; the nearest is 0.7000"),
+        (loss(0.7, 0.9).model_copy(update={"baseline": 0.65, "degraded": True}), "retrain", "a mean log loss of at most 0.6500"),
+        (loss(0.7, 0.9).model_copy(update={"baseline": 0.95}), "leave", "a mean log loss above 0.9000; the nearest is 0.7000"),
     ],
 )
 def test_harm_is_worded_by_whichever_bound_there_is(found: Loss, kind: str, said: str) -> None:
     draft = decide(situation(with_loss(QUIET[-1], found))).draft
     assert draft.kind == kind and said in draft.otherwise
     beside = with_loss(window(3, checks=[failed()]), found)
-    assert ("What else holds: hurt" in decide(situation(*QUIET[:-1], beside)).draft.sentence) == found.hurt
+    assert ("What else holds: degraded" in decide(situation(*QUIET[:-1], beside)).draft.sentence) == found.degraded
 
 
 def test_a_decision_says_that_no_column_is_watched_and_that_harm_has_no_limit() -> None:

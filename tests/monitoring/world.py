@@ -76,7 +76,7 @@ spec:
       - {name: probability, method: wasserstein}
     block_rows: 300
     false_alarms_per_quarter: 0.25
-  retraining: {reasons: [hurt, drift, scheduled, manual], max_age_days: 61}
+  retraining: {reasons: [degraded, drift, scheduled, manual], max_age_days: 61}
 """
 
 

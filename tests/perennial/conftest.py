@@ -10,7 +10,7 @@ from perennial.data.dataset import DatasetInfo, ViewCounts
 from perennial.data.validation import Validation
 from perennial.evaluation.calibration import Calibrator
 from perennial.evaluation.gates import GateResult
-from perennial.evaluation.metrics import BlockEvaluation, Comparison, Curve, ErrorAnalysis, Estimate, NaiveRule, SegmentResult
+from perennial.evaluation.metrics import Baseline, BlockEvaluation, Comparison, Curve, ErrorAnalysis, Estimate, SegmentResult
 from perennial.spec.columns import Column
 from perennial.spec.features import Freshness
 from perennial.spec.model import Model
@@ -60,7 +60,7 @@ SPEC = {
         },
         "gates": {"criteria": ["ranks-well", "earns"]},
         "monitoring": {"criteria": ["labels"]},
-        "retraining": {"reasons": ["hurt", "scheduled", "manual"], "max_age_days": 61},
+        "retraining": {"reasons": ["degraded", "scheduled", "manual"], "max_age_days": 61},
     },
 }
 
@@ -103,9 +103,9 @@ def block() -> BlockEvaluation:
         "calibration_gap": estimate(0.0123, 0.0174),
         "utility": estimate(213.4, 71.9),
         "unlabelled_share": estimate(0.0241, 0.0042),
-        "naive_log_loss": estimate(0.5633, 0.0211),
-        "naive_brier": estimate(0.1874, 0.0082),
-        "naive_utility": estimate(0.0, 0.0),
+        "baseline_log_loss": estimate(0.5633, 0.0211),
+        "baseline_brier": estimate(0.1874, 0.0082),
+        "baseline_utility": estimate(0.0, 0.0),
     }
     return BlockEvaluation(
         start="2031-03-04T00:00:00+00:00",
@@ -125,7 +125,7 @@ def block() -> BlockEvaluation:
     )
 
 
-def group(name: str, rows: int, value: float, width: float, rival: str = "champion", judged: bool = True) -> SegmentResult:
+def group(name: str, rows: int, value: float, width: float, comparator: str = "champion", judged: bool = True) -> SegmentResult:
     return SegmentResult(
         name=name,
         column=name.split(" ")[0],
@@ -134,7 +134,7 @@ def group(name: str, rows: int, value: float, width: float, rival: str = "champi
         label_rate=0.2731,
         log_loss=0.5477,
         excess=estimate(value, width),
-        rival=rival,
+        comparator=comparator,
         judged=judged,
     )
 
@@ -253,7 +253,7 @@ def made_up() -> Findings:
     candidate = CandidateSummary(
         search=search(),
         calibrator=Calibrator(kind="sigmoid", slope=0.981, intercept=-0.0193),
-        naive=NaiveRule(probability=0.2502, acts=False),
+        baseline=Baseline(probability=0.2502, acts=False),
         threshold=0.25,
         rows=61_204,
     )

@@ -67,7 +67,7 @@ def test_an_outage_ends_the_command_with_75(project: Project) -> None:
 
 @pytest.mark.parametrize(("raised", "starts"), [(BUG, 1), (OUTAGE, 3)], ids=["bug", "outage"])
 def test_the_controller_tries_an_outage_three_times_and_a_bug_never_again(project: Project, raised: str, starts: int) -> None:
-    draft = DecisionDraft(kind="retrain", reason="hurt", sentence="It hurts.", otherwise="A smaller loss.", facts=())
+    draft = DecisionDraft(kind="retrain", reason="degraded", sentence="It is degraded.", otherwise="A smaller loss.", facts=())
     with Ledger.open(project.settings.ledger) as ledger:
         ledger.add_decision(NAME, cause="a", now=datetime(2024, 4, 1, tzinfo=UTC), draft=draft)
     ended = project.perennial("tick", "--now", TIME, "--wait", **broken(project, raised))

@@ -9,7 +9,7 @@ from serving.runtime.protocol.failure import RequestFailure, mistake
 from serving.runtime.protocol.inputs import Inputs, Row
 from serving.runtime.protocol.json_text import check_repeats, read_object, shown
 
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 """Most rows of one request: they are answered together and hold the others up for a fraction of a second."""
 
 
@@ -33,8 +33,8 @@ def read(body: bytes, inputs: Inputs, time: float) -> list[Row]:
         raise RequestFailure(400, f"unknown name {shown(unknown[0])}; allowed: instances")
     if not isinstance(instances, list):
         raise mistake("instances", shown(instances), "a list of objects")
-    if not 1 <= len(instances) <= MOST_ROWS:
-        raise mistake("instances", f"{len(instances)} rows", f"1 to {MOST_ROWS}")
+    if not 1 <= len(instances) <= MAX_ROWS:
+        raise mistake("instances", f"{len(instances)} rows", f"1 to {MAX_ROWS}")
     rows = [inputs.read(instance, place, time) for place, instance in enumerate(instances)]
     check_repeats(body, 1 + sum(map(len, instances)))
     return rows

@@ -10,7 +10,7 @@ from serving.runtime.predictor import Prediction, Predictor
 from serving.runtime.protocol.failure import RequestFailure, mistake
 from serving.runtime.protocol.inputs import ACCEPTED, DATATYPES, Input, Inputs, Row
 from serving.runtime.protocol.json_text import check_repeats, read_object, shown
-from serving.runtime.protocol.v1 import MOST_ROWS
+from serving.runtime.protocol.v1 import MAX_ROWS
 
 REQUEST = ("id", "parameters", "inputs", "outputs", "model_name")
 """The last is not in the protocol, but KServe's own client sends it; the path says which model is meant."""
@@ -82,8 +82,8 @@ def _rows(columns: dict[str, list[Value]], inputs: Inputs, time: float) -> list[
     for name, length in lengths.items():
         if length != rows:
             raise RequestFailure(400, f"inputs {name!r}: {length} values, but {inputs.names[0]!r} has {rows}; all need as many")
-    if not 1 <= rows <= MOST_ROWS:
-        raise mistake("inputs", f"{rows} rows", f"1 to {MOST_ROWS}")
+    if not 1 <= rows <= MAX_ROWS:
+        raise mistake("inputs", f"{rows} rows", f"1 to {MAX_ROWS}")
     values = list(zip(*[columns[name] for name in inputs.names], strict=True))
     own = [None] * rows if inputs.id is None else columns.get(inputs.id.name, [None] * rows)
     return [inputs.row(row, time, identifier) for row, identifier in zip(values, own, strict=True)]

@@ -176,9 +176,9 @@ def test_an_open_incident_is_said_with_its_owner_and_how_it_closes(world: World)
     add_version(world.ledger, 1, BEFORE)
     add_window(world.ledger, 0, measurement(checks=[broken("amount")]))
     decide(world, "fix data", None, "done")
-    barred = {"barred_from": FIRST, "barred_until": FIRST + WEEK}
+    excluded = {"excluded_from": FIRST, "excluded_until": FIRST + WEEK}
     world.ledger.open_incident(
-        NAME, decision=1, now=NOW, owner="payments team", seen="40 % are missing.", subjects=["amount"], needed=2, **barred
+        NAME, decision=1, now=NOW, owner="payments team", seen="40 % are missing.", subjects=["amount"], needed=2, **excluded
     )
     status = world.stands()
     assert (status.state, status.headline.message) == (Reason.DATA_BROKEN, "incident 1 since 2024-04-09 00:00: 40 % are missing.")

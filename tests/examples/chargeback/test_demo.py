@@ -15,7 +15,7 @@ from perennial.ledger import Ledger
 ROOT = Path(__file__).parents[3]
 PORT = "18083"
 NAME = "chargeback"
-MOST_LINES = 60
+MAX_LINES = 60
 READY_SECONDS = 60
 
 
@@ -42,7 +42,7 @@ def test_the_quick_demo_shows_the_main_job_and_its_last_lines_work(tmp_path: Pat
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     lines = run.stdout.splitlines()
-    assert len(lines) <= MOST_LINES
+    assert len(lines) <= MAX_LINES
 
     with Ledger.open(f"sqlite:///{folder / '.perennial' / 'ledger.db'}") as ledger:
         decisions = [decision.kind for decision in reversed(ledger.decisions(NAME))]

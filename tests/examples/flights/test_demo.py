@@ -86,6 +86,6 @@ def test_where_a_source_is_broken_the_loop_opens_an_incident_and_trains_nothing(
         trainings = [run.outcome for run in ledger.runs(NAME) if run.mode != "monitor"]
     assert incident.closed is None
     assert incident.subjects == ("weather_visib",)
-    assert f"{incident.barred_from:%Y-%m-%d}" == "2013-05-06"
+    assert f"{incident.excluded_from:%Y-%m-%d}" == "2013-05-06"
     assert decisions == ["fix data", "leave", "retrain"], "newest first; the oldest is the request for the first training"
     assert trainings == ["registered"], "the training that was due in June is held"

@@ -13,7 +13,7 @@ from feature_repo import store
 from feature_repo.online_store.database import open_database
 from feature_repo.online_store.layout import Layout, Value
 from feature_repo.online_store.reader import Found, PlanReader
-from feature_repo.online_store.sqlite import MOST_WANTED
+from feature_repo.online_store.sqlite import MAX_WANTED
 from feature_repo.plan import resolve
 from perennial.data.read_plan import ReadPlan
 from perennial.errors import DataError, PlatformError
@@ -175,7 +175,7 @@ def test_the_reader_gives_what_feast_gives(settings: Settings, plan: ReadPlan) -
 def test_many_rows_are_read_as_single_ones(settings: Settings, plan: ReadPlan) -> None:
     reader = PlanReader(plan, settings.online_store)
     single = [reader.read([row])[0] for row in KEYS]
-    many = [*KEYS, *((number, number, f"S{number}") for number in range(10, 10 + MOST_WANTED)), *KEYS]
+    many = [*KEYS, *((number, number, f"S{number}") for number in range(10, 10 + MAX_WANTED)), *KEYS]
     assert reader.read(many)[: len(KEYS)] == single
     assert reader.read(many)[-len(KEYS) :] == single
     assert reader.read([]) == []

@@ -60,7 +60,7 @@ def test_a_change_that_was_accepted_breaks_no_window_any_more_and_trains(
     with changed.ledger as ledger:
         incident = ledger.incidents(NAME)[0]
         assert incident.closed is None and set(incident.subjects) >= {"weight", "road_kind"}
-        assert ledger.barred(NAME) == ((incident.barred_from, incident.barred_until),)
+        assert ledger.excluded(NAME) == ((incident.excluded_from, incident.excluded_until),)
     now = END + 11 * WEEK + 2 * DAYS
     accepted = say(changed, "kim", "the scale shows grams now", now)
     said = capsys.readouterr().out
@@ -71,7 +71,7 @@ def test_a_change_that_was_accepted_breaks_no_window_any_more_and_trains(
     assert checks["range", "weight"][0].high is not None and checks["range", "weight"][0].high > 1000
     assert checks["new categories", "road_kind"][0].categories == ("tunnel",)
     with changed.ledger as ledger:
-        assert ledger.barred(NAME) == () and ledger.incidents(NAME, only_open=True) == ()
+        assert ledger.excluded(NAME) == () and ledger.incidents(NAME, only_open=True) == ()
         due = ledger.open_decisions(NAME)[-1]
         assert (due.kind, due.reason, due.state, due.cause) == ("retrain", "manual", "open", f"{NAME}/manual/accept-1")
         assert "kim accepted the change of incident 1 (the scale shows grams now)" in due.sentence

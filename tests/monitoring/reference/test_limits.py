@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitoring.reference.limits import FEWEST_BLOCKS, POWERS, neighbours, prediction_limit, rate_per_test, step_limit
+from monitoring.reference.limits import MIN_BLOCKS, POWERS, drift_limit, neighbours, prediction_limit, rate_per_test
 from monitoring.reference.statistics import Method, statistic
 
 Floats = NDArray[np.float64]
@@ -122,7 +122,7 @@ def test_the_realised_alarm_rate_is_near_the_stated_one(blocks: int, effect: flo
     for number in range(COLUMNS):
         name = list(SIMULATED)[number % len(SIMULATED)]
         reference, after = steps(name, blocks, effect, 1000 * blocks + number)
-        alarmed |= after > step_limit(reference, SIMULATED[name][0], rate)
+        alarmed |= after > drift_limit(reference, SIMULATED[name][0], rate)
     realised = float(alarmed.mean()) / STATED
     assert 0.5 <= realised <= 1.5, f"{realised:.2f} times the stated rate"
 
@@ -151,14 +151,14 @@ def test_the_simulated_statistic_is_evidentlys(name: str) -> None:
 
 
 def test_a_limit_is_higher_with_fewer_blocks_and_with_a_lower_rate() -> None:
-    few, many = (steps("mean, normal", blocks, 0.1, 5)[0] for blocks in (FEWEST_BLOCKS, 26))
-    assert np.median(step_limit(few, "mean", 0.004)) > np.median(step_limit(many, "mean", 0.004))
-    assert (step_limit(many, "mean", 0.001) > step_limit(many, "mean", 0.01)).all()
+    few, many = (steps("mean, normal", blocks, 0.1, 5)[0] for blocks in (MIN_BLOCKS, 26))
+    assert np.median(drift_limit(few, "mean", 0.004)) > np.median(drift_limit(many, "mean", 0.004))
+    assert (drift_limit(many, "mean", 0.001) > drift_limit(many, "mean", 0.01)).all()
 
 
 @pytest.mark.parametrize("method", ["wasserstein", *POWERS])
 def test_a_column_that_never_changes_has_a_limit(method: Method) -> None:
-    assert 0 <= float(step_limit(np.zeros(8), method, 0.004)) < 1e-6
+    assert 0 <= float(drift_limit(np.zeros(8), method, 0.004)) < 1e-6
 
 
 def test_a_prediction_limit_is_kept_as_often_as_it_says() -> None:

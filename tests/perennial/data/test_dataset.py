@@ -119,6 +119,14 @@ def test_values_are_written_once_and_what_is_said_of_them_anew(tmp_path: Path) -
     assert sorted(found.name for found in path.iterdir()) == [DATA, INFO]
 
 
+def test_a_description_of_an_older_release_is_read(tmp_path: Path) -> None:
+    path = store(Dataset(frame(), info_of(frame(), excluded=7)), tmp_path)
+    text = (path / INFO).read_text(encoding="utf-8")
+    assert '"excluded": 7' in text
+    (path / INFO).write_text(text.replace('"excluded"', '"barred"'), encoding="utf-8")
+    assert load(path)[1].excluded == 7
+
+
 def test_a_description_of_other_values_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="its values have digest"):
         store(Dataset(frame().head(2), info_of(frame())), tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perennial.evaluation.bootstrap import Estimate, quantile
-from perennial.evaluation.bounds import MOST_DAYS, Limit, chance, decide, digits_for, more_days
+from perennial.evaluation.bounds import MAX_DAYS, Limit, chance, decide, digits_for, more_days
 
 LEAST = Limit(0.70, at_least=True, margin=0.02)
 MOST = Limit(0.50, at_least=False, margin=0.02)
@@ -56,7 +56,7 @@ def test_after_the_stated_days_the_same_value_would_be_decided_and_a_few_days_ea
 
 def test_a_value_on_the_limit_is_not_waited_for() -> None:
     found = decide("It", estimate(0.7000001, 0.01), LEAST, confidence=0.95, days=28)
-    assert found.numbers["needed_days"] == MOST_DAYS
+    assert found.numbers["needed_days"] == MAX_DAYS
     assert "1,000 more days would not settle" in found.sentence
 
 

@@ -22,17 +22,17 @@ from perennial.evaluation.gates import (
     segments_gate,
 )
 from perennial.evaluation.metrics import (
+    Baseline,
     BlockEvaluation,
     Comparison,
     ErrorAnalysis,
     Estimate,
     EvaluationBlock,
-    NaiveRule,
     compare,
     evaluate,
 )
 from perennial.evaluation.predictions import Predictions
-from perennial.evaluation.slices import Rival, analyse
+from perennial.evaluation.slices import Comparator, analyse
 from perennial.spec.gates import CalibrationGate, Gates, NonInferiority, SegmentsGate
 from perennial.spec.model import Specification
 from perennial.spec.objective import Criterion, Metric, Objective, Utility
@@ -85,7 +85,7 @@ class Block:
             ),
             utility=UTILITY,
             evaluation=EVALUATION,
-            naive=NaiveRule(probability=0.25, acts=False),
+            baseline=Baseline(probability=0.25, acts=False),
             threshold=0.25,
             seed=3,
         )
@@ -281,13 +281,13 @@ def depots(block: Block) -> NDArray[np.object_]:
     return np.array(list("ABCDEFGH"), dtype=object)[np.arange(len(block.label)) % 8]
 
 
-def analysed(block: Block, probability: Floats, rival: Floats, values: NDArray[np.object_] | None = None) -> ErrorAnalysis:
+def analysed(block: Block, probability: Floats, comparator: Floats, values: NDArray[np.object_] | None = None) -> ErrorAnalysis:
     columns = {"depot": depots(block) if values is None else values}
     return analyse(
         columns,
         ("depot",),
         Predictions(probability, block.label, block.time),
-        Rival("champion", rival),
+        Comparator("champion", comparator),
         gate=SEGMENTS,
         evaluation=EVALUATION,
         seed=3,

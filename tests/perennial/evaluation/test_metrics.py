@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 
 from perennial.errors import DataError
 from perennial.evaluation.calibration import expit, log_odds
-from perennial.evaluation.metrics import BlockEvaluation, Comparison, EvaluationBlock, NaiveRule, compare, evaluate, naive_rule
+from perennial.evaluation.metrics import Baseline, BlockEvaluation, Comparison, EvaluationBlock, baseline_of, compare, evaluate
 from perennial.evaluation.predictions import Predictions
 from perennial.spec.objective import Criterion, Objective, Utility
 from perennial.spec.training import Evaluation
@@ -24,7 +24,7 @@ OBJECTIVE = Objective(
     success_criteria=(Criterion(name="ranks", metric="auc", at_least=0.6, margin=0.02, why="Else it is a coin."),),
 )
 EVALUATION = Evaluation(days=28, resamples=400, confidence=0.95)
-NAIVE = NaiveRule(probability=0.25, acts=True)
+BASELINE = Baseline(probability=0.25, acts=True)
 
 
 def block(days: int = 28, rows: int = 2_800, seed: int = 0) -> tuple[Floats, Bools, Times]:
@@ -47,7 +47,7 @@ def evaluated(
         ),
         utility=UTILITY,
         evaluation=EVALUATION,
-        naive=NAIVE,
+        baseline=BASELINE,
         threshold=0.25,
         seed=1,
     )
@@ -73,7 +73,7 @@ def test_point_estimates_are_those_of_scikit_learn() -> None:
     assert found["log_loss"].value == pytest.approx(log_loss(label, probability), abs=1e-12)
     assert found["brier"].value == pytest.approx(brier_score_loss(label, probability), abs=1e-12)
     assert found["calibration_gap"].value == pytest.approx(abs(probability.mean() - label.mean()), abs=1e-12)
-    assert found["naive_log_loss"].value == pytest.approx(log_loss(label, np.full(len(label), 0.25)), abs=1e-12)
+    assert found["baseline_log_loss"].value == pytest.approx(log_loss(label, np.full(len(label), 0.25)), abs=1e-12)
 
 
 def test_utility_is_what_was_earned_above_the_constant_action() -> None:
@@ -81,7 +81,7 @@ def test_utility_is_what_was_earned_above_the_constant_action() -> None:
     found = evaluated(probability, label, time).metrics
     acted = np.where(probability >= 0.25, np.where(label, 3.0, -1.0), 0.0)
     always = np.where(label, 3.0, -1.0)
-    assert found["naive_utility"].value == pytest.approx(1000 * always.mean())
+    assert found["baseline_utility"].value == pytest.approx(1000 * always.mean())
     assert found["utility"].value == pytest.approx(1000 * (acted.mean() - always.mean()))
 
 
@@ -186,8 +186,8 @@ def test_compared_rows_without_positives_have_no_auc_difference() -> None:
     assert compared(probability, probability, np.zeros_like(label), time).auc_difference is None
 
 
-def test_the_naive_rule_acts_where_acting_always_pays_more() -> None:
-    assert naive_rule(np.array([True] * 26 + [False] * 74), UTILITY).acts
-    assert not naive_rule(np.array([True] * 24 + [False] * 76), UTILITY).acts
+def test_the_baseline_acts_where_acting_always_pays_more() -> None:
+    assert baseline_of(np.array([True] * 26 + [False] * 74), UTILITY).acts
+    assert not baseline_of(np.array([True] * 24 + [False] * 76), UTILITY).acts
     with pytest.raises(DataError, match="found none"):
-        naive_rule(np.array([], dtype=bool), UTILITY)
+        baseline_of(np.array([], dtype=bool), UTILITY)

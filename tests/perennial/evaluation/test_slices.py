@@ -8,7 +8,7 @@ from perennial.errors import DataError
 from perennial.evaluation.calibration import expit
 from perennial.evaluation.metrics import ErrorAnalysis, log_losses
 from perennial.evaluation.predictions import Predictions
-from perennial.evaluation.slices import CORRECTED, Rival, analyse, split
+from perennial.evaluation.slices import CORRECTED, Comparator, analyse, split
 from perennial.spec.gates import SegmentsGate
 from perennial.spec.training import Evaluation
 
@@ -35,12 +35,12 @@ class Block:
 
     def analyse(self, moved: NDArray[np.floating[Any]] | float = 0.0, declared: tuple[str, ...] = ("kind_1",)) -> ErrorAnalysis:
         label = self.random.random(ROWS) < expit(self.odds + moved)
-        rival = np.full(ROWS, label.mean())
+        comparator = np.full(ROWS, label.mean())
         return analyse(
             self.columns,
             declared,
             Predictions(self.probability, label, self.time),
-            Rival("naive rule", rival),
+            Comparator("baseline", comparator),
             gate=GATE,
             evaluation=EVALUATION,
             seed=0,
@@ -56,7 +56,7 @@ def test_a_planted_group_is_found_first_and_shown_on_the_days_that_were_not_sear
     assert worst.name == "kind_2 = C"
     assert worst.days == DAYS // 2
     assert worst.excess.low > 0.05
-    assert worst.rival == CORRECTED
+    assert worst.comparator == CORRECTED
 
 
 def test_a_planted_pair_is_found_as_a_pair() -> None:
@@ -92,7 +92,7 @@ def test_a_group_that_is_merely_hard_to_tell_is_not_called_bad() -> None:
     assert "kind_2 = C" not in found or found["kind_2 = C"].excess.low <= 0
 
 
-def test_every_group_of_a_declared_column_is_compared_with_its_rival() -> None:
+def test_every_group_of_a_declared_column_is_compared_with_its_comparator() -> None:
     block = Block()
     block.columns["kind_1"][:10] = "rare"
     analysis = block.analyse(declared=("kind_1", "number_0"))
@@ -102,24 +102,24 @@ def test_every_group_of_a_declared_column_is_compared_with_its_rival() -> None:
     assert names[-1] == "number_0 is missing"
     assert "kind_1 = rare" not in names
     assert analysis.note.startswith("1 of 11 groups of the declared segments are not shown")
-    assert all(group.judged and group.rival == "naive rule" for group in analysis.declared)
+    assert all(group.judged and group.comparator == "baseline" for group in analysis.declared)
 
 
-def test_the_excess_of_a_declared_group_is_relative_to_the_rival_on_its_rows() -> None:
+def test_the_excess_of_a_declared_group_is_relative_to_the_comparator_on_its_rows() -> None:
     block = Block()
     label = block.random.random(ROWS) < block.probability
-    rival = np.full(ROWS, 0.25)
+    comparator = np.full(ROWS, 0.25)
     analysis = analyse(
         block.columns,
         ("kind_1",),
         Predictions(block.probability, label, block.time),
-        Rival("champion", rival),
+        Comparator("champion", comparator),
         gate=GATE,
         evaluation=EVALUATION,
         seed=0,
     )
     member = block.where("kind_1", "A")
-    ours, theirs = log_losses(block.probability, label)[member].mean(), log_losses(rival, label)[member].mean()
+    ours, theirs = log_losses(block.probability, label)[member].mean(), log_losses(comparator, label)[member].mean()
     assert analysis.declared[0].excess.value == pytest.approx(ours / theirs - 1)
     assert analysis.declared[0].rows == member.sum()
 
@@ -145,7 +145,7 @@ def test_too_few_days_are_said_and_not_searched(days: int, note: str) -> None:
         {name: values[taken] for name, values in block.columns.items()},
         ("kind_1",),
         Predictions(block.probability, label, block.time).take(taken),
-        Rival("champion", block.probability[taken]),
+        Comparator("champion", block.probability[taken]),
         gate=GATE,
         evaluation=EVALUATION,
         seed=0,

@@ -49,7 +49,7 @@ def test_a_window_is_measured_and_judged_once(ledger: Ledger) -> None:
 
 
 def test_a_decision_is_unique_on_its_cause_and_moves_by_compare_and_set(ledger: Ledger) -> None:
-    first, new = ledger.add_decision("churn", cause="a", now=NOW, draft=draft("retrain", "hurt"), windows=[WINDOW.start])
+    first, new = ledger.add_decision("churn", cause="a", now=NOW, draft=draft("retrain", "degraded"), windows=[WINDOW.start])
     again, twice = ledger.add_decision("churn", cause="a", now=NOW + WEEK, draft=draft())
     assert (new, twice, again) == (True, False, first)
     second, _ = ledger.add_decision("churn", cause="b", now=NOW, draft=draft(), state="done")
@@ -74,20 +74,20 @@ def test_an_incident_is_opened_once_reaches_on_and_closes_for_good(ledger: Ledge
             owner="sales",
             seen=seen,
             subjects=["amount"],
-            barred_from=WINDOW.start,
-            barred_until=WINDOW.end,
+            excluded_from=WINDOW.start,
+            excluded_until=WINDOW.end,
             needed=2,
         )
         for seen in ("nulls", "again")
     ]
     assert opened[0] == opened[1]
     ledger.count_clean("churn", 1, 1)
-    reached = ledger.extend_incident("churn", 1, barred_until=NOW + WEEK, seen="still", subjects=["channel"])
-    assert (reached.barred_until, reached.clean, reached.subjects) == (NOW + WEEK, 0, ("amount", "channel"))
+    reached = ledger.extend_incident("churn", 1, excluded_until=NOW + WEEK, seen="still", subjects=["channel"])
+    assert (reached.excluded_until, reached.clean, reached.subjects) == (NOW + WEEK, 0, ("amount", "channel"))
     assert ledger.incidents("churn", only_open=True) == (reached,)
     closed = ledger.close_incident("churn", 1, now=NOW, closing="mended")
     assert ledger.close_incident("churn", 1, now=NOW + WEEK, closing="again") == closed
-    assert ledger.extend_incident("churn", 1, barred_until=NOW + 2 * WEEK, seen="late", subjects=[]) == closed
+    assert ledger.extend_incident("churn", 1, excluded_until=NOW + 2 * WEEK, seen="late", subjects=[]) == closed
     assert ledger.incidents("churn", only_open=True) == ()
 
 
@@ -199,7 +199,7 @@ def test_one_of_those_who_come_for_a_lease_has_it_and_so_when_it_is_stolen(url: 
 
 def test_decisions_and_incidents_at_the_same_time_are_counted_without_a_gap_and_made_once(url: str, ledger: Ledger) -> None:
     def open_incident(own: Ledger, place: int) -> int:
-        told = {"owner": "o", "seen": "s", "barred_from": NOW, "barred_until": NOW, "subjects": [], "needed": 1}
+        told = {"owner": "o", "seen": "s", "excluded_from": NOW, "excluded_until": NOW, "subjects": [], "needed": 1}
         return own.open_incident("churn", decision=1 + place // 2, now=NOW, **told).number  # type: ignore[arg-type]
 
     made = at_once(url, lambda own, place: own.add_decision("churn", cause=f"c{place // 2}", now=NOW, draft=draft()))

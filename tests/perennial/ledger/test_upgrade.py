@@ -2,18 +2,18 @@
 
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, insert, inspect, text
+from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text
 
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger
-from perennial.ledger.tables import HEAD, VERSION_TABLE, metadata, rollouts, runs, versions
+from perennial.ledger.tables import HEAD, VERSION_TABLE, decisions, metadata, rollouts, runs, versions, windows
 from perennial.ledger.upgrade import MIGRATIONS
 from perennial.loop.failure import Failure
 from tests.perennial.ledger.conftest import directly, migrate
@@ -89,6 +89,50 @@ def test_a_run_that_failed_before_has_a_failure(url: str, reason: str, kind: str
     with Ledger.open(url) as ledger:
         failure = ledger.run("r1").failure
     assert failure == Failure(kind=kind, retry=retry, step="", sentence=sentence)
+
+
+def test_words_of_an_older_release_are_those_of_today(url: str) -> None:
+    spent = {"sentence": "It hurts.", "otherwise": "", "facts": [], "windows": [], "judged": [], "state": "done", "outcome": ""}
+    measured = {"rows": 9, "versions": {}, "lost": 0, "damaged": [], "repeated": 0, "champion": "d", "blocks": 8}
+    loss = {"value": 0.7, "limit": 0.6, "blocks": 8, "basis": "since the champion's evaluation began", "sentence": "It hurts."}
+    judged = {"labels": {"matured_at": NOW.isoformat(), "arrived": 9, "missing": 0}, "label_rate": 0.2}
+    estimates = {"naive_brier": {"value": 0.2, "low": 0.1, "high": 0.3, "standard_error": 0.05}}
+    judged |= {"metrics": estimates, "alone": estimates, "missing": {"naive_utility": "no label"}, "alone_reason": "none"}
+    column = {"column": "amount", "method": "ks", "step": 0.4, "threshold": 0.3, "size_sd": 0.2, "distance": None}
+    column |= {"verdict": "alarm", "sentence": "It moved."}
+    window = {"model": "churn", "end": NOW, "measured_at": NOW, "measurement": {**measured, "columns": [column], "checks": []}}
+    with directly(url) as older:
+        migrate(older, "0001", "0002", "0003", "0004", "0005", "0006")
+        incidents_before = Table("incidents", MetaData(), autoload_with=older)
+        for number, reason in enumerate(("hurt", "drift"), 1):
+            values = {"model": "churn", "number": number, "cause": reason, "made": NOW, "kind": "retrain", "reason": reason}
+            older.execute(insert(decisions).values(**values, **spent))
+        for days, performance in (
+            (14, {**judged, "loss": {**loss, "hurt": True, "naive": 0.65}}),
+            (7, {**judged, "loss": None}),
+            (0, None),
+        ):
+            older.execute(insert(windows).values(**window, start=NOW - timedelta(days=days), performance=performance))
+        held = {"model": "churn", "number": 1, "decision": 1, "opened": NOW, "owner": "o", "seen": "s", "subjects": []}
+        held |= {"needed": 2, "clean": 0, "closing": "", "barred_from": NOW, "barred_until": NOW + timedelta(days=7)}
+        older.execute(insert(incidents_before).values(**held))
+    with Ledger.open(url) as ledger:
+        assert ledger.excluded("churn") == ((NOW, NOW + timedelta(days=7)),)
+        assert [decision.reason for decision in ledger.decisions("churn")] == ["drift", "degraded"]
+        young, unlabelled, old = ledger.windows("churn")
+        assert young.performance is None and unlabelled.performance is not None and unlabelled.performance.loss is None
+        assert old.performance is not None and old.performance.loss is not None and old.performance.loss.degraded
+        assert [column.window_over_window for column in old.measurement.columns] == [0.4]
+        assert (old.performance.loss.baseline, old.performance.frozen_reason) == (0.65, "none")
+        assert [*old.performance.metrics, *old.performance.frozen, *old.performance.missing] == [
+            "baseline_brier",
+            "baseline_brier",
+            "baseline_utility",
+        ]
+        assert old.performance.loss.sentence == "It hurts.", "what was said stays"
+    with directly(url) as connection:
+        stored = connection.scalar(select(windows.c.performance).where(windows.c.start == NOW - timedelta(days=14)))
+        assert stored is not None and stored["loss"]["degraded"] is True and "hurt" not in stored["loss"]
 
 
 def test_a_ledger_of_a_newer_release_is_refused_untouched(url: str) -> None:

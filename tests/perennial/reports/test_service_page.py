@@ -192,7 +192,7 @@ def test_the_same_records_make_the_same_page(lived: History, text: str) -> None:
 
 def test_the_gain_of_several_windows_adds_up_and_its_error_grows_with_the_root(ledger: Ledger) -> None:
     for week in range(4):
-        judged = performance(FIRST + (week + 1) * WEEK, auc=0.71, alone=0.70, arrived=1000)
+        judged = performance(FIRST + (week + 1) * WEEK, auc=0.71, frozen=0.70, arrived=1000)
         add_window(ledger, week, measurement(), judged)
     found = gain(ledger.windows(NAME))
     assert found is not None
@@ -204,7 +204,7 @@ def test_the_gain_of_several_windows_adds_up_and_its_error_grows_with_the_root(l
 
 
 def test_a_loss_is_said_as_a_loss(ledger: Ledger) -> None:
-    add_window(ledger, 0, measurement(), performance(FIRST + WEEK, auc=0.6, alone=0.8, arrived=1000))
+    add_window(ledger, 0, measurement(), performance(FIRST + WEEK, auc=0.6, frozen=0.8, arrived=1000))
     assert "has brought 40 (32 to 48) euros less, over 1 window." in gain_in_words(ledger.windows(NAME), "euros")
 
 

@@ -49,7 +49,7 @@ def test_the_promised_defaults() -> None:
     }
     assert values(Retraining(max_age_days=61)) == {
         "mode": "automatic",
-        "reasons": ("hurt", "scheduled", "manual"),
+        "reasons": ("degraded", "scheduled", "manual"),
         "max_age_days": 61,
         "windows_required": 2,
         "windows_considered": 3,

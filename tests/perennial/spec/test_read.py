@@ -1,9 +1,12 @@
 """Reading a spec: every mistake with its line, its field and the nearest right word."""
 
+import json
+import warnings
 from pathlib import Path
 
 import pytest
 
+from perennial import digests
 from perennial.errors import NotFoundError, PlatformError, SpecError
 from perennial.spec import Model
 from perennial.spec.columns import Column
@@ -141,7 +144,7 @@ TABLE = [
     ),
     ("max_age_days: 61", "maxAgeDays: 61", "maxAge", "spec.retraining.maxAgeDays", ["unknown key", "'max_age_days'?"]),
     ("    max_age_days: 61", "    # none", "  retraining:", "spec.retraining.max_age_days", ["missing, though 'scheduled'"]),
-    ("[hurt, scheduled, manual]", "[hurt, manual]", "max_age_days", "spec.retraining.max_age_days", ["given, though"]),
+    ("[degraded, scheduled, manual]", "[degraded, manual]", "max_age_days", "spec.retraining.max_age_days", ["given, though"]),
     ("windows_required: 2", "windows_required: 4", "windows_r", "spec.retraining.windows_required", ["at most windows_c"]),
     ("mode: automatic", "mode: automatc", "automatc", "spec.retraining.mode", ["advisory or automatic", "'automatic'?"]),
     ("  per_quarter: 3", "  per_quarter: 3\n    days: 9", "days: 9", "spec.retraining.days", ["unknown key"]),
@@ -231,7 +234,9 @@ def test_all_mistakes_of_a_file_are_in_one_report(tmp_path: Path) -> None:
 
 
 def test_rules_between_fields_are_reported_together(tmp_path: Path) -> None:
-    text = TEXT.replace("windows_required: 2", "windows_required: 4").replace("[hurt, scheduled, manual]", "[hurt, hurt]")
+    text = TEXT.replace("windows_required: 2", "windows_required: 4").replace(
+        "[degraded, scheduled, manual]", "[degraded, degraded]"
+    )
     text = text.replace("positive: 3.0", "positive: -3.0").replace("positive: -1.0", "positive: 1.0")
     assert [problem.field for problem in mistakes(text, tmp_path)] == [
         "spec.objective.utility.true_positive",
@@ -329,6 +334,35 @@ def test_the_digest_changes_with_what_the_model_is() -> None:
     assert digest(read_text(TEXT.replace("seed: 20130101", "seed: 1"))) != digest(read(SHIPPED))
     assert digest(read_text(TEXT.replace("name: flight-delay\n", "name: other\n"))) != digest(read(SHIPPED))
     assert digest(read_text(TEXT.replace("margin: 200.0", "margin: 200 # less would be noise"))) == digest(read(SHIPPED))
+
+
+OLD = TEXT.replace("[degraded, scheduled, manual]", "[hurt, scheduled, manual]")
+
+
+def test_an_old_word_is_read_with_a_warning_that_names_file_and_new_word(tmp_path: Path) -> None:
+    path = tmp_path / "flight-delay.yaml"
+    path.write_text(OLD, encoding="utf-8")
+    line = line_of(OLD, "[hurt, ")
+    said = rf"flight-delay\.yaml:{line}: spec\.retraining\.reasons: 'hurt' is an old word; write 'degraded'"
+    with pytest.warns(FutureWarning, match=said):
+        model = read(path)
+    assert model == read(SHIPPED) and model.spec.retraining.reasons == ("degraded", "scheduled", "manual")
+
+
+def test_no_new_word_is_warned_of_and_an_old_one_elsewhere_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "flight-delay.yaml"
+    path.write_text(TEXT.replace("owner: Passenger", "owner: hurt # Passenger"), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(path).spec.owner == "hurt"
+
+
+def test_a_stored_spec_with_old_words_is_read_in_silence_and_every_digest_stays() -> None:
+    stored = to_json(read(SHIPPED)).replace('"degraded"', '"hurt"')
+    assert '"hurt"' in stored
+    assert read_text(stored) == read(SHIPPED)
+    before = {"name": "flight-delay", "spec": json.loads(stored)["spec"]}
+    assert digest(read(SHIPPED)) == digests.of_json(before)
 
 
 NAMES = [column.name for column in read(SHIPPED).spec.monitoring.columns if column.name not in ("probability", "distance")]

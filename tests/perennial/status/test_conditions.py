@@ -59,8 +59,8 @@ def decision(kind: str = "leave", state: str = "done") -> Decision:
 
 def incident() -> Incident:
     stated = {"model": NAME, "number": 1, "decision": 1, "opened": FIRST, "owner": "payments team", "seen": "40 % are missing."}
-    barred = {"subjects": ["amount"], "barred_from": FIRST, "barred_until": FIRST + WEEK, "needed": 2, "clean": 0}
-    return Incident.model_validate(stated | barred | {"closed": None, "closing": ""})
+    excluded = {"subjects": ["amount"], "excluded_from": FIRST, "excluded_until": FIRST + WEEK, "needed": 2, "clean": 0}
+    return Incident.model_validate(stated | excluded | {"closed": None, "closing": ""})
 
 
 def window(arrived: int = 1330, *, judged: bool = True) -> WindowRecord:

@@ -251,7 +251,7 @@ def test_what_could_unfold_is_refused_before_it_does(content: bytes, tmp_path: P
 
 def test_a_file_larger_than_any_model_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "model.skops").open("wb") as file:
-        file.truncate(model_file.LARGEST_FILE + 1)
+        file.truncate(model_file.MAX_FILE + 1)
     with pytest.raises(DataError, match="a model file has at most"):
         model_file.load(tmp_path / "model.skops")
 

@@ -8,7 +8,7 @@ import pytest
 
 from serving.deployers.local import deployed
 from serving.runtime.answering import Answering
-from serving.runtime.batches import MOST_BATCH_ROWS, MOST_WAITING_ROWS, Batches, Outcome, Work
+from serving.runtime.batches import MAX_BATCH_ROWS, MAX_WAITING_ROWS, Batches, Outcome, Work
 from serving.runtime.loading import load
 from serving.runtime.metrics import Metrics
 from serving.runtime.predictor import Predictor
@@ -86,19 +86,19 @@ def test_a_batch_is_bounded_and_for_one_version(predictor: Predictor) -> None:
             (predictor, 1),
             (predictor, 2),
             (other, 3),
-            (other, MOST_BATCH_ROWS),
-            (predictor, 2 * MOST_BATCH_ROWS),
+            (other, MAX_BATCH_ROWS),
+            (predictor, 2 * MAX_BATCH_ROWS),
             (predictor, 1),
         ]
         futures = [batches.submit(work(version, rows)) for version, rows in sizes]
         assert await asyncio.gather(*futures) == [str(rows).encode() for _, rows in sizes]
 
-    assert run(scenario) == [[1, 2], [3], [MOST_BATCH_ROWS], [2 * MOST_BATCH_ROWS], [1]]
+    assert run(scenario) == [[1, 2], [3], [MAX_BATCH_ROWS], [2 * MAX_BATCH_ROWS], [1]]
 
 
 def test_too_many_waiting_rows_are_turned_away(predictor: Predictor) -> None:
     async def scenario(batches: Batches, worker: Worker) -> None:
-        futures = [batches.submit(work(predictor)), batches.submit(work(predictor, MOST_WAITING_ROWS))]
+        futures = [batches.submit(work(predictor)), batches.submit(work(predictor, MAX_WAITING_ROWS))]
         with pytest.raises(RequestFailure, match="rows are waiting") as caught:
             batches.submit(work(predictor))
         assert caught.value.status == 503
