@@ -24,12 +24,14 @@ def build_dataset(spec: str, now: str, wall_clock: str, excluded: str, dataset: 
 
     from feature_repo.dataset import build, spans
     from perennial.data.dataset import copy, keep
+    from perennial.moment import Moment
     from perennial.settings import Settings
     from perennial.spec.read import read_text
     from perennial.versions.run_key import run_key
 
     model, settings = read_text(spec), Settings.from_environment()
-    data = build(settings, model, datetime.fromisoformat(now), datetime.fromisoformat(wall_clock), spans(excluded))
+    moment = Moment(datetime.fromisoformat(now), datetime.fromisoformat(wall_clock))
+    data = build(settings, model, moment, spans(excluded))
     copy(keep(settings, data), Path(dataset.path))
     dataset.metadata.update(digest=data.info.digest, rows=data.info.rows, labelled=data.info.labelled)
     return run_key(model, data.info)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from controller.runner import Runner
 from perennial.ledger import Ledger
+from perennial.moment import Moment
 from perennial.settings import Settings
 
 
@@ -20,3 +21,8 @@ class Context:
     """The time for which it acts, UTC: the tick's, or a request's own."""
     wall_clock: datetime
     """The real time, UTC."""
+
+    @property
+    def moment(self) -> Moment:
+        """Both times."""
+        return Moment(self.now, self.wall_clock)

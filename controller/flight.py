@@ -70,7 +70,7 @@ def _ended(context: Context, model: Model, claim: Claim, run: Run, repeats: bool
 
 
 def _give_up(context: Context, claim: Claim, why: str) -> Act:
-    claims.give_up(context.ledger, claim, why, now=context.now, wall_clock=context.wall_clock)
+    claims.give_up(context.ledger, claim, why, context.moment)
     return Act(model=claim.model, what="gave up", sentence=f"{claim.key}: {why}")
 
 

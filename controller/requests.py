@@ -66,7 +66,7 @@ def _abandon(context: Context, request: Request, failure: Failure) -> None:
     ledger, why = context.ledger, f"{failure.kind}: {failure.sentence}"
     for claim in ledger.open_claims(request.model):
         if claim.key == request.key and context.runner.state(ledger, claim.owner) != "executing":
-            claims.give_up(ledger, claim, why, now=context.now, wall_clock=context.wall_clock)
+            claims.give_up(ledger, claim, why, context.moment)
     for decision in ledger.open_decisions(request.model):
         if decision.cause == request.key and decision.state == "open":
             ledger.end_decision(request.model, decision.number, state="failed", outcome=why)
@@ -166,7 +166,7 @@ def _put_aside(context: Context, claim: Claim, run: Run | None) -> None:
         why = f"run {run.run_id} failed: {run.why}"
     is_of_the_loop = claim.decision is not None and context.ledger.decision(claim.model, claim.decision).reason != "manual"
     end = claims.put_back if claims.is_tried_again(claim, run) and is_of_the_loop else claims.give_up
-    end(context.ledger, claim, why, now=context.now, wall_clock=context.wall_clock, kind=claims.GIVEN_UP)
+    end(context.ledger, claim, why, context.moment, kind=claims.GIVEN_UP)
 
 
 def _rolled_back(context: Context, request: Request, reason: str) -> Act:

@@ -23,6 +23,7 @@ from feature_repo.sources import TIME, frame_of, opened
 from feature_repo.store import open_private
 from perennial.data.dataset import Dataset, DatasetInfo, exclusion_note, values_digest
 from perennial.errors import DataError, PlatformError
+from perennial.moment import Moment
 from perennial.settings import Settings
 from perennial.spec import Model, Sliding
 from perennial.spec.columns import Column
@@ -40,16 +41,13 @@ class Span:
     end: datetime
 
 
-def build(
-    settings: Settings, model: Model, now: datetime, wall_clock: datetime, excluded: Sequence[tuple[datetime, datetime]] = ()
-) -> Dataset:
-    """The dataset of `model` as it could have been made at `now`.
+def build(settings: Settings, model: Model, moment: Moment, excluded: Sequence[tuple[datetime, datetime]] = ()) -> Dataset:
+    """The dataset of `model` as it could have been made at `moment.now`.
 
     Args:
         settings: where sources and definitions are.
         model: the spec.
-        now: UTC; no label or feature published later is in it.
-        wall_clock: UTC, the real time; source rows published later are an error.
+        moment: no label or feature that was published after `now` is in it; source rows from after `wall_clock` are an error.
         excluded: times [from, until) whose requests are left out: incidents broke their data.
 
     Returns:
@@ -62,6 +60,7 @@ def build(
         DataError: a definition or a source is wrong, history is too short, no label is known, or the join broke a rule.
         PlatformError: `now` lies in the future.
     """
+    now, wall_clock = moment
     if now > wall_clock:
         raise PlatformError(
             f"now is {now.isoformat()}, but it is {wall_clock.isoformat()}: a dataset of the future cannot be built"
@@ -69,7 +68,7 @@ def build(
     project = load(settings)
     service = project.service(model.spec.features.service)
     columns = model_columns(model, service)
-    checked = source_checks.check(settings, model, service, now, wall_clock)
+    checked = source_checks.check(settings, model, service, moment)
     span = span_of(settings, model, now, checked.since)
     every = read_requests(settings, model, service, span)
     requests = without(every, excluded)

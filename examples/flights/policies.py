@@ -25,6 +25,7 @@ from perennial.evaluation.calibration import Calibrator, fit_calibrator
 from perennial.evaluation.scores import area_under_curve, row_log_loss
 from perennial.evaluation.utility import PER_REQUESTS, threshold, value
 from perennial.lifecycle.candidate import matured_before
+from perennial.moment import Moment
 from perennial.settings import Settings
 from perennial.spec.columns import Column
 from perennial.spec.model import Model
@@ -197,7 +198,7 @@ def compare(
         DataError: a source is wrong, or no flight that was sent has a label.
     """
     now = end + timedelta(hours=model.spec.label.maturity_hours)
-    frame, info = dataset.build(settings, model, now, wall_clock)
+    frame, info = dataset.build(settings, model, Moment(now, wall_clock))
     by_name = {column.name: column for column in info.columns}
     info = info.model_copy(update={"columns": tuple(by_name[name] for name in recipe.columns)})
     rows = from_dataset(Dataset(frame, info))

@@ -21,6 +21,7 @@ from feature_repo.reading.sql import attach, connect, literal, quoted
 from feature_repo.service import ServiceInfo, ViewInfo
 from feature_repo.sources import TIME, files
 from perennial.errors import DataError, NotFoundError
+from perennial.moment import Moment
 from perennial.settings import Settings
 from perennial.spec import Model
 from perennial.spec.features import DType
@@ -65,19 +66,19 @@ class Checked:
     """What was set aside, and columns that some files lack; a sentence each."""
 
 
-def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime, wall_clock: datetime) -> Checked:
-    """The sources can be used for a dataset as of `now`: the begin of their history, and what people should know of them.
+def check(settings: Settings, model: Model, service: ServiceInfo, moment: Moment) -> Checked:
+    """The sources can be used for a dataset as of `moment.now`: the begin of their history, and what people should know of them.
 
     Args:
         settings: where the sources are.
         model: the spec that names requests and labels.
         service: the feature service that names the views.
-        now: rows published later are not looked at.
-        wall_clock: the real time; a row published later than it was not published, whatever it says.
+        moment: rows published after `now` are not looked at; one from after `wall_clock` was not published, whatever it says.
 
     Raises:
         DataError: the first fault found.
     """
+    now, wall_clock = moment
     spec, notes = model.spec, list[str]()
     kinds = {key.name: key.kind for view in service.sources for key in view.join_keys}
     identifier = _identifier_kind(settings, model)
@@ -113,7 +114,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, now: datetime,
         check_unique(database, requests, (), now, "a request is asked for once")
         check_labels(database, requests, labels, spec.label.column, now)
         for view in service.sources:
-            check_view(database, view, now, wall_clock)
+            check_view(database, view, moment)
     return Checked(since, tuple(dict.fromkeys(notes)))
 
 
@@ -128,8 +129,9 @@ def view_source(view: ViewInfo) -> CheckedSource:
     )
 
 
-def check_view(database: duckdb.DuckDBPyConnection, view: ViewInfo, now: datetime, wall_clock: datetime) -> None:
+def check_view(database: duckdb.DuckDBPyConnection, view: ViewInfo, moment: Moment) -> None:
     """The source of a feature view, attached, can be used."""
+    now, wall_clock = moment
     source = view_source(view)
     _refuse(
         database,

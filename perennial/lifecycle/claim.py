@@ -7,6 +7,7 @@ from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Run
 from perennial.loop.decision import Claim
 from perennial.loop.failure import Failure
+from perennial.moment import Moment
 from perennial.settings import Settings
 
 MINE, THEIRS = "mine", "theirs"
@@ -64,9 +65,7 @@ def is_tried_again(claim: Claim, run: Run | None) -> bool:
     return claim.starts < MAX_STARTS and not failed_for_good
 
 
-def put_back(
-    ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime, kind: str = PlatformError.__name__
-) -> None:
+def put_back(ledger: Ledger, claim: Claim, why: str, moment: Moment, *, kind: str = PlatformError.__name__) -> None:
     """The decision that the claim carries out waits again for whoever carries it out next, under the same key.
 
     The claim comes last: while it is open, whoever finds it does the same again, or carries it on.
@@ -75,18 +74,15 @@ def put_back(
         ledger: the ledger, fenced or not.
         claim: open, for a decision.
         why: half a sentence: what became of its run.
-        now: the time for which it is put back, aware.
-        wall_clock: the real time, aware.
+        moment: the time for which it is put back, and the real one.
         kind: of its run's failure, if that had no end.
     """
     if claim.decision is not None:
         ledger.move_decision(claim.model, claim.decision, before="acting", after="open")
-    _release(ledger, claim, why, now=now, wall_clock=wall_clock, kind=kind)
+    _release(ledger, claim, why, moment, kind=kind)
 
 
-def give_up(
-    ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime, kind: str = PlatformError.__name__
-) -> None:
+def give_up(ledger: Ledger, claim: Claim, why: str, moment: Moment, *, kind: str = PlatformError.__name__) -> None:
     """Nobody carries the claim out any more: it has failed, with its decision, and with its run if that had no end.
 
     The claim comes last: while it is open, whoever finds it does the same again.
@@ -95,13 +91,12 @@ def give_up(
         ledger: the ledger, fenced or not.
         claim: open.
         why: half a sentence.
-        now: the time for which it is given up, aware.
-        wall_clock: the real time, aware.
+        moment: the time for which it is given up, and the real one.
         kind: of its run's failure, if that had no end.
     """
     if claim.decision is not None:
         ledger.end_decision(claim.model, claim.decision, state="failed", outcome=why)
-    _release(ledger, claim, why, now=now, wall_clock=wall_clock, kind=kind)
+    _release(ledger, claim, why, moment, kind=kind)
 
 
 def was_given_up(run: Run) -> bool:
@@ -109,7 +104,7 @@ def was_given_up(run: Run) -> bool:
     return run.failure_kind == GIVEN_UP
 
 
-def _release(ledger: Ledger, claim: Claim, why: str, *, now: datetime, wall_clock: datetime, kind: str) -> None:
+def _release(ledger: Ledger, claim: Claim, why: str, moment: Moment, *, kind: str) -> None:
     with suppress(NotFoundError):  # a run that was never prepared
-        ledger.fail_run(claim.owner, finished=wall_clock, failure=Failure(kind=kind, retry=True, step="", sentence=why))
-    ledger.end_claim(claim.key, state="failed", now=now)
+        ledger.fail_run(claim.owner, finished=moment.wall_clock, failure=Failure(kind=kind, retry=True, step="", sentence=why))
+    ledger.end_claim(claim.key, state="failed", now=moment.now)

@@ -14,6 +14,7 @@ from feature_repo.dataset import build, model_columns
 from feature_repo.project import load as load_project
 from perennial.data.dataset import Dataset, DatasetInfo, load, store, values_digest
 from perennial.errors import DataError, PlatformError
+from perennial.moment import Moment
 from perennial.settings import Settings
 from perennial.spec import Freshness, Model, Sliding
 from perennial.spec.read import read
@@ -41,7 +42,7 @@ def model(settings: Settings) -> Model:
 
 @pytest.fixture(scope="module")
 def built(settings: Settings, model: Model) -> Built:
-    return build(settings, model, NOW, WALL_CLOCK)
+    return build(settings, model, Moment(NOW, WALL_CLOCK))
 
 
 def changed(model: Model, **parts: object) -> Model:
@@ -109,7 +110,7 @@ def test_request_fields_and_labels_belong_to_their_request(settings: Settings, b
 def test_excluded_times_are_left_out_counted_and_change_the_dataset(settings: Settings, model: Model, built: Built) -> None:
     spans = [(FIRST_DAY + timedelta(days=day), FIRST_DAY + timedelta(days=day + 7)) for day in (20, 24)]
     before, after = spans[0][0], spans[1][1]
-    frame, info = build(settings, model, NOW, WALL_CLOCK, spans)
+    frame, info = build(settings, model, Moment(NOW, WALL_CLOCK), spans)
     outside = (built[0]["event_timestamp"] < before) | (built[0]["event_timestamp"] >= after)
     assert 0 < info.excluded == int((~outside).sum()) < built[1].rows
     assert built[1].excluded == 0
@@ -119,7 +120,7 @@ def test_excluded_times_are_left_out_counted_and_change_the_dataset(settings: Se
 
 def test_nothing_known_after_now_is_in_it(settings: Settings, model: Model) -> None:
     now = FIRST_DAY + timedelta(days=60, hours=7)
-    frame, info = build(settings, model, now, WALL_CLOCK)
+    frame, info = build(settings, model, Moment(now, WALL_CLOCK))
     assert info.end == "2024-02-27T00:00:00+00:00"
     assert frame["label_known_at"].max() <= now
     assert frame["event_timestamp"].max() < pd.Timestamp(info.end)
@@ -130,7 +131,7 @@ def test_labels_that_come_after_now_are_not_known(settings: Settings, model: Mod
     # Labels take up to 70 hours; a maturity of an hour lets the newest requests in before their labels.
     early = changed(model, label=model.spec.label.model_copy(update={"maturity_hours": 1.0}))
     now = FIRST_DAY + timedelta(days=80)
-    frame, _ = build(settings, early, now, WALL_CLOCK)
+    frame, _ = build(settings, early, Moment(now, WALL_CLOCK))
     later = built[0].set_index("payment_id").loc[frame["payment_id"]]
     pending = (later["label_known_at"] > now).to_numpy()
     assert pending.sum() >= 2
@@ -139,18 +140,18 @@ def test_labels_that_come_after_now_are_not_known(settings: Settings, model: Mod
 
 def test_the_future_of_a_source_changes_nothing(settings: Settings, model: Model, tmp_path: Path) -> None:
     now = FIRST_DAY + timedelta(days=60)
-    before = build(settings, model, now, WALL_CLOCK)[1]
+    before = build(settings, model, Moment(now, WALL_CLOCK))[1]
     other = settings.model_copy(update={"sources": str(tmp_path), "threads": 2})
     for name in ("payments", "outcomes", "account", "pair"):
         frame = source(settings, name)
         frame[frame["event_timestamp"] <= now].to_parquet(tmp_path / f"{name}.parquet", index=False, coerce_timestamps="us")
-    assert build(other, model, now, WALL_CLOCK)[1] == before
+    assert build(other, model, Moment(now, WALL_CLOCK))[1] == before
 
 
 def test_built_again_it_has_the_same_digest_and_comes_back_from_disk(
     settings: Settings, model: Model, built: Built, tmp_path: Path
 ) -> None:
-    frame, info = build(settings, model, NOW, WALL_CLOCK)
+    frame, info = build(settings, model, Moment(NOW, WALL_CLOCK))
     assert info == built[1]
     assert info.digest == values_digest(frame)
     found, said = load(store(Dataset(frame, info), tmp_path))
@@ -174,7 +175,7 @@ def test_what_was_lost_and_stale_is_counted(settings: Settings, built: Built) ->
 def test_the_freshness_policy_is_applied_in_training(settings: Settings, model: Model, built: Built, on_stale: str) -> None:
     limit = Freshness.model_validate({"view": "pair", "max_age_hours": 720.0, "on_stale": on_stale})
     policy = changed(model, features=model.spec.features.model_copy(update={"freshness": (limit,)}))
-    frame, info = build(settings, policy, NOW, WALL_CLOCK)
+    frame, info = build(settings, policy, Moment(NOW, WALL_CLOCK))
     before = built[0]
     stale = ((before["event_timestamp"] - before["pair_observed_at"]) > pd.Timedelta(hours=720)).to_numpy()
     assert info.views == built[1].views
@@ -190,7 +191,7 @@ def test_the_freshness_policy_is_applied_in_training(settings: Settings, model: 
 def test_a_sliding_window_takes_the_newest_days(settings: Settings, model: Model) -> None:
     window = Sliding(kind="sliding", days=50)
     sliding = changed(model, training=model.spec.training.model_copy(update={"window": window}))
-    frame, info = build(settings, sliding, NOW, WALL_CLOCK)
+    frame, info = build(settings, sliding, Moment(NOW, WALL_CLOCK))
     assert (info.start, info.end) == ("2024-02-20T00:00:00+00:00", "2024-04-10T00:00:00+00:00")
     assert frame["event_timestamp"].min() >= pd.Timestamp(info.start)
 
@@ -199,14 +200,14 @@ def test_too_short_a_history_is_said_in_numbers(settings: Settings, model: Model
     with pytest.raises(
         DataError, match=r"requests begin at 2024-01-01.*28 days, of which the evaluation takes 28; it needs at least 29"
     ):
-        build(settings, model, FIRST_DAY + timedelta(days=31), WALL_CLOCK)
+        build(settings, model, Moment(FIRST_DAY + timedelta(days=31), WALL_CLOCK))
     with pytest.raises(DataError, match="no requests before 2023-12-29"):
-        build(settings, model, FIRST_DAY, WALL_CLOCK)
+        build(settings, model, Moment(FIRST_DAY, WALL_CLOCK))
 
 
 def test_a_dataset_of_the_future_is_refused(settings: Settings, model: Model) -> None:
     with pytest.raises(PlatformError, match="a dataset of the future cannot be built"):
-        build(settings, model, NOW, NOW - timedelta(days=1))
+        build(settings, model, Moment(NOW, NOW - timedelta(days=1)))
 
 
 def test_labels_of_other_ids_are_no_labels(settings: Settings, model: Model, tmp_path: Path) -> None:
@@ -215,20 +216,20 @@ def test_labels_of_other_ids_are_no_labels(settings: Settings, model: Model, tmp
     outcomes.assign(payment_id=outcomes["payment_id"] + 10**6).to_parquet(tmp_path / "outcomes.parquet", coerce_timestamps="us")
     other = settings.model_copy(update={"sources": str(tmp_path)})
     with pytest.raises(DataError, match=r"none of the 1,200 requests .* do the ids of payments and outcomes match"):
-        build(other, model, NOW, WALL_CLOCK)
+        build(other, model, Moment(NOW, WALL_CLOCK))
 
 
 def test_a_feature_that_does_not_exist_is_named(settings: Settings, model: Model) -> None:
     with pytest.raises(DataError, match="no feature service 'chargebak'; defined: chargeback"):
         features = model.spec.features.model_copy(update={"service": "chargebak"})
-        build(settings, changed(model, features=features), NOW, WALL_CLOCK)
+        build(settings, changed(model, features=features), Moment(NOW, WALL_CLOCK))
 
 
 def test_a_request_field_with_the_name_of_a_feature_is_named(settings: Settings, model: Model) -> None:
     field = model.spec.requests.fields[0].model_copy(update={"name": "pair_spend"})
     requests = model.spec.requests.model_copy(update={"fields": (field,)})
     with pytest.raises(DataError, match="the column 'pair_spend' of the request is also a column of 'pair'; rename one"):
-        build(settings, changed(model, requests=requests), NOW, WALL_CLOCK)
+        build(settings, changed(model, requests=requests), Moment(NOW, WALL_CLOCK))
 
 
 NAMES = (
@@ -285,7 +286,7 @@ def with_labels(settings: Settings, folder: Path, known: float) -> Settings:
 def test_a_label_in_the_requests_own_source_is_read(settings: Settings, model: Model, tmp_path: Path) -> None:
     label = model.spec.label.model_copy(update={"source": "payments"})
     inside, one = with_labels(settings, tmp_path, known=0.9), changed(model, label=label)
-    frame, info = build(inside, one, NOW, WALL_CLOCK)
+    frame, info = build(inside, one, Moment(NOW, WALL_CLOCK))
     source = pd.read_parquet(inside.source("payments")).set_index("payment_id")["charged_back"]
     assert info.labelled == int(source.reindex(frame["payment_id"]).notna().sum()) < info.rows
     assert frame["label"].equals(source.reindex(frame["payment_id"]).reset_index(drop=True).rename("label"))
@@ -293,7 +294,7 @@ def test_a_label_in_the_requests_own_source_is_read(settings: Settings, model: M
     field = model.spec.requests.fields[0].model_copy(update={"name": "charged_back", "dtype": "bool"})
     requests = model.spec.requests.model_copy(update={"fields": (field,)})
     with pytest.raises(DataError, match="the field 'charged_back' of the request is the label itself; take it out"):
-        build(inside, changed(one, requests=requests), NOW, WALL_CLOCK)
+        build(inside, changed(one, requests=requests), Moment(NOW, WALL_CLOCK))
 
 
 def test_two_views_on_one_source_and_a_view_on_the_requests_are_read(tmp_path: Path) -> None:
@@ -325,7 +326,7 @@ chargeback = """
     payments = payments[~payments.duplicated(["customer_id", "event_timestamp"])]
     payments = payments.assign(last_total=payments["amount"] * 2, last_observed_at=payments["event_timestamp"])
     payments.to_parquet(path, index=False, coerce_timestamps="us")
-    frame, _ = build(settings, read(settings.models / "chargeback.yaml"), NOW, WALL_CLOCK)
+    frame, _ = build(settings, read(settings.models / "chargeback.yaml"), Moment(NOW, WALL_CLOCK))
     assert frame["usage_hours"].eq(1.5).all() and frame["account_days"].notna().all()
     assert (frame["last_total"] == frame["amount"] * 2).all()
 
@@ -339,7 +340,7 @@ def test_a_float32_feature_has_the_bits_that_serving_keeps(tmp_path: Path) -> No
         .replace('"pair_spend", dtype=Float64', '"pair_spend", dtype=Float32')
         .replace("Float64, ", "Float32, Float64, ")
     )
-    frame, _ = build(settings, read(settings.models / "chargeback.yaml"), NOW, WALL_CLOCK)
+    frame, _ = build(settings, read(settings.models / "chargeback.yaml"), Moment(NOW, WALL_CLOCK))
     values = frame["pair_spend"].dropna()
     assert len(values) and (values == values.astype("float32").astype("float64")).all()
 
@@ -355,7 +356,7 @@ BIG_IDS: dict[str, Callable[[int], Any]] = {
 def test_ids_and_keys_are_themselves_in_joins_and_labels(tmp_path: Path, case: str) -> None:
     settings = Settings.from_environment({"PERENNIAL_PROJECT": str(write_project(tmp_path / "project", per_day=2))})
     own = read(settings.models / "chargeback.yaml")
-    plain_frame, _ = build(settings, own, NOW, WALL_CLOCK)
+    plain_frame, _ = build(settings, own, Moment(NOW, WALL_CLOCK))
     sources = {name: pd.read_parquet(settings.source(name)) for name in ("payments", "outcomes", "account", "pair")}
     ids = dict(zip(sources["payments"]["payment_id"], BIG_IDS[case](len(sources["payments"])), strict=True))
     for name in ("payments", "outcomes"):
@@ -364,7 +365,7 @@ def test_ids_and_keys_are_themselves_in_joins_and_labels(tmp_path: Path, case: s
         sources[name]["customer_id"] += 2**62
     for name, frame in sources.items():
         frame.to_parquet(settings.source(name), index=False, coerce_timestamps="us")
-    frame, info = build(settings, own, NOW, WALL_CLOCK)
+    frame, info = build(settings, own, Moment(NOW, WALL_CLOCK))
     assert info.rows == len(plain_frame)
     expected = plain_frame.assign(payment_id=plain_frame["payment_id"].map(ids), customer_id=plain_frame["customer_id"] + 2**62)
     pd.testing.assert_frame_equal(
@@ -379,7 +380,7 @@ def test_the_flights_of_a_quarter_are_a_dataset(flights_sources: Path, tmp_path:
         {"PERENNIAL_PROJECT": str(here), "PERENNIAL_STATE": str(tmp_path), "PERENNIAL_SOURCES": str(flights_sources)}
     )
     flights = read(here / "models" / "flight-delay.yaml")
-    frame, info = build(settings, flights, datetime(2013, 4, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC))
+    frame, info = build(settings, flights, Moment(datetime(2013, 4, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)))
     assert (info.start, info.end) == ("2013-01-01T00:00:00+00:00", "2013-04-01T00:00:00+00:00")
     assert (info.rows, info.labelled) == (80_776, 77_898)
     assert {view.view: view.lost for view in info.views} == {"weather": 0, "plane": 13_403, "carrier": 0, "route": 0}

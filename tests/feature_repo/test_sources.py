@@ -20,6 +20,7 @@ from feature_repo.reading.files import Files
 from feature_repo.reading.source_checks import check
 from feature_repo.sources import files, opened
 from perennial.errors import DataError, NotFoundError, PlatformError
+from perennial.moment import Moment
 from perennial.settings import Settings
 from perennial.spec.read import read
 from perennial.stores.bucket import Bucket
@@ -76,7 +77,7 @@ def test_where_sources_are_is_said_by_bucket_and_sources_together() -> None:
 
 def test_a_dataset_from_a_bucket_is_the_one_from_the_folder(local: Settings, remote: Settings) -> None:
     model = read(local.models / "chargeback.yaml")
-    (frame, info), (again, said) = (build(settings, model, NOW, WALL_CLOCK) for settings in (local, remote))
+    (frame, info), (again, said) = (build(settings, model, Moment(NOW, WALL_CLOCK)) for settings in (local, remote))
     assert said == info
     assert info.rows == 500
     pd.testing.assert_frame_equal(again, frame)
@@ -140,10 +141,10 @@ def test_a_fault_of_a_source_in_a_bucket_is_named(
 ) -> None:
     model = read(remote.models / "chargeback.yaml")
     service = load(remote).service("chargeback")
-    check(remote, model, service, NOW, WALL_CLOCK)
+    check(remote, model, service, Moment(NOW, WALL_CLOCK))
     spoil(remote, tmp_path)
     with pytest.raises(DataError, match=f"^{remote.source('pair')}: {reason}"):
-        check(remote, model, service, NOW, WALL_CLOCK)
+        check(remote, model, service, Moment(NOW, WALL_CLOCK))
 
 
 def test_a_source_that_is_nowhere_is_not_found(remote: Settings, local: Settings) -> None:
@@ -153,7 +154,7 @@ def test_a_source_that_is_nowhere_is_not_found(remote: Settings, local: Settings
             pass
     nobody = remote.model_copy(update={"sources": "s3://nobody/sources"})
     with pytest.raises(DataError, match=r"^s3://nobody/sources/payments\.parquet: no such file"):
-        build(nobody, read(remote.models / "chargeback.yaml"), NOW, WALL_CLOCK)
+        build(nobody, read(remote.models / "chargeback.yaml"), Moment(NOW, WALL_CLOCK))
 
 
 def refused(remote: Settings) -> Iterator[pytest.ExceptionInfo[PlatformError]]:
@@ -161,7 +162,7 @@ def refused(remote: Settings) -> Iterator[pytest.ExceptionInfo[PlatformError]]:
 
     def read_later() -> None:
         model = read(remote.models / "chargeback.yaml")
-        build(remote, model, NOW, WALL_CLOCK)
+        build(remote, model, Moment(NOW, WALL_CLOCK))
 
     def pull() -> None:
         store.apply(remote)
@@ -179,7 +180,7 @@ def test_a_store_that_is_away_is_said_in_time_and_may_be_asked_again(remote: Set
     s3.stop()
     assert len(list(refused(remote))) == 2
     s3.start()
-    assert build(remote, read(remote.models / "chargeback.yaml"), NOW, WALL_CLOCK)[1].rows == 500
+    assert build(remote, read(remote.models / "chargeback.yaml"), Moment(NOW, WALL_CLOCK))[1].rows == 500
 
 
 def test_a_store_that_goes_away_while_duckdb_reads_is_no_fault_of_the_data(remote: Settings, s3: S3) -> None:

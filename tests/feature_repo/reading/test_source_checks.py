@@ -13,6 +13,7 @@ from feature_repo.dataset import build
 from feature_repo.project import load
 from feature_repo.reading.source_checks import Checked, check
 from perennial.errors import DataError
+from perennial.moment import Moment
 from perennial.settings import Settings
 from perennial.spec.read import read
 from tests.second_project import FIRST_DAY, NOW, write_project
@@ -40,7 +41,7 @@ def settings(original: Path, tmp_path: Path) -> Settings:
 
 def run(settings: Settings, now: datetime = NOW) -> Checked:
     model = read(settings.models / "chargeback.yaml")
-    return check(settings, model, load(settings).service("chargeback"), now, WALL_CLOCK)
+    return check(settings, model, load(settings).service("chargeback"), Moment(now, WALL_CLOCK))
 
 
 def rewrite(settings: Settings, source: str, change: Change) -> None:
@@ -258,17 +259,17 @@ def test_a_time_outside_the_history_is_set_aside_counted_and_named(settings: Set
     assert len(found.notes) == 1 and found.notes[0].startswith(f"{settings.source(source)}: 2 of ")
     assert f" are set aside for their event_timestamp: {side}" in found.notes[0]
     assert f"payment_id=1000, event_timestamp='{time}" in found.notes[0]
-    frame, info = build(settings, read(settings.models / "chargeback.yaml"), NOW, WALL_CLOCK)
+    frame, info = build(settings, read(settings.models / "chargeback.yaml"), Moment(NOW, WALL_CLOCK))
     assert info.notes == found.notes and info.start >= FIRST_DAY.isoformat()
     assert (1000 in set(frame["payment_id"])) == (source == "outcomes")
 
 
 def test_a_row_of_1970_costs_nothing(settings: Settings) -> None:
     model = read(settings.models / "chargeback.yaml")
-    whole, _ = build(settings, model, NOW, WALL_CLOCK)
+    whole, _ = build(settings, model, Moment(NOW, WALL_CLOCK))
     rewrite(settings, "payments", put("event_timestamp", pd.Timestamp("1970-01-01", tz="UTC").as_unit("us")))
     rewrite(settings, "outcomes", lambda frame: frame[frame["payment_id"] != 1000])
-    left, _ = build(settings, model, NOW, WALL_CLOCK)
+    left, _ = build(settings, model, Moment(NOW, WALL_CLOCK))
     pd.testing.assert_frame_equal(left, whole[whole["payment_id"] != 1000].reset_index(drop=True))
 
 
@@ -281,7 +282,7 @@ def test_a_row_from_between_now_and_the_real_time_is_merely_not_yet(settings: Se
     if source == "payments":
         rewrite(settings, "outcomes", lambda frame: frame[frame["payment_id"] != 1000])
     assert run(settings) == whole
-    frame, info = build(settings, read(settings.models / "chargeback.yaml"), NOW, WALL_CLOCK)
+    frame, info = build(settings, read(settings.models / "chargeback.yaml"), Moment(NOW, WALL_CLOCK))
     assert info.notes == () and (1000 in set(frame["payment_id"])) == (source == "outcomes")
 
 
@@ -353,7 +354,7 @@ def test_a_key_that_the_model_sees_is_a_number_that_it_can_see(settings: Setting
             run(settings)
         return
     run(settings)
-    frame, _ = build(settings, read(spec), NOW, WALL_CLOCK)
+    frame, _ = build(settings, read(spec), Moment(NOW, WALL_CLOCK))
     asked = pd.read_parquet(settings.source("payments")).set_index("payment_id")["customer_id"]
     assert [int(one) for one in frame["customer_id"]] == [int(asked[one]) for one in frame["payment_id"]]
     assert value in {int(one) for one in frame["customer_id"]}
