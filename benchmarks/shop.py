@@ -88,7 +88,7 @@ def make(folder: Path, online: str | None = None) -> Shop:
         frame.head(10).to_parquet(settings.source(view), index=False, coerce_timestamps="us")
     store.apply(settings)
     for view, frame in frames.items():
-        store.write_online(settings, view, frame)
+        store.write_online(settings.online_store, view, frame)
     rival = feast_alone(settings)
     project = load(settings)
     rival.apply([*project.entities.values(), *project.views.values(), *project.services.values()])

@@ -41,4 +41,4 @@ def decide(
 
     found = Measurements.read(Path(measurements.path)), Performances.read(Path(performances.path))
     ending = Ending(run_id, Fence(kind="claim", key=key, token=int(token)), datetime.now(UTC))
-    return conclude(Settings.from_environment(), read_text(spec), *found, ending, datetime.fromisoformat(now)).kind
+    return conclude(Settings.from_environment().ledger, read_text(spec), *found, ending, datetime.fromisoformat(now)).kind

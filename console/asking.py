@@ -98,7 +98,7 @@ class _Followed:
             log = None
             while log is None and not self.is_done():
                 log = self._log()
-            for step in () if log is None else read_steps(lines_of(self._settings, log, self.is_done)):
+            for step in () if log is None else read_steps(lines_of(self._settings.runs, log, self.is_done)):
                 if step.state == "running":
                     if waits_for is not None and sys.stdout.isatty():
                         live.update(Spinner("dots", f"{step.name}: waits for {waits_for.get(step.name, 'its work')}"))

@@ -45,7 +45,7 @@ class LocalRunner:
 
     def prepare(self, run_id: str, parameters: dict[str, str]) -> str:
         """The run's folder, with its parameters."""
-        return runs.prepare(self.settings, run_id, parameters)
+        return runs.prepare(self.settings.runs, run_id, parameters)
 
     def start(self, run_id: str) -> None:
         """A process of its own executes the run."""
@@ -56,4 +56,4 @@ class LocalRunner:
         child = self._children.get(run_id)
         if child is not None and child.poll() is not None:
             del self._children[run_id]
-        return runs.state(self.settings, ledger, run_id)
+        return runs.state(self.settings.runs, ledger, run_id)

@@ -1,5 +1,7 @@
 """What a status is concluded from, read: spec, ledger, deployer, the process of a run. `perennial.status` concludes."""
 
+from pathlib import Path
+
 from perennial.errors import PlatformError, SpecError
 from perennial.ledger import Ledger
 from perennial.loop.standing import Standing
@@ -17,13 +19,13 @@ RECENT = 12
 def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) -> Stored:
     """What is stored about a model."""
     newest = next(iter(ledger.runs(name, limit=1)), None)
-    deployed, traffic = traffic_of(settings, deployer, name)
+    deployed, traffic = traffic_of(settings.namespace, deployer, name)
     return Stored(
         name=name,
-        spec=spec_of(settings, name),
+        spec=spec_of(settings.models, name),
         champion=ledger.champion(name),
         run=newest,
-        executing=newest is not None and newest.state == "running" and is_executing(settings, newest.run_id),
+        executing=newest is not None and newest.state == "running" and is_executing(settings.runs, newest.run_id),
         claimed=newest is not None and any(claim.owner == newest.run_id for claim in ledger.open_claims(name)),
         rollout=next(iter(ledger.rollouts(name)), None),
         deployed=deployed,
@@ -36,9 +38,9 @@ def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) 
     )
 
 
-def spec_of(settings: Settings, name: str) -> Model | SpecError | None:
+def spec_of(models: Path, name: str) -> Model | SpecError | None:
     """The spec of a model, what is wrong with it, or none when there is no file."""
-    path = settings.models / f"{name}.yaml"
+    path = models / f"{name}.yaml"
     if not path.exists():
         return None
     try:
@@ -47,9 +49,9 @@ def spec_of(settings: Settings, name: str) -> Model | SpecError | None:
         return error
 
 
-def traffic_of(settings: Settings, deployer: Reading, name: str) -> tuple[str | None, Standing | str | None]:
+def traffic_of(namespace: str | None, deployer: Reading, name: str) -> tuple[str | None, Standing | str | None]:
     """Digest of what was deployed, and how far the traffic on a cluster is, or why the cluster does not say."""
-    if settings.namespace is None:
+    if namespace is None:
         return deployer.deployed(name), None
     try:
         return deployer.deployed(name), deployer.standing(name)

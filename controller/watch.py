@@ -44,26 +44,26 @@ def watch(settings: Settings, clock: Callable[[], datetime], every_seconds: floa
         except PlatformError as error:
             ticked = Ticked(now=now, problems=(Obstacle(model="", sentence=str(error)),))
         yield ticked
-        _pause(settings, ended, min(every_seconds, 1.0) if ticked.waits else every_seconds)
-    release(settings, clock)
+        _pause(settings.ledger, ended, min(every_seconds, 1.0) if ticked.waits else every_seconds)
+    release(settings.ledger, clock)
 
 
-def _pause(settings: Settings, ended: threading.Event, seconds: float) -> None:
+def _pause(ledger_url: str, ended: threading.Event, seconds: float) -> None:
     """Wait for the next tick; a person's request, who waits for its end, is not kept waiting as long."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0 and not ended.wait(min(left, LOOKS_SECONDS)):
         try:
-            with Ledger.open(settings.ledger) as ledger:
+            with Ledger.open(ledger_url) as ledger:
                 if ledger.open_requests():
                     return
         except PlatformError:
             continue  # the next tick says so
 
 
-def release(settings: Settings, clock: Callable[[], datetime]) -> None:
+def release(ledger_url: str, clock: Callable[[], datetime]) -> None:
     """This process holds the lease no longer: another controller need not wait for its end."""
     try:
-        with Ledger.open(settings.ledger) as ledger:
+        with Ledger.open(ledger_url) as ledger:
             lease = ledger.lease(LEASE)
             if lease is not None and lease.holder == holder():
                 ledger.release_lease(lease, clock())

@@ -43,17 +43,17 @@ def path(name: str) -> str:
             environment.setdefault("PERENNIAL_PROJECT", str(Path.cwd().parent))
         settings = Settings.from_environment(environment)
         # Feast opens its registry next: `feast plan` would fail in a fresh clone.
-        make_registry_folder(settings)
+        make_registry_folder(settings.feature_registry)
     return settings.source(name)
 
 
-def make_registry_folder(settings: Settings) -> None:
+def make_registry_folder(registry: str) -> None:
     """The folder of a registry that is a file exists; SQLite makes none.
 
     Raises:
         PlatformError: it cannot be made.
     """
-    file = sqlite.file_of(settings.feature_registry)
+    file = sqlite.file_of(registry)
     if file is None:
         return
     try:

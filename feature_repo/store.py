@@ -87,7 +87,7 @@ def open(settings: Settings) -> Iterator[FeatureStore]:
         PlatformError: the registry is locked or cannot be written.
         SpecError: the online store is that of an installation with another name.
     """
-    make_registry_folder(settings)
+    make_registry_folder(settings.feature_registry)
     with alone(REGISTRY, settings.feature_registry):  # it makes its tables, and fails where another process does
         store = _open(settings)
     with _closing(store):
@@ -95,7 +95,7 @@ def open(settings: Settings) -> Iterator[FeatureStore]:
 
 
 def _open(settings: Settings) -> FeatureStore:
-    with _registry_errors(settings):
+    with _registry_errors(settings.feature_registry):
         return FeatureStore(config=configuration(settings))
 
 
@@ -147,12 +147,12 @@ def apply(settings: Settings) -> Applied:
     project = load(settings)
     for name in project.services:
         project.service(name)
-    make_registry_folder(settings)
+    make_registry_folder(settings.feature_registry)
     silent = contextlib.redirect_stdout(io.StringIO())
     # Feast reads what there is and then writes: of two processes at once, one would fail in the middle.
     with (
         alone(REGISTRY, settings.feature_registry),
-        _registry_errors(settings),
+        _registry_errors(settings.feature_registry),
         _foreign_errors(project.folder, OF_DEFINITIONS),
         silent,
     ):
@@ -214,22 +214,22 @@ def materialize(settings: Settings, start: datetime, end: datetime, progress: Ca
     if start >= end:
         raise DataError(f"nothing lies in ({start.isoformat()}, {end.isoformat()}]; start must be before end")
     with open(settings) as store:
-        with _registry_errors(settings):
+        with _registry_errors(settings.feature_registry):
             views = sorted(str(view.name) for view in store.list_feature_views())
         if not views:
             raise DataError(f"{settings.feature_registry}: no feature views; `perennial features apply` first")
         written: dict[str, int] = {}
         for view in views:
             progress(f"{view}: reading what was published after {start:%Y-%m-%d %H:%M}, until {end:%Y-%m-%d %H:%M}")
-            with _registry_errors(settings), _foreign_errors(f"materialising {view!r}", OF_DATA):
+            with _registry_errors(settings.feature_registry), _foreign_errors(f"materialising {view!r}", OF_DATA):
                 for note in _check(settings, store, view, start + timedelta(microseconds=1), end):
                     progress(f"{view}: {note}")
             silent = contextlib.redirect_stdout(io.StringIO())
-            with _registry_errors(settings), _foreign_errors(f"materialising {view!r}", OF_DATA), silent:
+            with _registry_errors(settings.feature_registry), _foreign_errors(f"materialising {view!r}", OF_DATA), silent:
                 store.materialize(start + timedelta(microseconds=1), end, feature_views=[view])
             with open_database(settings.online_store, write=False) as database:
                 written[view] = database.count(view, to_microseconds(start), to_microseconds(end))
-        with _registry_errors(settings), _foreign_errors("materialising kept layouts", OF_DATA):
+        with _registry_errors(settings.feature_registry), _foreign_errors("materialising kept layouts", OF_DATA):
             kept.materialize(settings, store, start + timedelta(microseconds=1), end, progress)
     return written
 
@@ -245,13 +245,13 @@ def _check(settings: Settings, store: FeatureStore, name: str, start: datetime, 
     return check_stretch(source_of(store.config, source), layout, source.timestamp_field, start, end, settings.threads)
 
 
-def write_online(settings: Settings, view: str, frame: pd.DataFrame) -> int:
+def write_online(online_store: str, view: str, frame: pd.DataFrame) -> int:
     """The online store holds the rows of `frame`, as `materialize` would have written them; returns their number.
 
     For replays: the same bytes, without a protobuf value for every field.
 
     Args:
-        settings: where things are.
+        online_store: where it is.
         view: an applied view.
         frame: one row for each key: join keys, `event_timestamp` (UTC), every field of the view.
 
@@ -259,7 +259,7 @@ def write_online(settings: Settings, view: str, frame: pd.DataFrame) -> int:
         NotFoundError: the view was not applied.
         DataError: a column is missing.
     """
-    with open_database(settings.online_store) as database:
+    with open_database(online_store) as database:
         layout = database.layout(view)
         database.write(layout, pack(layout, frame))
         for other in database.held():
@@ -271,17 +271,17 @@ def write_online(settings: Settings, view: str, frame: pd.DataFrame) -> int:
 
 
 @contextlib.contextmanager
-def _registry_errors(settings: Settings) -> Iterator[None]:
+def _registry_errors(registry: str) -> Iterator[None]:
     """Errors of the registry's database are a `PlatformError` with its place."""
     try:
         yield
     except Exception as error:
         if _is_of_database(error) and is_outage(error):
             cause, todo = error, "the file must be writable and not locked by another process: try again"
-            if settings.feature_registry.startswith(postgresql.SCHEME):
+            if registry.startswith(postgresql.SCHEME):
                 cause = getattr(error, "orig", None) or error
                 todo = postgresql.remedy(cause, postgresql.CONNECT_SECONDS)
-            raise PlatformError(f"{settings.feature_registry}: {postgresql.said(cause)}; {todo}") from error
+            raise PlatformError(f"{registry}: {postgresql.said(cause)}; {todo}") from error
         raise
 
 

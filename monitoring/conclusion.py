@@ -12,12 +12,11 @@ from perennial.ledger import Ledger
 from perennial.lifecycle.claim import end
 from perennial.lifecycle.ending import Ending
 from perennial.loop.decision import Decision
-from perennial.settings import Settings
 from perennial.spec.model import Model
 
 
 def conclude(
-    settings: Settings,
+    ledger_url: str,
     model: Model,
     measured: Measurements,
     performed: Performances,
@@ -27,7 +26,7 @@ def conclude(
     """Windows, decision and incidents are in the ledger, and the run and its claim have ended.
 
     Args:
-        settings: where the ledger is.
+        ledger_url: of the ledger.
         model: the spec.
         measured: what the run found in closed windows.
         performed: what it found of matured ones.
@@ -38,7 +37,7 @@ def conclude(
         FencedError: another run has taken the claim.
     """
     name = model.name
-    with Ledger.open(settings.ledger).with_fence(ending.fence) as ledger:
+    with Ledger.open(ledger_url).with_fence(ending.fence) as ledger:
         for closed in measured.windows:
             ledger.record_window(name, closed.window, closed.measurement, now=now)
         for matured in performed.windows:

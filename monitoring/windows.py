@@ -214,7 +214,7 @@ class WindowLog:
         names = {segment.name for segment in collected.segments}
         growing = [segment for segment in growing if segment.path.stem not in names]
         segments = [*collected.segments, *(info_of(segment) for segment in growing)]
-        belief = Belief.read(settings, model, now)
+        belief = Belief.read(settings.ledger, model, now)
         times = times_of(settings.prediction_tables(model), segments, growing, belief)
         known = in_order([*segments, *ends.values(), *collected.unreadable])
         return Logged(known, tuple(growing), collected.unended, times)
@@ -237,7 +237,7 @@ class WindowLog:
         start = first.start - BEFORE * (first.end - first.start)
         logged = cls.segments_of(settings, model.name, now)
         frame = load(settings.prediction_tables(model.name), start, max(window.end for window in wanted), logged.growing)
-        believed = Belief.read(settings, model.name, now).holds(pa.Table.from_pandas(frame[["version", "time"]]))
+        believed = Belief.read(settings.ledger, model.name, now).holds(pa.Table.from_pandas(frame[["version", "time"]]))
         return cls(frame[believed].reset_index(drop=True), logged.known, model.spec.requests.id)
 
     def window(self, window: Window) -> LoggedWindow:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO
 
 from perennial.errors import PlatformError
-from perennial.settings import Settings
 
 MARK = "PIPELINE_RUN"
 """Variable that names the run in the environment of its processes: a group's number alone may have become somebody else's."""
@@ -24,13 +23,13 @@ PATIENCE_SECONDS = 10.0
 """How long killed processes may take to go."""
 
 
-def open_lock(settings: Settings, run_id: str) -> IO[str]:
+def open_lock(runs: Path, run_id: str) -> IO[str]:
     """The run's lock file, locked for whoever holds the open file.
 
     Raises:
         PlatformError: another process holds it.
     """
-    lock = (settings.runs / run_id / "lock").open("a+")
+    lock = (runs / run_id / "lock").open("a+")
     until = time.monotonic() + GLANCE_SECONDS
     while True:
         try:
@@ -62,9 +61,9 @@ def held(lock: IO[str], run_id: str) -> Iterator[None]:
         yield
 
 
-def is_executing(settings: Settings, run_id: str) -> bool:
+def is_executing(runs: Path, run_id: str) -> bool:
     """Whether a process holds the run's lock."""
-    path = settings.runs / run_id / "lock"
+    path = runs / run_id / "lock"
     if not path.exists():
         return False
     with path.open() as lock:

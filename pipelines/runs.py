@@ -38,11 +38,11 @@ def new_id(model: str, wall_clock: datetime) -> str:
     return f"{model}-{wall_clock:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def prepare(settings: Settings, run_id: str, parameters: dict[str, str]) -> str:
+def prepare(runs: Path, run_id: str, parameters: dict[str, str]) -> str:
     """Write the folder of a run with its parameters; written again after a crash in between, it is as if for the first time.
 
     Args:
-        settings: where things are.
+        runs: the folder of runs.
         run_id: a fresh id.
         parameters: of its pipeline; those of a training name a `recipe`.
 
@@ -52,7 +52,7 @@ def prepare(settings: Settings, run_id: str, parameters: dict[str, str]) -> str:
     Raises:
         PlatformError: the folder cannot be written.
     """
-    folder = settings.runs / run_id
+    folder = runs / run_id
     file, whole = folder / "parameters.json", json.dumps(parameters, indent=1) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def start(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
     if not (settings.runs / run_id / "parameters.json").exists():
         raise NotFoundError(f"{settings.runs / run_id}: no run of this name was prepared; `perennial runs` lists them")
     environment = {**os.environ, **settings.to_environment(), **ENVIRONMENT, MARK: run_id}
-    with open_lock(settings, run_id) as lock, (settings.runs / run_id / "log.txt").open("ab") as log:
+    with open_lock(settings.runs, run_id) as lock, (settings.runs / run_id / "log.txt").open("ab") as log:
         command = [sys.executable, "-m", "pipelines.run", run_id, "--lock", str(lock.fileno())]
         return subprocess.Popen(
             command,
@@ -90,12 +90,12 @@ def start(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
 RunState = Literal["executing", "ended", "dead", "unknown"]
 
 
-def state(settings: Settings, ledger: Ledger, run_id: str) -> RunState:
+def state(runs: Path, ledger: Ledger, run_id: str) -> RunState:
     """How a run stands: `unknown` when it was never prepared, `dead` when no process executes it and it has no end.
 
     The ledger is asked after the lock: a run that ends between the two questions has ended.
     """
-    executing = is_executing(settings, run_id)
+    executing = is_executing(runs, run_id)
     try:
         run = ledger.run(run_id)
     except NotFoundError:
@@ -105,16 +105,16 @@ def state(settings: Settings, ledger: Ledger, run_id: str) -> RunState:
     return "dead" if run.state == "running" else "ended"
 
 
-def lines_of(settings: Settings, run_id: str, is_over: Callable[[], bool], begin: int = 0) -> Iterator[str]:
+def lines_of(runs: Path, run_id: str, is_over: Callable[[], bool], begin: int = 0) -> Iterator[str]:
     """Whole lines of a log that is still written, until the run is over.
 
     Args:
-        settings: where things are.
+        runs: the folder of runs.
         run_id: the run.
         is_over: whether the run is over; what it had printed by then is still read.
         begin: byte of the log to begin at.
     """
-    with (settings.runs / run_id / "log.txt").open(encoding="utf-8", errors="replace") as log:
+    with (runs / run_id / "log.txt").open(encoding="utf-8", errors="replace") as log:
         log.seek(begin)
         rest = ""
         while True:
@@ -127,13 +127,13 @@ def lines_of(settings: Settings, run_id: str, is_over: Callable[[], bool], begin
             time.sleep(0.1)
 
 
-def log_lines(settings: Settings, run_id: str) -> list[str]:
+def log_lines(runs: Path, run_id: str) -> list[str]:
     """What a run has printed so far.
 
     Raises:
         NotFoundError: the run has no log.
     """
-    path = settings.runs / run_id / "log.txt"
+    path = runs / run_id / "log.txt"
     if not path.exists():
         raise NotFoundError(f"{path}: run {run_id} has no log on this machine")
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -153,12 +153,12 @@ def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dic
     """
     folder = settings.runs / run_id
     with held(lock, run_id):
-        printed = len(log_lines(settings, run_id))
+        printed = len(log_lines(settings.runs, run_id))
         (folder / FAILURE).unlink(missing_ok=True)
         try:
             execute(folder, json.loads((folder / "parameters.json").read_text(encoding="utf-8")))
         except Exception as raised:  # whatever ended the run is its result, and the ledger must say so
-            failure = read_failure(folder) or _unsaid(raised, last_step(log_lines(settings, run_id)[printed:])[0], run_id)
+            failure = read_failure(folder) or _unsaid(raised, last_step(log_lines(settings.runs, run_id)[printed:])[0], run_id)
             with Ledger.open(settings.ledger) as ledger:
                 ledger.fail_run(run_id, finished=datetime.now(UTC), failure=failure)
             return failure.error().exit_code

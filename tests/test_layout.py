@@ -138,6 +138,33 @@ def test_public_functions_have_few_parameters() -> None:
                 assert count <= MAX_PARAMETERS, f"{place}: {function.name} has {count} parameters: name what travels together"
 
 
+def parts_of_settings(function: ast.FunctionDef) -> set[str] | None:
+    """The attributes of its settings that a function reads; None where it has no settings or hands them on whole."""
+    arguments = (*function.args.args, *function.args.kwonlyargs)
+    names = {one.arg for one in arguments if one.annotation is not None and ast.unparse(one.annotation).strip("'") == "Settings"}
+    uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in names]
+    read = [node for node in ast.walk(function) if isinstance(node, ast.Attribute) and node.value in uses]
+    return {node.attr for node in read} if names and uses and len(read) == len(uses) else None
+
+
+def test_a_function_that_reads_one_part_of_the_settings_takes_that_part() -> None:
+    for package in set(PACKAGES) - {"console"}:  # the console is where the settings are read and handed on
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(function, ast.FunctionDef):
+                    parts = parts_of_settings(function)
+                    # `source` finds the file of a source: a place to look in, not a value.
+                    is_leaf = parts is not None and len(parts) == 1 and parts != {"source"}
+                    assert not is_leaf, f"{path.relative_to(ROOT)}: {function.name} reads {parts} only: give it that"
+
+
+def test_a_leaf_that_takes_all_settings_is_seen() -> None:
+    leaf = "def f(settings: Settings):\n    return settings.ledger\n"
+    other = "def f(settings: Settings):\n    return g(settings)\n"
+    functions = [node for text in (leaf, other) for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    assert [parts_of_settings(function) for function in functions] == [{"ledger"}, None]
+
+
 def public_classes(text: str) -> list[str]:
     """Names of the classes that a module offers."""
     return [node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]

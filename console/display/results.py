@@ -80,7 +80,7 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
     """
     with Ledger.open(settings.ledger) as ledger:
         run_id = ledger.run(run).run_id
-    lines = log_lines(settings, run_id)
+    lines = log_lines(settings.runs, run_id)
     if step is None and not json:
         sys.stdout.write("\n".join(lines) + "\n")
         return

@@ -44,7 +44,7 @@ ENFORCERS = ("antrea-agent", "calico-node", "canal", "cilium", "kube-ovn-cni", "
 
 def namespace(client: Client, settings: Settings) -> str:
     """That the namespace is there, and what it demands of pods."""
-    found = get(client, "v1", "Namespace", _namespace(settings))
+    found = get(client, "v1", "Namespace", _namespace(settings.namespace))
     if found is None:
         raise NotFoundError(f"there is no namespace {settings.namespace}")
     enforced = found["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
@@ -87,7 +87,7 @@ def mode(client: Client, settings: Settings) -> str:  # noqa: ARG001
 
 def objects(client: Client, settings: Settings) -> str:
     """That what pods refer to is there; a secret's content is not asked for."""
-    space = _namespace(settings)
+    space = _namespace(settings.namespace)
     absent = [f"{kind} {name}" for kind, name in NEEDED_OBJECTS if not exists(client, "v1", kind, name, space)]
     for kind, where in (("ServingRuntime", space), ("ClusterStorageContainer", None)):
         if not exists(client, DEFINITIONS[kind], kind, RUNTIME, where):
@@ -99,7 +99,7 @@ def objects(client: Client, settings: Settings) -> str:
 
 def images(client: Client, settings: Settings) -> str:
     """That runtime and fetching container have one image, and whether a node has it already."""
-    runtime = get(client, DEFINITIONS["ServingRuntime"], "ServingRuntime", RUNTIME, _namespace(settings))
+    runtime = get(client, DEFINITIONS["ServingRuntime"], "ServingRuntime", RUNTIME, _namespace(settings.namespace))
     storage = get(client, DEFINITIONS["ClusterStorageContainer"], "ClusterStorageContainer", RUNTIME)
     if runtime is None or storage is None:
         raise NotFoundError("no image is named: the ServingRuntime or the ClusterStorageContainer is missing")
@@ -122,7 +122,7 @@ def images(client: Client, settings: Settings) -> str:
 def rights(client: Client, settings: Settings) -> str:
     """That who asks may do what the controller does, verb by verb."""
     wanted = controller_rights()
-    denied = missing(client, _namespace(settings), wanted)
+    denied = missing(client, _namespace(settings.namespace), wanted)
     if denied:
         raise DataError(f"may not in {settings.namespace}: {', '.join(map(str, denied))}")
     return f"all {len(wanted)} in {settings.namespace}"
@@ -186,10 +186,10 @@ def rows(client: Client, settings: Settings) -> tuple[PreflightRow, ...]:
     )
 
 
-def _namespace(settings: Settings) -> str:
-    if settings.namespace is None:
+def _namespace(namespace: str | None) -> str:
+    if namespace is None:
         raise SpecError("PERENNIAL_NAMESPACE is not set")
-    return settings.namespace
+    return namespace
 
 
 def _kserve_config(client: Client) -> tuple[str, Object]:

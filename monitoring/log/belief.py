@@ -18,7 +18,6 @@ from monitoring.log import tables
 from monitoring.log.inventory import SegmentInfo
 from perennial.ledger import Ledger, Version
 from perennial.prediction_log import Segment
-from perennial.settings import Settings
 
 AHEAD = timedelta(days=366)
 """How far after `now` a row may lie before its clock is wrong. Less would doubt the rest of a year that is replayed; until its
@@ -42,9 +41,9 @@ class Belief:
         return cls(now, {version.digest: version.trained_until for version in versions})
 
     @classmethod
-    def read(cls, settings: Settings, model: str, now: datetime) -> "Belief":
+    def read(cls, ledger_url: str, model: str, now: datetime) -> "Belief":
         """The belief in rows of a model's registered versions at `now`."""
-        with Ledger.open(settings.ledger) as ledger:
+        with Ledger.open(ledger_url) as ledger:
             return cls.of(ledger.versions(model), now)
 
     @property

@@ -59,9 +59,9 @@ class Collected(Record):
         return sum(gap.rows for gap in self.gaps)
 
 
-def shipped_of(settings: Settings, model: str) -> Shipped | None:
+def shipped_of(bucket: str | None, model: str) -> Shipped | None:
     """Where the log of a model's serving processes elsewhere lies; None without a bucket."""
-    return None if settings.bucket is None else Shipped(Bucket(settings.bucket), model)
+    return None if bucket is None else Shipped(Bucket(bucket), model)
 
 
 def has_log(settings: Settings, model: str) -> bool:
@@ -70,7 +70,7 @@ def has_log(settings: Settings, model: str) -> bool:
     Raises:
         PlatformError: the bucket does not answer.
     """
-    shipped = shipped_of(settings, model)
+    shipped = shipped_of(settings.bucket, model)
     return settings.prediction_log(model).exists() or (shipped is not None and shipped.exists)
 
 
@@ -90,7 +90,7 @@ def require_log(settings: Settings, model: str) -> None:
 
 def collect_model(settings: Settings, model: str, now: datetime) -> Collected:
     """Every finished segment of a model, here and in the bucket, is a table of its `prediction_tables`; as `collect`."""
-    return collect(settings.prediction_log(model), settings.prediction_tables(model), now, shipped_of(settings, model))
+    return collect(settings.prediction_log(model), settings.prediction_tables(model), now, shipped_of(settings.bucket, model))
 
 
 def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None) -> Collected:

@@ -8,7 +8,6 @@ from perennial.ledger import Ledger, Run
 from perennial.loop.decision import Claim
 from perennial.loop.failure import Failure
 from perennial.moment import Moment
-from perennial.settings import Settings
 
 MINE, THEIRS = "mine", "theirs"
 """What the first step of every graph finds."""
@@ -20,16 +19,16 @@ GIVEN_UP = "given up"
 """Kind of the failure of a run that was left, and that a person's command put aside: it says nothing about what it would do."""
 
 
-def take(settings: Settings, key: str, owner: str, now: datetime) -> tuple[str, int]:
+def take(ledger_url: str, key: str, owner: str, now: datetime) -> tuple[str, int]:
     """The run has the claim, or stands aside: `mine` and its fencing token, or `theirs` and 0.
 
     Args:
-        settings: where the ledger is.
+        ledger_url: of the ledger.
         key: of the claim.
         owner: id of the run.
         now: the real time.
     """
-    with Ledger.open(settings.ledger) as ledger:
+    with Ledger.open(ledger_url) as ledger:
         taken = ledger.take(key, owner, now)
         if taken is not None:
             return MINE, taken.token

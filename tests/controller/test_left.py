@@ -98,7 +98,7 @@ def test_what_does_not_execute_is_in_nobody_s_way(
 def test_what_executes_is_in_the_way_whoever_asked_for_it(settings: Settings, ledger: Ledger, asked: str) -> None:
     left = leave(settings, ledger, asked, "killed")
     with ExitStack() as stack:
-        stack.enter_context(lock.held(lock.open_lock(settings, "r"), "r"))
+        stack.enter_context(lock.held(lock.open_lock(settings.runs, "r"), "r"))
         with pytest.raises(PlatformError, match=f"run r is in flight for {left.key}; wait for its end"):
             clear_way(context_of(settings, ledger, NOW, LATER + timedelta(days=1)), NAME, but="")
     assert ledger.claim(left.key) == left, "nothing of it was touched"

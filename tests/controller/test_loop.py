@@ -78,7 +78,7 @@ def play(settings: Settings, connection: http.client.HTTPConnection, start: date
     sent = 0
     while start < end:
         following = start + timedelta(days=1)
-        store.write_online(settings, "pair", source(settings, "pair", start, following))
+        store.write_online(settings.online_store, "pair", source(settings, "pair", start, following))
         payments = source(settings, "payments", start, following)
         names = ["payment_id", "customer_id", "shop_code", "amount", "method"]
         for hour, rows in payments.groupby(payments["event_timestamp"].dt.ceil("h")):

@@ -67,12 +67,12 @@ def test_a_prepared_run_is_in_the_ledger_before_it_executes(settings: Settings) 
     with Ledger.open(settings.ledger) as ledger:
         run = ledger.run(run_id)
     assert (run.state, run.mode, run.now) == ("running", "search", MOMENT)
-    assert not lock.is_executing(settings, run_id)
+    assert not lock.is_executing(settings.runs, run_id)
 
 
 def test_one_run_of_a_model_is_in_flight(settings: Settings) -> None:
     first = prepared(settings, NAME, MOMENT, MOMENT)
-    with lock.held(lock.open_lock(settings, first), first), pytest.raises(PlatformError, match=f"run {first} is in flight"):
+    with lock.held(lock.open_lock(settings.runs, first), first), pytest.raises(PlatformError, match=f"run {first} is in flight"):
         prepared(settings, NAME, MOMENT, MOMENT)
     second = prepared(settings, NAME, MOMENT, MOMENT + timedelta(seconds=10))
     with Ledger.open(settings.ledger) as ledger:
@@ -96,7 +96,7 @@ def test_a_person_s_request_is_a_decision_with_a_claim_of_its_own(settings: Sett
 
 def test_nothing_is_decided_while_a_monitoring_run_is_in_flight(settings: Settings) -> None:
     first = prepared(settings, NAME, MOMENT, MOMENT, Monitor())
-    with Ledger.open(settings.ledger) as ledger, lock.held(lock.open_lock(settings, first), first):
+    with Ledger.open(settings.ledger) as ledger, lock.held(lock.open_lock(settings.runs, first), first):
         with pytest.raises(PlatformError, match=rf"run {first} is in flight for {NAME}/monitor/request-1; wait for its end"):
             prepared(settings, NAME, MOMENT, MOMENT + timedelta(days=1))
         assert ([run.run_id for run in ledger.runs(NAME)], ledger.decisions(NAME)) == ([first], ())

@@ -170,7 +170,7 @@ class QuickRunner:
         ]
         performed = [Performed(window=window, performance=performance(window)) for window in due.matured]
         conclude(
-            self.settings,
+            self.settings.ledger,
             model,
             Measurements(windows=tuple(measured)),
             Performances(windows=tuple(performed)),

@@ -100,7 +100,9 @@ def serve(settings: Settings, model: Model, requests: pd.DataFrame, lag: timedel
                 fresh = frame[(frame["event_timestamp"] > done) & (frame["event_timestamp"] <= now - lag)]
                 if len(fresh):
                     keys = [key.name for found in plan.views if found.view == view for key in found.join_keys]
-                    store.write_online(settings, view, fresh.sort_values("event_timestamp").drop_duplicates(keys, keep="last"))
+                    store.write_online(
+                        settings.online_store, view, fresh.sort_values("event_timestamp").drop_duplicates(keys, keep="last")
+                    )
             done = now - lag
             asked = requests[(requests["event_timestamp"] >= now) & (requests["event_timestamp"] < now + HOUR)]
             if asked.empty:

@@ -107,7 +107,7 @@ def test_materialised_and_written_values_are_the_same_row_by_row(
         counts = store.materialize(on_each, start, end, silent)
         for view, names in keys.items():
             frame = newest(other, view, names, start, end)
-            assert counts[view] == store.write_online(other, view, frame) == len(frame)
+            assert counts[view] == store.write_online(other.online_store, view, frame) == len(frame)
         for view in keys:
             assert stored(on_each, view) == stored(other, view)
     assert len(stored(on_each, "account")) == 300
@@ -128,7 +128,7 @@ def test_an_older_interval_leaves_newer_values_alone(on_each: Settings) -> None:
     before = stored(on_each, "pair")
     store.materialize(on_each, BEGIN, BEGIN + timedelta(days=4), silent)
     frame = newest(on_each, "pair", ["shop_code", "customer_id"], BEGIN, BEGIN + timedelta(days=4))
-    store.write_online(on_each, "pair", frame)
+    store.write_online(on_each.online_store, "pair", frame)
     assert stored(on_each, "pair") == before
 
 
@@ -160,7 +160,7 @@ def test_values_pushed_through_feast_are_stored_alike(on_each: Settings) -> None
     with store.open(on_each) as feast:
         feast.write_to_online_store("account", frame)
     pushed = stored(on_each, "account")
-    store.write_online(on_each, "account", frame)
+    store.write_online(on_each.online_store, "account", frame)
     assert stored(on_each, "account") == pushed and len(pushed) == 20
 
 
@@ -180,7 +180,7 @@ def test_nothing_is_materialised_before_anything_is_applied(on_each: Settings) -
     with pytest.raises(DataError, match="no feature views; `perennial features apply` first"):
         store.materialize(on_each, BEGIN, END, silent)
     with pytest.raises(NotFoundError, match="no view 'pair'; it has none"):
-        store.write_online(on_each, "pair", pd.DataFrame())
+        store.write_online(on_each.online_store, "pair", pd.DataFrame())
 
 
 def test_an_empty_interval_is_refused(settings: Settings) -> None:
@@ -192,7 +192,7 @@ def test_a_frame_without_a_column_is_refused(settings: Settings) -> None:
     store.apply(settings)
     frame = pd.read_parquet(settings.source("pair")).drop(columns="pair_spend")
     with pytest.raises(DataError, match="the frame has no column pair_spend"):
-        store.write_online(settings, "pair", frame)
+        store.write_online(settings.online_store, "pair", frame)
 
 
 def test_a_source_that_is_gone_is_named(settings: Settings) -> None:
@@ -209,10 +209,10 @@ def test_a_locked_online_store_says_so_and_loses_nothing(settings: Settings, mon
     blocker = sqlite3.connect(settings.online_store, isolation_level=None)
     blocker.execute("begin immediate")
     with pytest.raises(PlatformError, match=r"online\.db: database is locked; another process may be writing: try again"):
-        store.write_online(settings, "account", frame)
+        store.write_online(settings.online_store, "account", frame)
     blocker.execute("rollback")
     blocker.close()
-    assert store.write_online(settings, "account", frame) == 300
+    assert store.write_online(settings.online_store, "account", frame) == 300
 
 
 def test_a_locked_registry_says_so(settings: Settings) -> None:
@@ -313,6 +313,6 @@ def test_a_replay_passes_by_a_kept_layout_with_other_join_keys(settings: Setting
         other = layout.model_copy(update={"join_keys": (layout.join_keys[0].model_copy(update={"name": "other_id"}),)})
         alike = layout.model_copy(update={"fields": layout.fields[:1]})
         database.keep_layouts([other, alike, layout])
-    assert store.write_online(settings, "account", frame) == 300
+    assert store.write_online(settings.online_store, "account", frame) == 300
     with open_database(settings.online_store, write=False) as database:
         assert [len(list(database.rows(name))) for name in ("account", alike.name, other.name)] == [300, 300, 0]

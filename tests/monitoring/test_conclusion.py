@@ -36,7 +36,7 @@ def run(world: World, now: datetime, number: int = 1, *, again: bool = False) ->
     measured, _ = measure_due(world.settings, world.model, now)
     performed = perform_due(world.settings, world.model, now, measured)
     ending = Ending(run_id, Fence(kind="claim", key=key, token=token), now + timedelta(hours=1))
-    return conclude(world.settings, world.model, measured, performed, ending, now)
+    return conclude(world.settings.ledger, world.model, measured, performed, ending, now)
 
 
 def test_quiet_weeks_are_recorded_once_and_left_alone(world: World, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_who_lost_the_claim_writes_nothing(world: World, tmp_path: Path) -> None
         ledger.take(key, "two", now)
     fence = Fence(kind="claim", key=key, token=1)
     with pytest.raises(FencedError):
-        conclude(changed.settings, changed.model, measured, performed, Ending("one", fence, now), now)
+        conclude(changed.settings.ledger, changed.model, measured, performed, Ending("one", fence, now), now)
     with changed.ledger as ledger:
         assert (ledger.windows(NAME), ledger.decisions(NAME)) == ((), ())
 

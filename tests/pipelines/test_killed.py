@@ -172,7 +172,7 @@ def test_a_second_run_with_the_same_claim_stands_aside(scenario: Scenario) -> No
     assert (other.state, other.outcome) == ("succeeded", SUPERSEDED)
     assert f"belongs to {scenario.run_id}" in other.reason
     assert not (scenario.settings.results / scenario.other).exists()
-    log = runs.log_lines(scenario.settings, scenario.other)
+    log = runs.log_lines(scenario.settings.runs, scenario.other)
     assert [step.name for step in read_steps(log) if step.state == "running"] == ["claim"]
 
 

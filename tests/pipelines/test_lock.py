@@ -47,7 +47,7 @@ def test_a_step_that_outlived_its_run_is_killed_by_the_next_start(settings: Sett
     group.kill()
     group.wait()
     assert len(list(lock.living(group.pid, RUN))) == 1, "the child lives on"
-    with lock.held(lock.open_lock(settings, RUN), RUN):
+    with lock.held(lock.open_lock(settings.runs, RUN), RUN):
         assert list(lock.living(group.pid, RUN)) == []
         assert (settings.runs / RUN / "lock").read_text() == f"{os.getpgrp()}\n"
 
@@ -70,12 +70,12 @@ def test_a_group_whose_number_became_somebody_else_s_is_let_be(group: subprocess
 
 
 def test_the_lock_has_one_holder_and_is_free_when_it_is_gone(settings: Settings) -> None:
-    assert not lock.is_executing(settings, RUN)
-    with lock.held(lock.open_lock(settings, RUN), RUN):
-        assert lock.is_executing(settings, RUN)
+    assert not lock.is_executing(settings.runs, RUN)
+    with lock.held(lock.open_lock(settings.runs, RUN), RUN):
+        assert lock.is_executing(settings.runs, RUN)
         with pytest.raises(PlatformError, match="executed by another process"):
-            lock.open_lock(settings, RUN)
-    assert not lock.is_executing(settings, RUN)
+            lock.open_lock(settings.runs, RUN)
+    assert not lock.is_executing(settings.runs, RUN)
 
 
 def test_a_glance_at_the_lock_does_not_keep_a_run_from_starting(settings: Settings) -> None:
@@ -85,13 +85,13 @@ def test_a_glance_at_the_lock_does_not_keep_a_run_from_starting(settings: Settin
     def look() -> None:
         nonlocal looked
         while not ended.is_set():
-            lock.is_executing(settings, RUN)
+            lock.is_executing(settings.runs, RUN)
             looked += 1
 
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(look)
         for _ in range(500):
-            lock.open_lock(settings, RUN).close()
+            lock.open_lock(settings.runs, RUN).close()
         ended.set()
         looking.result()
     assert looked > 10

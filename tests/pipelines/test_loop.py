@@ -35,7 +35,7 @@ def kill_the_controller_while_its_run_executes(project: Project) -> str:
             assert process.poll() is None
             assert time.monotonic() < until
             owners = [claim.owner for claim in ledger.open_claims(NAME)]
-            if owners and is_executing(project.settings, owners[0]):
+            if owners and is_executing(project.settings.runs, owners[0]):
                 break
             time.sleep(0.05)
         process.kill()

@@ -27,14 +27,14 @@ def test_a_run_that_breaks_is_failed_with_the_step_s_own_error(settings: Setting
     folder = settings.runs / run_id
 
     def execute(_: Path, parameters: dict[str, str]) -> None:
-        assert lock.is_executing(settings, run_id)
+        assert lock.is_executing(settings.runs, run_id)
         assert not (folder / FAILURE).exists(), "what an earlier start broke with is gone"
         Failure.of(DataError("pair.parquet: empty"), "build-dataset").write(folder / FAILURE)
         raise RuntimeError("a task failed")
 
     (folder / "log.txt").touch()
     Failure.of(PlatformError("of an earlier start"), "claim").write(folder / FAILURE)
-    assert runs.execute_locked(settings, run_id, execute, lock.open_lock(settings, run_id)) == 2
+    assert runs.execute_locked(settings, run_id, execute, lock.open_lock(settings.runs, run_id)) == 2
     with Ledger.open(settings.ledger) as ledger:
         run = ledger.run(run_id)
     assert (run.state, run.reason, run.why) == ("failed", "pair.parquet: empty", "DataError: pair.parquet: empty")
@@ -68,14 +68,14 @@ def test_a_run_that_breaks_without_a_trace_says_what_it_means(
         log.write_text(printed)
         raise raised
 
-    assert runs.execute_locked(settings, run_id, execute, lock.open_lock(settings, run_id)) == code
+    assert runs.execute_locked(settings, run_id, execute, lock.open_lock(settings.runs, run_id)) == code
     with Ledger.open(settings.ledger) as ledger:
         assert ledger.run(run_id).why.startswith(reason)
 
 
 def test_a_run_is_executed_by_one_process(settings: Settings) -> None:
     run_id = prepared(settings, NAME, MOMENT, MOMENT)
-    with lock.held(lock.open_lock(settings, run_id), run_id), pytest.raises(PlatformError, match="another process"):
+    with lock.held(lock.open_lock(settings.runs, run_id), run_id), pytest.raises(PlatformError, match="another process"):
         runs.start(settings, run_id)
 
 
@@ -86,10 +86,10 @@ def test_a_run_that_nobody_prepared_is_not_found(settings: Settings) -> None:
 
 def test_a_run_is_unknown_then_dead_then_ended(settings: Settings) -> None:
     with Ledger.open(settings.ledger) as ledger:
-        assert runs.state(settings, ledger, "churn-1") == "unknown"
+        assert runs.state(settings.runs, ledger, "churn-1") == "unknown"
         run_id = prepared(settings, NAME, MOMENT, MOMENT)
-        assert runs.state(settings, ledger, run_id) == "dead"
-        with lock.held(lock.open_lock(settings, run_id), run_id):
-            assert runs.state(settings, ledger, run_id) == "executing"
+        assert runs.state(settings.runs, ledger, run_id) == "dead"
+        with lock.held(lock.open_lock(settings.runs, run_id), run_id):
+            assert runs.state(settings.runs, ledger, run_id) == "executing"
         ledger.fail_run(run_id, finished=MOMENT, failure=Failure.of(DataError("empty")))
-        assert runs.state(settings, ledger, run_id) == "ended"
+        assert runs.state(settings.runs, ledger, run_id) == "ended"

@@ -114,7 +114,7 @@ from pipelines import lock
 from pipelines.run import hold
 from pipelines.steps import Steps
 settings, run_id, source = Settings.from_environment(), sys.argv[1], sys.argv[2]
-with lock.open_lock(settings, run_id) as opened:
+with lock.open_lock(settings.runs, run_id) as opened:
     held_by = hold(opened.fileno())
     with lock.held(held_by, run_id):
         command = ["sh", "-ec", "...", source, "--executor_input", "{}", "--function_to_execute", "train"]
@@ -134,9 +134,9 @@ def test_a_step_that_outlives_its_run_holds_no_lock_and_is_killed_by_the_next_st
         assert run.poll() is None and time.monotonic() < until
         time.sleep(0.02)
     (step,) = (process for process in lock.living(run.pid, run_id) if process != run.pid)
-    assert lock.is_executing(settings, run_id)
+    assert lock.is_executing(settings.runs, run_id)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     assert list(lock.living(run.pid, run_id)) == [step], "it lives on"
-    assert not lock.is_executing(settings, run_id), "who holds the lock executes the run, and it does not"
+    assert not lock.is_executing(settings.runs, run_id), "who holds the lock executes the run, and it does not"
     assert lock.kill_left(run.pid, run_id) == (step,)

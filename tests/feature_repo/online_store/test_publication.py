@@ -69,7 +69,7 @@ def test_published_by_the_hour_equals_materialised_and_written(
             since = frames[view]["event_timestamp"]
             rows = frames[view][(since > hour - HOUR) & (since <= hour)]
             if len(rows):
-                store.write_online(written, view, rows)
+                store.write_online(written.online_store, view, rows)
         hour += HOUR
     store.materialize(materialised, BEGIN, END, lambda _: None)
     assert count == sum(int((frame["event_timestamp"] <= END).sum()) for frame in frames.values())

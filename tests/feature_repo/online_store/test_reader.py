@@ -120,8 +120,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[], s
     for name, frame in (("types", LANES), ("pair", PAIRS)):
         frame.to_parquet(found.source(name), index=False, coerce_timestamps="us")
     store.apply(found)
-    store.write_online(found, "types", LANES)
-    store.write_online(found, "pair", PAIRS)
+    store.write_online(found.online_store, "types", LANES)
+    store.write_online(found.online_store, "pair", PAIRS)
     return found
 
 
