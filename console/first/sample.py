@@ -8,14 +8,14 @@ import pyarrow as pa
 from console.first.roles import Roles
 from console.first.sizes import midnight
 
-DAYS, PER_DAY, CUSTOMERS, SEED = 120, 50, 400, 7
+DAYS, PER_DAY, CUSTOMERS, SEED = 100, 40, 400, 7
 FILE = "data.parquet"
 ROLES = Roles(keys=("customer_id",), time="event_timestamp", label="churned", request_fields=("channel",), label_hours=72.0)
 """What the columns of the made-up table are."""
 
 
 def made_up(now: datetime, seed: int = SEED) -> pa.Table:
-    """A table of 6,000 contacts with customers in the 120 days before today; a quarter of them cancel within three days.
+    """A table of 4,000 contacts with customers in the 100 days before today; a quarter of them cancel within three days.
 
     Args:
         now: the real time; the rows end at its midnight.
