@@ -63,6 +63,11 @@ def begin_and_show(settings: Settings, model: str, source: Path | None, roles: R
     check_model_name(model)
     if source is None or roles is None:
         where, table, roles = settings.project / sample.FILE, sample.made_up(now), sample.ROLES
+        if where.exists():
+            raise SpecError(
+                f"{where}: is there already, and init overwrites nothing; allowed: --from {sample.FILE} with --key, --time and "
+                "--label, or a folder without it for a made-up table"
+            )
         begun = begin(settings, model, (where, table), roles, now)
         begun.tables[where] = table
     else:

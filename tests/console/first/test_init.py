@@ -138,6 +138,13 @@ def test_nothing_is_overwritten_and_the_file_that_is_there_is_named(table: pd.Da
     }
 
 
+def test_a_table_that_is_there_is_not_made_up_again(tmp_path: Path) -> None:
+    (tmp_path / "data.parquet").write_text("mine")
+    with pytest.raises(SpecError, match=r"data\.parquet: is there already.*--from data\.parquet with --key"):
+        begin_and_show(settings_of(tmp_path), "churn", None, None, NOW, json=True)
+    assert (tmp_path / "data.parquet").read_text() == "mine"
+
+
 def twice(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame, frame.head(1)])
 
