@@ -85,6 +85,15 @@ def parse_time(text: str) -> datetime:
     return time.astimezone(UTC)
 
 
+def split_names(given: list[str] | None) -> tuple[str, ...]:
+    """Names of columns, from an option that may be repeated and may hold several with commas.
+
+    >>> split_names(["amount,method", "shop"]), split_names(None)
+    (('amount', 'method', 'shop'), ())
+    """
+    return tuple(name for names in given or [] for name in names.split(",") if name)
+
+
 def wall_clock() -> datetime:
     """The real time. The command line is an edge: it reads the clock, and passes the time on as an argument."""
     from datetime import UTC
@@ -100,6 +109,42 @@ def user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's numbered user has no name
         return "somebody"
+
+
+@app.command(
+    epilog="Example: perennial init churn --from data.parquet --key customer_id --time event_timestamp --label churned "
+    "--request-field channel,amount"
+)
+def init(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model: models/MODEL.yaml is written.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Table, .parquet or .csv: a row for each question; made up if absent.")
+    ] = None,
+    key: Annotated[list[str] | None, typer.Option(help="What features are looked up by; several with commas.")] = None,
+    time: Annotated[str | None, typer.Option(help="When the question is asked; UTC where no zone is named.")] = None,
+    label: Annotated[str | None, typer.Option(help="What came true: true and false, 1 and 0, yes and no.")] = None,
+    request_field: Annotated[list[str] | None, typer.Option(help="What the caller sends; several with commas.")] = None,
+    identifier: Annotated[str | None, typer.Option("--id", help="Id of the row; rows are numbered if absent.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="What was not known at the time; several with commas.")] = None,
+    label_hours: Annotated[float, typer.Option(help="Hours after the question until its label is known.")] = 24.0,
+    json: Json = False,
+) -> None:
+    """Begin a project from one table: write a spec, Feast definitions and sources, and say which commands lead to an answer."""
+    from console.scaffold.command import begin_and_show
+    from console.scaffold.roles import Roles
+    from perennial.settings import Settings
+
+    keys, sent, left = (split_names(names) for names in (key, request_field, leave_out))
+    given = {"--from": source, "--key": keys, "--time": time, "--label": label}
+    if missing := [option for option, value in given.items() if not value]:
+        if len(missing) < len(given) or sent or left or identifier or label_hours != 24.0:
+            raise SpecError(
+                f"{', '.join(missing)}: missing; allowed: --from, --key, --time and --label together, or no option at all"
+            )
+        begin_and_show(Settings.from_environment(), model, None, None, wall_clock(), json)
+        return
+    roles = Roles(keys, time or "", label or "", sent, identifier, left, label_hours)
+    begin_and_show(Settings.from_environment(), model, source, roles, wall_clock(), json)
 
 
 @app.command(epilog="Example: perennial validate churn")

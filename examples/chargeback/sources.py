@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -121,8 +121,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER / ".perennial" / "sources", help="where the files go")
     parser.add_argument("--seed", type=int, default=SEED, help="of everything that is drawn")
     parser.add_argument("--per-day", type=int, default=PER_DAY, help="payments of a day")
+    parser.add_argument("--recent", action="store_true", help="let the newest label have matured today, and not in April 2024")
     arguments = parser.parse_args()
-    for path in write(arguments.folder, arguments.seed, arguments.per_day):
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    first_day = today - timedelta(days=DAYS + 3) if arguments.recent else FIRST_DAY
+    for path in write(arguments.folder, arguments.seed, arguments.per_day, first_day):
         sys.stdout.write(f"{path}\n")
 
 

@@ -39,6 +39,7 @@ GROUPS = {
     "cluster": ("check",),
 }
 COMMANDS = (
+    "init",
     "validate",
     "train",
     "serve",
