@@ -25,6 +25,10 @@ SECRETS = {
 """Settings that are URLs, and the variable from which their client reads the password."""
 
 
+MOST_WORKERS = 4
+"""Processes that fit side by side, unless a setting says more: a spec has four folds, and a container sees its node's processors."""
+
+
 class Settings(BaseModel):
     """Where one installation keeps its things. One installation = one team."""
 
@@ -56,6 +60,10 @@ class Settings(BaseModel):
     """Name of the installation: Feast project, MLflow experiment. `PERENNIAL_NAME`."""
     threads: int = Field(1, ge=1)
     """Threads of one fit. One by default: two OpenMP threads on a busy machine were eight times slower. `PERENNIAL_THREADS`."""
+    workers: int = Field(default_factory=lambda: min(MOST_WORKERS, len(os.sched_getaffinity(0))), ge=1)
+    """Processes that fit side by side, where a fit has one thread: folds of a trial, and the fit on everything beside them. As many
+    as this process has processors, at most four, by default; results do not depend on it. Each holds its rows in memory.
+    `PERENNIAL_WORKERS`."""
 
     @property
     def models(self) -> Path:
