@@ -462,10 +462,10 @@ def replay(
     """Play history: send the requests of the source at their own times, publish values meanwhile, and tick every some days."""
     from datetime import timedelta
 
-    from console.replay import Span, replay_and_show
+    from console.replay import ReplaySpan, replay_and_show
     from perennial.settings import Settings
 
-    span = Span(parse_time(start), parse_time(until), timedelta(days=every))
+    span = ReplaySpan(parse_time(start), parse_time(until), timedelta(days=every))
     replay_and_show(Settings.from_environment(), model, span, url, wall_clock, json)
 
 

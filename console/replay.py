@@ -32,7 +32,7 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from serving.replay.caller import Caller
-from serving.replay.play import Call, Played, Replay, stretches
+from serving.replay.play import AnsweredCall, Played, Replay, stretches
 from serving.replay.server import READY_SECONDS, replay_server, require_ready
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +44,7 @@ MOST_RUNS = 10_000
 
 
 @dataclass(frozen=True)
-class Span:
+class ReplaySpan:
     """What is to be played."""
 
     start: datetime
@@ -116,7 +116,7 @@ class Past:
         return bisect_left(self.times, start) < bisect_left(self.times, end)
 
 
-def replay_and_show(settings: Settings, name: str, span: Span, url: str | None, clock: Clock, json: bool) -> None:
+def replay_and_show(settings: Settings, name: str, span: ReplaySpan, url: str | None, clock: Clock, json: bool) -> None:
     """Play a span of history, tick at the end of each interval, and print what came of each.
 
     Repeated after it was broken off, it goes on: intervals whose tick is done are passed by, and requests that the log has
@@ -160,7 +160,7 @@ def replay_and_show(settings: Settings, name: str, span: Span, url: str | None, 
     _show(settings, model, span, done, json)
 
 
-def require_span(span: Span) -> None:
+def require_span(span: ReplaySpan) -> None:
     """The span holds something.
 
     Raises:
@@ -170,7 +170,7 @@ def require_span(span: Span) -> None:
         raise SpecError(f"--until {span.end.isoformat()} is not after --from {span.start.isoformat()}; allowed: a later time")
 
 
-def require_requests(settings: Settings, model: Model, span: Span) -> None:
+def require_requests(settings: Settings, model: Model, span: ReplaySpan) -> None:
     """The request source has rows in the span.
 
     Raises:
@@ -193,7 +193,7 @@ def _count(settings: Settings, model: Model, start: datetime, end: datetime) -> 
         return int(rows.count_rows(filter=(moment >= start) & (moment < end)))
 
 
-def _past(settings: Settings, model: Model, span: Span, clock: Clock) -> Past:
+def _past(settings: Settings, model: Model, span: ReplaySpan, clock: Clock) -> Past:
     """What there is already, and that nobody else is at work.
 
     Raises:
@@ -230,7 +230,7 @@ def _past(settings: Settings, model: Model, span: Span, clock: Clock) -> Past:
     return Past(ticked, ids, times)
 
 
-def _left(settings: Settings, model: Model, span: Span, past: Past) -> list[tuple[datetime, datetime]]:
+def _left(settings: Settings, model: Model, span: ReplaySpan, past: Past) -> list[tuple[datetime, datetime]]:
     """The intervals that are not over: their tick is still to come, or was the last one and may not have come to its end.
 
     Raises:
@@ -334,7 +334,7 @@ class _Bar:
         """Something else is under way, of so many parts."""
         self._progress.reset(self._task, description=what, total=total)
 
-    def answered(self, call: Call) -> None:
+    def answered(self, call: AnsweredCall) -> None:
         """One more call was answered."""
         self._progress.advance(self._task, len(call.rows))
 
@@ -359,7 +359,7 @@ def _ended_by_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _show(settings: Settings, model: Model, span: Span, done: Sequence[Interval], json: bool) -> None:
+def _show(settings: Settings, model: Model, span: ReplaySpan, done: Sequence[Interval], json: bool) -> None:
     with Ledger.open(settings.ledger) as ledger:
         champion = ledger.champion(model.name)
     number = None if champion is None else champion.number

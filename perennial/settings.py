@@ -26,7 +26,7 @@ SECRETS = {
 
 
 MOST_WORKERS = 4
-"""Processes that fit side by side, unless a setting says more: a spec has four folds, and a container sees its node's processors."""
+"""Processes that fit side by side, unless a setting says more: a container sees all processors of its node."""
 
 
 class Settings(BaseModel):
@@ -61,8 +61,8 @@ class Settings(BaseModel):
     threads: int = Field(1, ge=1)
     """Threads of one fit. One by default: two OpenMP threads on a busy machine were eight times slower. `PERENNIAL_THREADS`."""
     workers: int = Field(default_factory=lambda: min(MOST_WORKERS, len(os.sched_getaffinity(0))), ge=1)
-    """Processes that fit side by side, where a fit has one thread: folds of a trial, and the fit on everything beside them. As many
-    as this process has processors, at most four, by default; results do not depend on it. Each holds its rows in memory.
+    """Processes that fit side by side, where a fit has one thread: the folds of a trial, and the fit on everything beside them.
+    As many as there are processors by default, at most four. Results do not depend on it. Each holds its rows in memory.
     `PERENNIAL_WORKERS`."""
 
     @property

@@ -17,7 +17,7 @@ import pandas as pd
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from serving.replay.caller import Caller
-from serving.replay.play import Call, Played, Replay
+from serving.replay.play import AnsweredCall, Played, Replay
 
 PER_MONTH = 5_000
 """Flights of a month that are sent, at least."""
@@ -92,7 +92,7 @@ class FirstOfDay:
         self.days: list[date] = []
         """The days of which one was."""
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, call: AnsweredCall) -> None:
         """Ask, where the call is the first of its day. Raises as `ask_again`."""
         if call.now.date() not in self.days[-1:]:
             self.days.append(call.now.date())

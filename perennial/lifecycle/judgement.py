@@ -78,9 +78,8 @@ def judge_candidate(
     if champion:
         version = Champion.read(version_store.folder(settings, model.name, champion))
         sides = Sides(trained, version, info, model)
-        rivalry = against_champion(
-            sides, everything, predictions, rivalry.rival, answers, Power(settings.threads, settings.workers)
-        )
+        power = Power(settings.threads, settings.workers)
+        rivalry = against_champion(sides, everything, predictions, rivalry.rival, answers, power)
     analysis = analyse(
         segment_columns(frame, info, block, model),
         spec.objective.segments,

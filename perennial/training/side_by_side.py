@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from perennial.errors import PlatformError
 
@@ -85,7 +85,7 @@ def _carry_out(work: Callable[[], Result], reading: Connection, writing: Connect
     writing.close()
 
 
-def _received(reading: Connection, process: ForkProcess) -> Result:
+def _received(reading: Connection, process: ForkProcess) -> Any:
     """What a fork sent.
 
     Raises:
@@ -104,4 +104,4 @@ def _received(reading: Connection, process: ForkProcess) -> Result:
     result, error = pickle.loads(sent)
     if error is not None:
         raise error
-    return result  # type: ignore[no-any-return]
+    return result

@@ -29,7 +29,7 @@ Instance = dict[str, object]
 
 
 @dataclass(frozen=True)
-class Call:
+class AnsweredCall:
     """One call of the server, when it was answered."""
 
     caller: Caller
@@ -85,7 +85,7 @@ class Replay:
     """Requests of so long a stretch are one call at its beginning; 0 asks for each alone, at its own time."""
     change: Callable[[pd.DataFrame], pd.DataFrame] = as_they_are
     """What the callers send of the requests of up to a month: some of them, or other values. Rows keep their order."""
-    after: Callable[[Call], object] = nothing
+    after: Callable[[AnsweredCall], object] = nothing
     """Called after each call."""
     service: ServiceInfo = field(init=False)
     """Views whose values are published."""
@@ -160,7 +160,7 @@ class Replay:
                 answers += [{}] * len(asked)
                 continue
             answers += answer["predictions"]
-            self.after(Call(caller, now, asked, answer))
+            self.after(AnsweredCall(caller, now, asked, answer))
         publication.write_until(end)
         found = pd.DataFrame(answers, columns=["probability", "decision"], index=requests.index)
         identifier = self.model.spec.requests.id

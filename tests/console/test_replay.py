@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from console.replay import Interval, Span, replay_and_show
+from console.replay import Interval, ReplaySpan, replay_and_show
 from controller.ticked import LEASE
 from feature_repo import store
 from monitoring.log.collect import collect_model, load, unfinished
@@ -161,7 +161,7 @@ class Refusal:
 REFUSALS = {
     "an empty span": Refusal(TRAINED, TRAINED, SpecError, "is not after --from"),
     "a span without requests": Refusal(
-        TRAINED + 10 * WEEK, TRAINED + 11 * WEEK, DataError, "no request of 2024-05-23 .* it has 2024-01-01 00:.* to 2024-04-0"
+        TRAINED + 10 * WEEK, TRAINED + 11 * WEEK, DataError, "no request of 2024-05-23 .* it has 2024-01-01 01:.* to 2024-04-09"
     ),
     "a span before the champion": Refusal(
         TRAINED - WEEK, TRAINED, SpecError, "was trained for 2024-03-14.*allowed: that time or later"
@@ -172,10 +172,10 @@ REFUSALS = {
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 def test_what_cannot_be_played_is_refused(champion: Project, refusal: Refusal) -> None:
     with pytest.raises(refusal.kind, match=refusal.said):
-        replay_and_show(champion.settings, NAME, Span(refusal.start, refusal.end, WEEK), None, lambda: REAL, json=True)
+        replay_and_show(champion.settings, NAME, ReplaySpan(refusal.start, refusal.end, WEEK), None, lambda: REAL, json=True)
 
 
-WEEKS = Span(TRAINED, TRAINED + WEEK, WEEK)
+WEEKS = ReplaySpan(TRAINED, TRAINED + WEEK, WEEK)
 
 
 def test_a_controller_that_watches_is_in_the_way(project: Project) -> None:

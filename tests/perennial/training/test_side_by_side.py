@@ -1,10 +1,11 @@
-"""Work side by side: in the order of its pieces, in other processes, with their errors; and a process that is killed is no riddle."""
+"""Work side by side: in the order of its pieces, in other processes, with their errors; a process that is killed is an outage."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from perennial.errors import DataError, PlatformError
 from perennial.training.side_by_side import Power, side_by_side
+
+Work = Callable[[], tuple[int, int]]
 
 
 def slow(seconds: float, value: int) -> tuple[int, int]:
@@ -28,7 +31,7 @@ def test_results_come_in_the_order_of_the_pieces_from_other_processes() -> None:
         assert len({process for _, process in found} | {os.getpid()}) == 4
     assert side_by_side(works, 1) == [(value, os.getpid()) for value in (0, 1, 2)]
     assert side_by_side(works[:1], 2) == [(0, os.getpid())]
-    assert side_by_side(list[partial[tuple[int, int]]](), 2) == []
+    assert side_by_side(list[Work](), 2) == []
 
 
 def test_what_is_larger_than_a_pipe_comes_back() -> None:
@@ -42,8 +45,10 @@ def refuse() -> tuple[int, int]:
 
 def test_an_error_is_that_of_the_piece_and_ends_the_others() -> None:
     begin = time.monotonic()
-    with pytest.raises(DataError, match="^one label only$") as caught:
-        side_by_side([partial(slow, 30.0, 0), refuse], 2)
+    works: list[Work] = [partial(slow, 30.0, 0), refuse]
+    with pytest.raises(DataError) as caught:
+        side_by_side(works, 2)
+    assert str(caught.value) == "one label only"
     assert time.monotonic() - begin < 20
     assert "in refuse" in caught.value.__notes__[0]
 
@@ -54,8 +59,9 @@ def kill_itself() -> tuple[int, int]:
 
 
 def test_a_killed_process_is_an_outage() -> None:
-    with pytest.raises(PlatformError, match=r"ended with -9 before it was done; .* PERENNIAL_WORKERS=1"):
-        side_by_side([kill_itself, partial(slow, 0.0, 1)], 2)
+    works: list[Work] = [kill_itself, partial(slow, 0.0, 1)]
+    with pytest.raises(PlatformError, match=r"ended with -9 before it was done; .*PERENNIAL_WORKERS=1"):
+        side_by_side(works, 2)
 
 
 def test_several_threads_a_fit_leave_one_process() -> None:
