@@ -21,8 +21,11 @@ def train(spec: str, recipe: str, dataset: dsl.Input[dsl.Dataset], candidate: ds
     from perennial.lifecycle.candidate import train_candidate
     from perennial.settings import Settings
     from perennial.spec.read import read_text
+    from perennial.training.side_by_side import Power
 
     data = load(Path(dataset.path))
-    trained = train_candidate(data, read_text(spec), recipe, Settings.from_environment().threads, print)
+    settings = Settings.from_environment()
+    power = Power(settings.threads, settings.workers)
+    trained = train_candidate(data, read_text(spec), recipe, power, print)
     trained.write(Path(candidate.path))
     candidate.metadata.update(kind=trained.summary.search.recipe.kind, rows=trained.summary.rows)

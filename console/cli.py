@@ -493,6 +493,27 @@ def watch(
     watch_and_show(Settings.from_environment(), wall_clock, every, json)
 
 
+@app.command(epilog="Example: perennial replay churn --from 2024-03-11T00:00:00Z --until 2024-04-08T00:00:00Z --every 7")
+def replay(
+    model: ModelName,
+    start: Annotated[str, typer.Option("--from", help="Begin: ISO 8601 with a zone.")],
+    until: Annotated[str, typer.Option(help="End, exclusive: ISO 8601 with a zone.")],
+    every: Annotated[int, typer.Option(min=1, help="Days from one tick of the controller to the next.")] = 7,
+    url: Annotated[
+        str | None, typer.Option(help="A server that was started with --replay, http://HOST:PORT; one of its own if absent.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Play history: send the requests of the source at their own times, publish values meanwhile, and tick every some days."""
+    from datetime import timedelta
+
+    from console.replay import ReplaySpan, replay_and_show
+    from perennial.settings import Settings
+
+    span = ReplaySpan(parse_time(start), parse_time(until), timedelta(days=every))
+    replay_and_show(Settings.from_environment(), model, span, url, wall_clock, json)
+
+
 def main() -> NoReturn:
     """Run the command line; an error becomes a sentence and an exit code, whoever raised it."""
     run(app)

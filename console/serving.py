@@ -7,10 +7,10 @@ from typing import NoReturn
 
 from console.asking import Clock, ask
 from console.display.output import console, print_json, table
-from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.loop.request import RollBack
 from perennial.settings import Settings
+from serving.command import server_command
 
 
 def serve(settings: Settings, model: str, host: str, port: int, replay: bool) -> NoReturn:
@@ -19,14 +19,7 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
     Raises:
         NotFoundError: the model has no champion that was deployed.
     """
-    current = settings.current(model)
-    if not current.exists():
-        raise NotFoundError(f"{model}: nothing is deployed; `perennial train {model}` registers and rolls out a version")
-    # -P: a project's folders may carry the names of ours.
-    arguments = [sys.executable, "-P", "-m", "serving.runtime", "--model", model, "--current", str(current)]
-    arguments += ["--online", settings.online_store, "--log", str(settings.prediction_log(model))]
-    arguments += [] if settings.bucket is None else ["--bucket", settings.bucket]
-    arguments += ["--host", host, "--port", str(port), *(["--replay"] if replay else [])]
+    arguments = server_command(settings, model, host, port, is_replay=replay)
     console().print(
         f"Serving {model} on http://{host}:{port}; ready when this answers:\n  curl http://{host}:{port}/v2/models/{model}/ready",
         soft_wrap=True,

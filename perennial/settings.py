@@ -25,6 +25,10 @@ SECRETS = {
 """Settings that are URLs, and the variable from which their client reads the password."""
 
 
+MOST_WORKERS = 4
+"""Processes that fit side by side, unless a setting says more: a container sees all processors of its node."""
+
+
 class Settings(BaseModel):
     """Where one installation keeps its things. One installation = one team."""
 
@@ -56,6 +60,10 @@ class Settings(BaseModel):
     """Name of the installation: Feast project, MLflow experiment. `PERENNIAL_NAME`."""
     threads: int = Field(1, ge=1)
     """Threads of one fit. One by default: two OpenMP threads on a busy machine were eight times slower. `PERENNIAL_THREADS`."""
+    workers: int = Field(default_factory=lambda: min(MOST_WORKERS, len(os.sched_getaffinity(0))), ge=1)
+    """Processes that fit side by side, where a fit has one thread: the folds of a trial, and the fit on everything beside them.
+    As many as there are processors by default, at most four. Results do not depend on it. Each holds its rows in memory.
+    `PERENNIAL_WORKERS`."""
 
     @property
     def models(self) -> Path:

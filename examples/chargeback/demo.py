@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,11 @@ import pandas as pd
 from rich.console import Console
 
 from examples.chargeback import sources
-from examples.flights.traffic import Client, read, server
-from feature_repo.online_store.publication import Publication
 from perennial.settings import Settings
+from perennial.spec.read import read
+from serving.replay.caller import Caller
+from serving.replay.play import Replay
+from serving.replay.server import replay_server
 
 MODEL = "chargeback"
 FOLDER = Path(__file__).parents[2] / ".demo"
@@ -53,9 +54,7 @@ SEED = 2024
 TAKE_OVER_SECONDS = 20
 """How long a server may take to swap in a new champion."""
 
-VIEWS = ("account", "pair")
-REQUEST = ("payment_id", "customer_id", "shop_code", "amount", "method")
-EXAMPLE = {"payment_id": 1, "customer_id": 212, "shop_code": "S03", "amount": 104.0, "method": "wallet"}
+EXAMPLE: dict[str, object] = {"payment_id": 1, "customer_id": 212, "shop_code": "S03", "amount": 104.0, "method": "wallet"}
 
 console = Console(width=None if sys.stdout.isatty() else 130, highlight=False, markup=False)
 
@@ -130,23 +129,20 @@ def play(settings: Settings, url: str, start: datetime, end: datetime, factor: f
         end: end, exclusive.
         factor: what the caller multiplies each amount by.
     """
-    payments = read(settings, "payments", start, end).sort_values("event_timestamp", kind="stable")
-    publication = Publication.prepare(settings, {view: read(settings, view, start, end) for view in VIEWS})
-    begin, held = time.monotonic(), 0
-    with console.status(f"{len(payments)} requests …"), closing(Client(url, MODEL)) as client:
-        for row in payments.assign(amount=payments["amount"] * factor).to_dict("records"):
-            now = row["event_timestamp"].to_pydatetime()
-            publication.write_until(now)
-            answer = client.post(f"/v1/models/{MODEL}:predict", {"instances": [{name: row[name] for name in REQUEST}]}, now)
-            held += answer["predictions"][0]["decision"]
-    seconds = time.monotonic() - begin
-    say(f"  {len(payments)} payments of {start:%d %B} to {end:%d %B} asked for one by one in {seconds:.0f} s; {held} to be held")
+    model = read(settings.models / f"{MODEL}.yaml")
+    replay = Replay(settings, model, url, change=lambda payments: payments.assign(amount=payments["amount"] * factor))
+    begin = time.monotonic()
+    with console.status(f"payments of {start:%d %B} to {end:%d %B} …"):
+        played = replay.play(start, end)
+    seconds, held = time.monotonic() - begin, int(played.answers["decision"].sum())
+    require(not played.refusals, "; ".join(played.refusals[:1]))
+    say(f"  {played.calls} payments of {start:%d %B} to {end:%d %B} asked for one by one in {seconds:.0f} s; {held} to be held")
 
 
 def serving(url: str, now: datetime) -> str:
     """The digest of the version that answers."""
-    with closing(Client(url, MODEL)) as client:
-        return str(client.post(f"/v1/models/{MODEL}:predict", {"instances": [EXAMPLE]}, now)["model_version"])
+    with Caller(url, MODEL) as caller:
+        return str(caller.predict([EXAMPLE], now)["model_version"])
 
 
 def shuffled(settings: Settings) -> Path:
@@ -286,7 +282,7 @@ def main() -> None:
     say("1 Features, and a training with every gate: which payments will be charged back?", "bold blue")
     first_version()
     say("2 A quiet week by HTTP leaves the model alone", "bold blue")
-    with server(MODEL, arguments.port) as url:
+    with replay_server(settings, MODEL, arguments.port) as url:
         quiet_week(settings, url)
         say("3 A week whose amounts come in cents opens an incident and trains nothing", "bold blue")
         broken_week(settings, url)

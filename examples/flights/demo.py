@@ -29,6 +29,7 @@ from perennial.spec.read import read
 from perennial.versions import store as version_store
 from perennial.versions.contract import Contract
 from perennial.versions.folder import open_version
+from serving.replay.server import replay_server
 
 MODEL = "flight-delay"
 
@@ -161,7 +162,7 @@ def play(settings: Settings, clock: Clock, until: datetime, port: int, challenge
         perennial("tick", "--now", end.isoformat(), "--wait")
         return end
 
-    with traffic.server(MODEL, port) as url:
+    with replay_server(settings, MODEL, port) as url:
         months = year.play_year(settings, model, url, spans[:1], tick, clock.lap)
         if challenge:
             console.rule("A worse challenger: the same recipe, its training labels shuffled")

@@ -8,6 +8,7 @@ There are no gates here: every training is promoted. Nothing is tuned; whatever 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -29,8 +30,9 @@ from perennial.moment import Moment
 from perennial.settings import Settings
 from perennial.spec.columns import Column
 from perennial.spec.model import Model
-from perennial.training.fitting import fit, out_of_fold, predict
+from perennial.training.fitting import fit, fit_and_test, predict
 from perennial.training.recipe import Recipe
+from perennial.training.side_by_side import Power, side_by_side
 
 LOOP, NEVER, MONTHLY, DRIFT = "the loop", "never", "monthly", "drift alone"
 Floats = NDArray[np.float64]
@@ -81,7 +83,7 @@ class Fits:
     """Models of one recipe by the time at which they were trained; each is fitted once, whatever policies ask for it."""
 
     def __init__(
-        self, rows: Rows, columns: Sequence[Column], recipe: Recipe, model: Model, begins: Sequence[datetime], threads: int
+        self, rows: Rows, columns: Sequence[Column], recipe: Recipe, model: Model, begins: Sequence[datetime], power: Power
     ) -> None:
         """Nothing is fitted yet.
 
@@ -91,10 +93,10 @@ class Fits:
             recipe: how to fit.
             model: the spec: maturity, folds, calibration, seed.
             begins: times of a possible training, ascending; the first is that of the first model.
-            threads: threads of a fit.
+            power: how many fits run side by side, and threads of each.
         """
         self._rows, self._columns, self._recipe, self._model = rows, tuple(columns), recipe, model
-        self._begins, self._threads = tuple(begins), threads
+        self._begins, self._power = tuple(begins), power
         self._fitted: dict[datetime, Pipeline] = {}
         self._calibrators: dict[datetime, Calibrator] = {}
         self._unseen: dict[datetime, tuple[Rows, Floats]] = {}
@@ -130,12 +132,18 @@ class Fits:
 
     def _model_of(self, begin: datetime) -> Pipeline:
         if begin not in self._fitted:
-            known, _ = matured_before(self._rows, begin.isoformat(), self._model.spec.label.maturity_hours)
-            self._fitted[begin] = self._fit(known)
+            self.fit_all([begin])
         return self._fitted[begin]
 
-    def _fit(self, rows: Rows) -> Pipeline:
-        return fit(rows, self._recipe, self._columns, self._model.spec.training.seed, self._threads)
+    def fit_all(self, begins: Sequence[datetime]) -> None:
+        """The models trained at these times are fitted, side by side, the largest first."""
+        newest = sorted(set(begins) - set(self._fitted), reverse=True)
+        works = [partial(self._fit_known, begin) for begin in newest]
+        self._fitted |= dict(zip(newest, side_by_side(works, self._power.processes), strict=True))
+
+    def _fit_known(self, begin: datetime) -> Pipeline:
+        known, _ = matured_before(self._rows, begin.isoformat(), self._model.spec.label.maturity_hours)
+        return fit(known, self._recipe, self._columns, self._model.spec.training.seed, self._power.threads)
 
     def _predict(self, fitted: Pipeline, rows: Rows) -> Floats:
         return predict(fitted, rows.matrix, self._columns, self._recipe)
@@ -156,9 +164,9 @@ class Fits:
             block = end - timedelta(days=spec.evaluation.days)
             before, until = matured_before(known, block.isoformat(), spec.label.maturity_hours)
             folds = time_folds(before, spec.training.folds, until)
-            tested = out_of_fold(before, folds, self._recipe, self._columns, spec.training.seed, self._threads)
+            fitted, tested = fit_and_test(before, folds, self._recipe, self._columns, spec.training.seed, self._power)
             newest = known.take(known.time >= moment(block.isoformat()))
-            predicted = np.concatenate([tested.probability, self._predict(self._fit(before), newest)])
+            predicted = np.concatenate([tested.probability, self._predict(fitted, newest)])
             self._unseen[start] = joined(before.take(tested.index), newest), predicted
         return self._unseen[start]
 
@@ -184,7 +192,7 @@ def compare(
     """The loop as it was served, then never, monthly and drift alone, on the same flights.
 
     Args:
-        settings: where sources and definitions are, and the threads of a fit.
+        settings: where sources and definitions are, and the power of a training.
         model: the spec.
         recipe: of the first model.
         served: as `served_of` gives it.
@@ -203,7 +211,8 @@ def compare(
     info = info.model_copy(update={"columns": tuple(by_name[name] for name in recipe.columns)})
     rows = from_dataset(Dataset(frame, info))
     del frame  # a year of features is large, and what is needed of it is in the rows
-    return play_policies(rows, info.columns, recipe, model, served, start, end, alarms, retrains, settings.threads)
+    power = Power(settings.threads, settings.workers)
+    return play_policies(rows, info.columns, recipe, model, served, start, end, alarms, retrains, power)
 
 
 def play_policies(
@@ -216,7 +225,7 @@ def play_policies(
     end: datetime,
     alarms: Sequence[datetime],
     retrains: int,
-    threads: int,
+    power: Power,
 ) -> tuple[PolicyResult, ...]:
     """As `compare`, on rows that are there.
 
@@ -230,18 +239,19 @@ def play_policies(
         end: end of the last month, exclusive.
         alarms: begins of the months before which drift alarmed.
         retrains: of the loop.
-        threads: threads of a fit.
+        power: how many fits run side by side, and threads of each.
     """
     sent = sent_of(rows, served)
     spans = months(start, end)
     begins = tuple(begin for begin, _ in spans)
-    fits = Fits(rows, columns, recipe, model, begins, threads)
+    fits = Fits(rows, columns, recipe, model, begins, power)
     on_drift = [begin for begin in begins if begin in set(alarms)]
     policies = {
         NEVER: begins[:1],
         MONTHLY: begins,
         DRIFT: with_cool_down(begins[0], on_drift, model.spec.retraining.cool_down_days),
     }
+    fits.fit_all([training for trainings in policies.values() for training in trainings])
     results = [scored(LOOP, retrains, sent.rows, sent.served, spans, model)]
     for name, trainings in policies.items():
         probability = np.empty(len(sent.rows))

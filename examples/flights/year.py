@@ -14,6 +14,7 @@ from perennial.loop.decision import Decision
 from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.spec.model import Model
+from serving.replay.play import Played
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def play_year(
     return tuple(found)
 
 
-def month_of(settings: Settings, model: Model, begin: datetime, ticked: datetime, played: traffic.Played) -> Month:
+def month_of(settings: Settings, model: Model, begin: datetime, ticked: datetime, played: Played) -> Month:
     """What the ledger says after the tick at the end of a month."""
     identifier = model.spec.requests.id
     with opened(settings.source(model.spec.label.source)) as labels:

@@ -19,8 +19,9 @@ from perennial.evaluation.metrics import baseline_of
 from perennial.evaluation.utility import threshold
 from perennial.spec.model import Model
 from perennial.training import model_file
-from perennial.training.fitting import fit, out_of_fold, predict, refit_result, search
+from perennial.training.fitting import fit_and_test, predict, refit_result, search
 from perennial.training.recipe import Recipe
+from perennial.training.side_by_side import Power
 from perennial.versions.findings import CandidateSummary
 
 
@@ -72,7 +73,7 @@ def matured_before(rows: Rows, start: str, maturity_hours: float) -> tuple[Rows,
 
 
 def train_candidate(
-    dataset: Dataset, model: Model, recipe: str, threads: int, progress: Callable[[str], None]
+    dataset: Dataset, model: Model, recipe: str, power: Power, progress: Callable[[str], None]
 ) -> TrainedCandidate:
     """Find and fit a recipe on the rows that had matured when the evaluation block began.
 
@@ -80,7 +81,7 @@ def train_candidate(
         dataset: the rows, and what they are.
         model: the spec.
         recipe: recipe to refit as JSON; empty to search.
-        threads: threads of one fit.
+        power: how many fits run side by side, and threads of each.
         progress: called with a sentence at each step of the search.
 
     Raises:
@@ -88,14 +89,14 @@ def train_candidate(
     """
     info = dataset.info
     try:
-        return _trained(dataset, model, recipe, threads, progress)
+        return _trained(dataset, model, recipe, power, progress)
     except DataError as error:
         if not info.excluded:
             raise
         raise DataError(f"{error}{exclusion_note(info.model, info.excluded)}") from error
 
 
-def _trained(dataset: Dataset, model: Model, recipe: str, threads: int, progress: Callable[[str], None]) -> TrainedCandidate:
+def _trained(dataset: Dataset, model: Model, recipe: str, power: Power, progress: Callable[[str], None]) -> TrainedCandidate:
     info = dataset.info
     training = model.spec.training
     rows, until = matured_before(from_dataset(dataset), info.evaluation_start, model.spec.label.maturity_hours)
@@ -107,9 +108,9 @@ def _trained(dataset: Dataset, model: Model, recipe: str, threads: int, progress
         note = f"The champion's recipe names {', '.join(gone)}, which the dataset no longer has: searched again." if gone else ""
         if note:
             progress(note)
-        result = search(rows, info.columns, training, until, threads, progress).model_copy(update={"note": note})
+        result = search(rows, info.columns, training, until, power, progress).model_copy(update={"note": note})
     folds = time_folds(rows, training.folds, until)
-    tested = out_of_fold(rows, folds, result.recipe, info.columns, training.seed, threads)
+    fitted, tested = fit_and_test(rows, folds, result.recipe, info.columns, training.seed, power)
     label = rows.label[tested.index]
     utility = model.spec.objective.utility
     summary = CandidateSummary(
@@ -120,4 +121,4 @@ def _trained(dataset: Dataset, model: Model, recipe: str, threads: int, progress
         rows=len(rows),
     )
     scores = pd.DataFrame({"id": rows.ids[tested.index], "probability": tested.probability, "label": label})
-    return TrainedCandidate(fit(rows, result.recipe, info.columns, training.seed, threads), summary, scores)
+    return TrainedCandidate(fitted, summary, scores)

@@ -22,6 +22,7 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.training import model_file
 from perennial.training.fitting import out_of_fold, predict
+from perennial.training.side_by_side import Power
 from perennial.versions import store as version_store
 from perennial.versions.contract import Contract
 from perennial.versions.findings import Judgement
@@ -50,7 +51,7 @@ def judge_candidate(
         dataset: the rows, and what they are.
         model: the spec.
         trained: the candidate.
-        settings: where the model versions are; threads of a fit.
+        settings: where the model versions are; the power of a fit.
         champion: digest of the champion's version folder; empty when there is none.
         answers: what the champion answered before; asked only where it cannot be scored on the rows.
     """
@@ -76,7 +77,8 @@ def judge_candidate(
     if champion:
         version = Champion.read(version_store.folder(settings, model.name, champion))
         sides = Sides(trained, version, info, model)
-        basis = against_champion(sides, everything, predictions, basis.comparator, answers, settings.threads)
+        power = Power(settings.threads, settings.workers)
+        basis = against_champion(sides, everything, predictions, basis.comparator, answers, power)
     analysis = analyse(
         segment_columns(dataset, block, model),
         spec.objective.segments,
@@ -158,7 +160,7 @@ class ComparisonBasis:
 
 
 def against_champion(
-    sides: Sides, everything: Rows, predictions: Predictions, baseline: Comparator, answers: Answers, threads: int
+    sides: Sides, everything: Rows, predictions: Predictions, baseline: Comparator, answers: Answers, power: Power
 ) -> ComparisonBasis:
     """Hold a candidate against the champion: by its scores, or by what it answered before where it cannot be scored.
 
@@ -168,7 +170,7 @@ def against_champion(
         predictions: of the candidate, on the evaluation block.
         baseline: the rule that groups are compared with where the champion has seen some of the block.
         answers: what the champion answered before; asked only where it cannot be scored.
-        threads: of a fit.
+        power: how many fits run side by side, and threads of each.
     """
     champion, info, block = sides.champion, sides.info, evaluation_rows(everything, sides.info)
     changed = champion.contract.recipe != sides.trained.recipe
@@ -176,12 +178,12 @@ def against_champion(
     if missing:
         comparison, days = compare_with_answers(champion, block, predictions, answers(info), sides.model, sides.trained)
         return ComparisonBasis(baseline, comparison, "" if comparison else unscored(sides.model, missing, days), changed)
-    comparison = compare_with(sides, everything, block, predictions, threads)
+    comparison = compare_with(sides, everything, block, predictions, power)
     comparator = Comparator("champion", champion.probability(block, info)) if champion.has_not_seen(block).all() else baseline
     return ComparisonBasis(comparator, comparison, "", changed)
 
 
-def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predictions, threads: int) -> Comparison:
+def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predictions, power: Power) -> Comparison:
     """Compare candidate and champion on the same rows: those that neither was trained on, else recipe against recipe.
 
     The champion may have been trained on part of the block. When too few days are left after its training ended, both recipes
@@ -192,7 +194,7 @@ def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predi
         everything: all labelled rows.
         block: those of the evaluation block.
         predictions: of the candidate, on the block.
-        threads: of a fit.
+        power: how many fits run side by side, and threads of each.
     """
     trained, champion, info, model = sides.trained, sides.champion, sides.info, sides.model
     spec, unseen = model.spec, champion.has_not_seen(block)
@@ -210,7 +212,7 @@ def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predi
         return paired(predictions.take(unseen), champion.probability(fresh, info), basis=basis)
     folds = time_folds(everything, spec.training.folds, datetime.fromisoformat(info.end))
     ours, theirs = (
-        out_of_fold(everything, folds, recipe, info.columns, spec.training.seed, threads)
+        out_of_fold(everything, folds, recipe, info.columns, spec.training.seed, power)
         for recipe in (trained.recipe, champion.contract.recipe)
     )
     tested = everything.take(ours.index)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from perennial.spec.training import Selection, Training
 from perennial.training.estimators import build, space, too_empty
 from perennial.training.recipe import ColumnImportance, Recipe, SearchResult, Trial
 from perennial.training.selection import Importance, kept, permutation_importance
+from perennial.training.side_by_side import Power, side_by_side
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _answer(model: Pipeline, picked: NDArray[np.object_]) -> NDArray[np.float64]
 
 
 def out_of_fold(
-    rows: Rows, folds: Sequence[Fold], recipe: Recipe, columns: Sequence[Column], seed: int, threads: int
+    rows: Rows, folds: Sequence[Fold], recipe: Recipe, columns: Sequence[Column], seed: int, power: Power
 ) -> OutOfFold:
     """Predictions of a recipe on every fold's test block, each by a model fitted on what was known before the block.
 
@@ -132,16 +134,35 @@ def out_of_fold(
         recipe: how to fit.
         columns: all columns of the dataset.
         seed: seed of each fit.
-        threads: threads of each fit.
+        power: how many folds are fitted side by side, and threads of each fit.
     """
-    index, probability, number = [], [], []
-    for position, fold in enumerate(folds):
-        tested = np.flatnonzero(fold.test)
-        model = fit(rows.take(fold.train), recipe, columns, seed, threads)
-        index.append(tested)
-        probability.append(predict(model, rows.matrix[tested], columns, recipe))
-        number.append(np.full(len(tested), position, dtype=np.intp))
-    return OutOfFold(np.concatenate(index), np.concatenate(probability), np.concatenate(number))
+    newest = [partial(_answers_of_fold, rows, fold, recipe, columns, seed, power.threads) for fold in reversed(folds)]
+    return _in_order(folds, side_by_side(newest, power.processes)[::-1])
+
+
+def fit_and_test(
+    rows: Rows, folds: Sequence[Fold], recipe: Recipe, columns: Sequence[Column], seed: int, power: Power
+) -> tuple[Pipeline, OutOfFold]:
+    """A model fitted on all rows, as `fit` gives it, and what `out_of_fold` gives, side by side. Arguments as there."""
+    whole = partial(fit, rows, recipe, columns, seed, power.threads)
+    newest = [partial(_answers_of_fold, rows, fold, recipe, columns, seed, power.threads) for fold in reversed(folds)]
+    # The longest fit first: the others fill the time beside it.
+    model, *answers = side_by_side([whole, *newest], power.processes)
+    return model, _in_order(folds, answers[::-1])
+
+
+def _answers_of_fold(
+    rows: Rows, fold: Fold, recipe: Recipe, columns: Sequence[Column], seed: int, threads: int
+) -> NDArray[np.float64]:
+    """Predictions on a fold's test block by a model fitted on what was known before it."""
+    model = fit(rows.take(fold.train), recipe, columns, seed, threads)
+    return predict(model, rows.matrix[fold.test], columns, recipe)
+
+
+def _in_order(folds: Sequence[Fold], answers: Sequence[NDArray[np.float64]]) -> OutOfFold:
+    index = [np.flatnonzero(fold.test) for fold in folds]
+    number = [np.full(len(tested), position, dtype=np.intp) for position, tested in enumerate(index)]
+    return OutOfFold(np.concatenate(index), np.concatenate(answers), np.concatenate(number))
 
 
 def refit_result(recipe: Recipe) -> SearchResult:
@@ -161,7 +182,7 @@ def search(
     columns: Sequence[Column],
     training: Training,
     until: datetime,
-    threads: int,
+    power: Power,
     progress: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> SearchResult:
@@ -176,7 +197,7 @@ def search(
         columns: all columns of the dataset.
         training: folds, candidates, budget, selection and seed.
         until: end of the last fold, UTC midnight.
-        threads: threads of one fit.
+        power: how many folds are fitted side by side, and threads of each fit.
         progress: called with one sentence after each trial.
         clock: seconds that only go forward; for the budget and the seconds of each trial alone.
 
@@ -185,7 +206,7 @@ def search(
     """
     begin = clock()
     folds = time_folds(rows, training.folds, until)
-    bench = _Bench(rows, folds, columns, training.seed, threads, clock)
+    bench = _Bench(rows, folds, columns, training.seed, power, clock)
     plan = planned(training, tuple(column.name for column in columns))
     trials: list[Trial] = []
     for recipe in plan:
@@ -244,13 +265,13 @@ class _Bench:
     folds: Sequence[Fold]
     columns: Sequence[Column]
     seed: int
-    threads: int
+    power: Power
     clock: Callable[[], float]
 
     def run(self, recipe: Recipe) -> Trial:
         """A recipe tried on every fold."""
         begin = self.clock()
-        tested = out_of_fold(self.rows, self.folds, recipe, self.columns, self.seed, self.threads)
+        tested = out_of_fold(self.rows, self.folds, recipe, self.columns, self.seed, self.power)
         label = self.rows.label[tested.index]
         if label.all() or not label.any():
             raise DataError(
@@ -266,7 +287,7 @@ class _Bench:
     def importance(self, recipe: Recipe, repeats: int) -> Importance:
         """Importance of a recipe's columns on the last fold: its newest rows that the model was not fitted on."""
         fold = self.folds[-1]
-        model = fit(self.rows.take(fold.train), recipe, self.columns, self.seed, self.threads)
+        model = fit(self.rows.take(fold.train), recipe, self.columns, self.seed, self.power.threads)
         tested = self.rows.take(fold.test)
         picked = pick(tested.matrix, self.columns, recipe)
         return permutation_importance(lambda matrix: _answer(model, matrix), picked, tested.label, tested.day, repeats, self.seed)

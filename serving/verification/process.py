@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,25 @@ def booted(folder: Path, model: str, online: str) -> Iterator[int]:
         NotServedError: it does not listen.
         PlatformError: it ended, and says that it may work later.
     """
-    output = folder / "server.txt"
     # Without -P a folder `serving` of the project that is trained would be taken for ours.
     command = [sys.executable, "-P", "-m", "serving.runtime", "--model", model, "--current", str(folder / "current")]
     command += ["--online", online, "--log", str(folder / "log"), "--port", "0", "--replay", "--drain-seconds", "0"]
+    with listening(command, folder / "server.txt") as port:
+        yield port
+
+
+@contextmanager
+def listening(command: Sequence[str], output: Path) -> Iterator[int]:
+    """The port of the runtime that a command starts; it has ended afterwards, its log sealed.
+
+    Args:
+        command: as a shell would run it.
+        output: file for what it says.
+
+    Raises:
+        NotServedError: it does not listen.
+        PlatformError: it ended, and says that it may work later.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in THREADS}
     with output.open("wb") as stream:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment)

@@ -55,6 +55,7 @@ COMMANDS = (
     "labels",
     "tick",
     "watch",
+    "replay",
 )
 CALLS = [(name,) for name in COMMANDS] + [(group, name) for group, names in GROUPS.items() for name in names]
 

@@ -24,6 +24,7 @@ from perennial.spec.columns import Column
 from perennial.spec.model import Model
 from perennial.spec.read import read_text
 from perennial.training.recipe import Recipe
+from perennial.training.side_by_side import Power
 from perennial.versions.contract import Contract
 from perennial.versions.folder import publish
 
@@ -226,7 +227,7 @@ def make_world(folder: Path, spec: Model | None = None, per_day: int = PER_DAY) 
         rejected=0,
         views=(),
     )
-    trained = train_candidate(Dataset(frame, info), spec, RECIPE.model_dump_json(), 1, lambda _: None)
+    trained = train_candidate(Dataset(frame, info), spec, RECIPE.model_dump_json(), Power(), lambda _: None)
     refitted = refit_candidate(Dataset(frame, info), spec, trained, "1" * 64, 1)
     digest = publish_version(settings, spec, frame, info, trained, refitted)
     return World(settings, spec, refitted.contract, digest, refitted, trained, frame, info)

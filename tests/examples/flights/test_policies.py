@@ -15,6 +15,7 @@ from perennial.spec.columns import Column
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from perennial.training.recipe import Recipe
+from perennial.training.side_by_side import Power
 
 MODEL = Path(__file__).parents[3] / "models" / "flight-delay.yaml"
 FIRST, START, END = (datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 4, 2, tzinfo=UTC), datetime(2013, 8, 1, tzinfo=UTC))
@@ -54,7 +55,7 @@ def answered(rows: Rows) -> pd.DataFrame:
 
 
 def played(rows: Rows, model: Model, alarms: tuple[datetime, ...] = ()) -> dict[str, PolicyResult]:
-    results = play_policies(rows, COLUMNS, RECIPE, model, answered(rows), START, END, alarms, 3, 1)
+    results = play_policies(rows, COLUMNS, RECIPE, model, answered(rows), START, END, alarms, 3, Power())
     return {result.name: result for result in results}
 
 
@@ -86,13 +87,13 @@ def test_a_model_is_fitted_and_calibrated_on_what_was_known_then(rows: Rows, mod
     begins = [begin for begin, _ in months(START, END)]
     june = begins[2]
     asked = rows.take(rows.time >= np.datetime64("2013-07-01", "us"))
-    as_it_was = Fits(rows, COLUMNS, RECIPE, model, begins, 1).answers(june, asked)
+    as_it_was = Fits(rows, COLUMNS, RECIPE, model, begins, Power()).answers(june, asked)
     later = rows.time >= np.datetime64((june - timedelta(hours=24)).replace(tzinfo=None), "us")
     assert later.sum() > 60 * PER_DAY
     other_future = shuffled(rows, np.where(later, ~rows.label, rows.label))
-    assert np.array_equal(as_it_was, Fits(other_future, COLUMNS, RECIPE, model, begins, 1).answers(june, asked))
+    assert np.array_equal(as_it_was, Fits(other_future, COLUMNS, RECIPE, model, begins, Power()).answers(june, asked))
     other_past = shuffled(rows, np.where(later, rows.label, ~rows.label))
-    assert not np.allclose(as_it_was, Fits(other_past, COLUMNS, RECIPE, model, begins, 1).answers(june, asked), atol=0.1)
+    assert not np.allclose(as_it_was, Fits(other_past, COLUMNS, RECIPE, model, begins, Power()).answers(june, asked), atol=0.1)
 
 
 def test_only_flights_that_were_sent_and_have_a_label_are_scored(rows: Rows) -> None:

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 
 from examples.flights import traffic
-from examples.flights.traffic import Played, choose, play
+from examples.flights.traffic import choose, play
 from feature_repo import store
 from feature_repo.online_store.database import open_database
 from perennial.settings import Settings
 from perennial.spec.read import read
+from serving.replay.caller import Caller
+from serving.replay.play import Played
 
 pytestmark = [
     # Feast's dependencies warn about each other in use.
@@ -151,7 +153,6 @@ def test_as_many_flights_of_every_day_are_sent(played: Played) -> None:
     by_day = played.answers["event_timestamp"].dt.date.value_counts()
     assert by_day.to_dict() == {(START + timedelta(days=day)).date(): 10 for day in range(5)}
     assert played.answers["flight_id"].is_unique
-    assert played.singles == 5
 
 
 def test_every_answer_belongs_to_its_flight(played: Played, settings: Settings, server: Answers) -> None:
@@ -167,27 +168,27 @@ def test_every_answer_belongs_to_its_flight(played: Played, settings: Settings, 
 
 def test_an_hour_is_asked_for_once_its_values_are_there_and_no_later_ones(played: Played, server: Answers) -> None:
     whole = [call for call in server.asked if call[0].startswith("/v1")]
-    assert len(whole) == played.hours
+    assert len(whole) == played.calls
     assert all(published == now for _, now, _, published in server.asked)
     times = [now for _, now, _, _ in whole]
     assert times == sorted(set(times))
 
 
 def test_a_connection_that_was_closed_is_opened_again(played: Played, server: Answers) -> None:
-    assert len(server.asked) == played.hours + played.singles > server.hang_up_after
+    assert len(server.asked) == played.calls + 5 > server.hang_up_after
 
 
 def test_one_version_that_answers_v1_and_v2_differently_is_noticed() -> None:
-    class Differing(traffic.Client):
-        def post(self, path: str, body: object, now: datetime) -> dict[str, object]:  # noqa: ARG002 - what a client takes
+    class Differing(Caller):
+        def ask(self, path: str, body: object, now: datetime) -> dict[str, object]:  # noqa: ARG002 - what a client takes
             return {"model_version": "one", "outputs": [{"name": "probability", "data": [0.3]}]}
 
-    client = Differing("http://127.0.0.1:1", "flight-delay")
+    caller = Differing("http://127.0.0.1:1", "flight-delay")
     now = datetime(2013, 4, 1, tzinfo=UTC)
     answer = {"model_version": "one", "predictions": [{"probability": 0.2}]}
     with pytest.raises(RuntimeError, match="V2 and V1 answer differently at 2013-04-01"):
-        traffic.ask_again(client, {"distance": 1.0}, answer, now)
-    traffic.ask_again(client, {"distance": 1.0}, answer | {"model_version": "two"}, now)
+        traffic.ask_again(caller, {"distance": 1.0}, answer, now)
+    traffic.ask_again(caller, {"distance": 1.0}, answer | {"model_version": "two"}, now)
 
 
 def test_a_days_choice_does_not_depend_on_where_the_stretch_begins() -> None:

@@ -13,6 +13,7 @@ from perennial.data.dataset import Dataset, DatasetInfo, values_digest
 from perennial.lifecycle.candidate import TrainedCandidate, train_candidate
 from perennial.lifecycle.judgement import judge_candidate
 from perennial.spec.columns import Column
+from perennial.training.side_by_side import Power
 from perennial.versions.findings import Judgement
 from tests.monitoring.world import COLUMNS, END, NAME, World, log_rows, make_world, requests_of, write_log
 
@@ -50,7 +51,7 @@ def changed(world: World, requests: pd.DataFrame) -> tuple[pd.DataFrame, Dataset
             "labelled": len(frame),
         }
     )
-    return frame, info, train_candidate(Dataset(frame, info), world.model, "", 1, lambda _: None)
+    return frame, info, train_candidate(Dataset(frame, info), world.model, "", Power(), lambda _: None)
 
 
 def judged(world: World, requests: pd.DataFrame) -> Judgement:
