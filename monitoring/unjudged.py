@@ -36,7 +36,7 @@ def unlimited(records: Sequence[WindowRecord]) -> list[Fact]:
         records: in any order.
     """
     return [
-        Fact(name=f"harm {record.start:%Y-%m-%d}", value=loss.value, limit=None, sentence=f"harm. {loss.sentence}")
+        Fact(name=f"degradation {record.start:%Y-%m-%d}", value=loss.value, limit=None, sentence=f"degradation. {loss.sentence}")
         for record in records
         if record.performance is not None
         and (loss := record.performance.loss) is not None

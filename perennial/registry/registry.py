@@ -202,6 +202,10 @@ def _client(settings: Settings, wait_seconds: float) -> "Iterator[MlflowClient]"
     What a platform fails in leaves the block as PlatformError, what MLflow refuses as UnexpectedError.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: it is read there
+    if settings.tracking.startswith(
+        "sqlite:"
+    ):  # else MLflow keeps a connection open to each file for as long as the process lives
+        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     _check(settings.tracking, wait_seconds)
     # It would print its errors with a traceback beside raising them, and two lines at the first start.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

@@ -75,7 +75,7 @@ def _windows(decision: Decision, windows: Sequence[WindowRecord]) -> Table:
 def _window(record: WindowRecord, is_judged: bool) -> tuple[str, ...]:
     performance = record.performance if is_judged else None
     metrics = {} if performance is None else performance.metrics
-    harm = "labels not matured" if performance is None else _harm(performance.loss)
+    degradation = "labels not matured" if performance is None else _degradation(performance.loss)
     return (
         f"{record.start:%Y-%m-%d}",
         count(record.measurement.rows),
@@ -83,9 +83,9 @@ def _window(record: WindowRecord, is_judged: bool) -> tuple[str, ...]:
         ", ".join(check.title for check in record.measurement.broken) or "–",
         or_dash(metrics.get("auc")),
         or_dash(metrics.get("log_loss")),
-        harm,
+        degradation,
     )
 
 
-def _harm(loss: Loss | None) -> str:
+def _degradation(loss: Loss | None) -> str:
     return "not judged" if loss is None else "yes" if loss.degraded else "no"

@@ -73,15 +73,15 @@ def seen_in(windows: Sequence[WindowRecord]) -> str:
     metrics = judged.performance.metrics
     auc = f"AUC {metrics['auc'].value:.3f}, " if "auc" in metrics else ""
     which = "" if judged is newest else f"; that from {judged.start:%Y-%m-%d}"
-    return f"{text}{which}: {auc}{_harm(loss)}"
+    return f"{text}{which}: {auc}{_degradation(loss)}"
 
 
-def _harm(loss: Loss | None) -> str:
+def _degradation(loss: Loss | None) -> str:
     if loss is None:
-        return "harm is not judged: no prediction of the champion has a label"
+        return "degradation is not judged: no prediction of the champion has a label"
     if loss.degraded:
         return "is degraded"
-    return "harm is not judged: there is no limit for its log loss" if loss.limit is None else "does no harm"
+    return "degradation is not judged: there is no limit for its log loss" if loss.limit is None else "is not degraded"
 
 
 def _gap_in(record: WindowRecord) -> str:

@@ -93,5 +93,7 @@ class Thresholds(Record):
             said.append("no column is watched (monitoring.columns is empty), so that no drift can be seen")
         if len(self.evaluated) < MIN_LOSSES and len(self.out_of_fold) < MIN_LOSSES:
             weeks = max(len(self.evaluated), len(self.out_of_fold))
-            said.append(f"harm by the log loss: the training has {weeks} windows of labelled rows, a limit needs {MIN_LOSSES}")
+            said.append(
+                f"degradation by the log loss: the training has {weeks} windows of labelled rows, a limit needs {MIN_LOSSES}"
+            )
         return tuple(said)

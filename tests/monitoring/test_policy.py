@@ -368,4 +368,4 @@ def test_a_decision_says_that_no_column_is_watched_and_that_harm_has_no_limit() 
     unwatched = last.model_copy(update={"measurement": last.measurement.model_copy(update={"columns": ()})})
     assert "Not judged: the spec watches no column for drift" in decide(situation(*QUIET[:-1], unwatched)).draft.sentence
     blind = decide(situation(*QUIET[:-1], with_loss(last, unlimited(0.5, None)))).draft.sentence
-    assert "Not judged: harm. The mean log loss is 0.5" in blind
+    assert "Not judged: degradation. The mean log loss is 0.5" in blind
