@@ -113,9 +113,9 @@ class _Followed:
         try:
             yield
         except KeyboardInterrupt:
-            asked = f"request {self.request.number} of {self.request.model} is kept"
+            note = f"request {self.request.number} of {self.request.model} is kept"
             console().print(
-                f"\nIt goes on without you: {asked}. `perennial tick`, or a controller that watches, brings it to its end."
+                f"\nIt goes on without you: {note}. `perennial tick`, or a controller that watches, brings it to its end."
             )
             raise SystemExit(130) from None
 

@@ -134,16 +134,16 @@ def init(
     from console.scaffold.roles import Roles
     from perennial.settings import Settings
 
-    keys, sent, left = (split_names(names) for names in (key, request_field, leave_out))
-    given = {"--from": source, "--key": keys, "--time": time, "--label": label}
-    if missing := [option for option, value in given.items() if not value]:
-        if len(missing) < len(given) or sent or left or identifier or label_hours != 24.0:
+    keys, request_fields, left_out = (split_names(names) for names in (key, request_field, leave_out))
+    required_options = {"--from": source, "--key": keys, "--time": time, "--label": label}
+    if missing := [option for option, value in required_options.items() if not value]:
+        if len(missing) < len(required_options) or request_fields or left_out or identifier or label_hours != 24.0:
             raise SpecError(
                 f"{', '.join(missing)}: missing; allowed: --from, --key, --time and --label together, or no option at all"
             )
         begin_and_show(Settings.from_environment(), model, None, None, wall_clock(), json)
         return
-    roles = Roles(keys, time or "", label or "", sent, identifier, left, label_hours)
+    roles = Roles(keys, time or "", label or "", request_fields, identifier, left_out, label_hours)
     begin_and_show(Settings.from_environment(), model, source, roles, wall_clock(), json)
 
 

@@ -37,17 +37,17 @@ def watch_and_show(settings: Settings, clock: Callable[[], datetime], every_seco
 def _show(settings: Settings, ticks: Iterable[Ticked], json: bool) -> Ticked | None:
     """Print each tick that did or found something, with the decisions made meanwhile; returns the last tick."""
     printer, last = console(), Ticked(now=datetime.min)
-    known = _decided(settings) if not json else {}
+    decisions_before = _decided(settings) if not json else {}
     for ticked in ticks:
         news = ticked.acts or ticked.problems != last.problems or ticked.waits != last.waits
         if json:
             if news:
                 sys.stdout.write(ticked.model_dump_json() + "\n")
         else:
-            decided = (_decided(settings) or known) if news or not ticked.waits else known
-            for line in _lines(ticked, last, [made for key, made in decided.items() if key not in known]):
+            decisions = (_decided(settings) or decisions_before) if news or not ticked.waits else decisions_before
+            for line in _lines(ticked, last, [decision for key, decision in decisions.items() if key not in decisions_before]):
                 printer.print(f"  {minute(ticked.now)}  {line}", soft_wrap=True)
-            known = decided
+            decisions_before = decisions
         sys.stdout.flush()
         last = ticked
     return last
@@ -55,8 +55,8 @@ def _show(settings: Settings, ticks: Iterable[Ticked], json: bool) -> Ticked | N
 
 def _lines(ticked: Ticked, last: Ticked, decided: Sequence[Decision]) -> Iterator[str]:
     """What a tick did and found that the one before did not say."""
-    for made in decided:
-        yield f"{made.model}: decision {made.number}: {made.sentence}"
+    for decision in decided:
+        yield f"{decision.model}: decision {decision.number}: {decision.sentence}"
     for act in ticked.acts:
         yield f"{act.model}: {act.what}: {act.sentence}"
     for sentence in ticked.waits if ticked.waits != last.waits else ():
@@ -69,7 +69,7 @@ def _decided(settings: Settings) -> dict[tuple[str, int], Decision]:
     """The newest decisions of every model; empty while the ledger cannot be read, which its tick says."""
     try:
         with Ledger.open(settings.ledger) as ledger:
-            newest = [made for name in ledger.models() for made in reversed(ledger.decisions(name, 5))]
+            newest = [decision for name in ledger.models() for decision in reversed(ledger.decisions(name, 5))]
     except PlatformError:
         return {}
-    return {(made.model, made.number): made for made in newest}
+    return {(decision.model, decision.number): decision for decision in newest}

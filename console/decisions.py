@@ -50,8 +50,8 @@ def show_decisions(settings: Settings, model: str | None, kind: Kind | None, lim
         what = "No decision yet" if kind is None else f"No decision to {kind} yet"
         console().print(f"{what}: one is made by each monitoring run. `perennial status` says when the next is due.")
     for incident in incidents:
-        said = f"{incident.model}, incident {incident.number}: {incident_state(incident)}\n  {incident.seen}"
-        console().print(said, soft_wrap=True)
+        text = f"{incident.model}, incident {incident.number}: {incident_state(incident)}\n  {incident.seen}"
+        console().print(text, soft_wrap=True)
 
 
 def _show_table(out: Console, folded: Sequence[Streak], limit: int) -> None:
@@ -61,12 +61,12 @@ def _show_table(out: Console, folded: Sequence[Streak], limit: int) -> None:
     rows = []
     for streak in newest:
         last = streak.newest
-        made = minute(last.made) if streak.count == 1 else f"{minute(streak.oldest.made)} to {minute(last.made)}"
-        rows.append((last.model, streak.numbers, made, streak.title, last.state, last.sentence, outcome_of(last)))
+        period = minute(last.made) if streak.count == 1 else f"{minute(streak.oldest.made)} to {minute(last.made)}"
+        rows.append((last.model, streak.numbers, period, streak.title, last.state, last.sentence, outcome_of(last)))
     out.print(table("Decisions", columns, rows, numbers=("number",)))
-    left = len(folded) - len(newest)
-    if left:
-        out.print(f"… and {left} older rows: --limit {len(folded)}")
+    remainder = len(folded) - len(newest)
+    if remainder:
+        out.print(f"… and {remainder} older rows: --limit {len(folded)}")
 
 
 def known(settings: Settings, ledger: Ledger, model: str) -> str:
@@ -155,8 +155,8 @@ def accept_change(settings: Settings, name: str, wish: AcceptChange, now: dateti
     checks = () if accepted.accepted is None else accepted.accepted.checks
     span = f"requests of {accepted.excluded_from:%Y-%m-%d} to {accepted.excluded_until:%Y-%m-%d} train from now on"
     widened = ", ".join(f"{check.name} {check.subject}".strip() for check in checks) or "nothing that a limit could be widened by"
-    said = f"{name}: incident {accepted.number} is closed as a change of the data; {span}; accepted: {widened}"
-    console().print(said, soft_wrap=True)
+    sentence = f"{name}: incident {accepted.number} is closed as a change of the data; {span}; accepted: {widened}"
+    console().print(sentence, soft_wrap=True)
     console().print(f"Decision {decision.number}: {decision.sentence} {outcome_of(decision)}", soft_wrap=True)
     if decision.state == "open":
         console().print(f"Where no controller watches: `perennial tick`, or `perennial train {name}`", soft_wrap=True)

@@ -51,8 +51,10 @@ def monitor_and_show(settings: Settings, name: str, now: datetime, clock: Clock,
             raise NotFoundError(f"{name} has no champion to watch; `perennial train {name}` makes one")
         require_log(settings, name)
         if not due(settings, model, ledger.windows(name), now).any:
-            said = f"Nothing is due at {minute(now)}: no window closed or matured since the last run, or its rows are to come."
-            _show(ledger, name, said, json)
+            sentence = (
+                f"Nothing is due at {minute(now)}: no window closed or matured since the last run, or its rows are to come."
+            )
+            _show(ledger, name, sentence, json)
             return
     request, _ = ask_for_run(settings, name, Monitor(), now, clock, None if json else WAITS_FOR)
     with Ledger.open(settings.ledger) as ledger:
@@ -61,8 +63,8 @@ def monitor_and_show(settings: Settings, name: str, now: datetime, clock: Clock,
 
 def _show(ledger: Ledger, name: str, said: str, json: bool, cause: str | None = None) -> None:
     """Print the windows that a monitoring run looked at, and its decision; without its key the newest of each."""
-    found = ledger.decisions(name)
-    decision = next((one for one in found if cause in (None, one.cause)), None)
+    decisions = ledger.decisions(name)
+    decision = next((decision for decision in decisions if cause in (None, decision.cause)), None)
     looked_at = set() if decision is None else {*decision.windows, *decision.judged}
     windows = [record for record in ledger.windows(name) if record.start in looked_at]
     if json:
@@ -89,14 +91,16 @@ def window_row(record: WindowRecord) -> tuple[str, ...]:
     rows = f"{measured.rows:,}" + (f" ({measured.lost:,} lost)" if measured.lost else "")
     alarms = ", ".join(column.column for column in measured.alarms)
     unjudged = sum(column.verdict == "not judged" for column in measured.columns)
-    judged = f"{unjudged} of {len(measured.columns)} not judged" if unjudged else ""
+    gap = f"{unjudged} of {len(measured.columns)} not judged" if unjudged else ""
     broken = ", ".join(check.title for check in measured.broken)
-    flagged = ("; ".join(part for part in (alarms, judged) if part) or "–", broken or "–")
+    flagged = ("; ".join(part for part in (alarms, gap) if part) or "–", broken or "–")
     if performance is None:
         return (f"{record.start:%Y-%m-%d}", rows, "not matured", "–", "–", "–", *flagged)
     labels = performance.labels
     share = f"{labels.missing / (labels.arrived + labels.missing):.1%}" if labels.arrived + labels.missing else "–"
-    metrics = [interval(found) if (found := performance.metrics.get(name)) else "–" for name in ("auc", "log_loss", "utility")]
+    metrics = [
+        interval(estimate) if (estimate := performance.metrics.get(name)) else "–" for name in ("auc", "log_loss", "utility")
+    ]
     return (f"{record.start:%Y-%m-%d}", rows, share, *metrics, *flagged)
 
 
@@ -111,12 +115,12 @@ def show_labels(settings: Settings, name: str, now: datetime, json: bool) -> Non
 
     model = read(settings.models / f"{name}.yaml")
     require_log(settings, name)
-    found = label_counts(settings, model, now)
+    counts = label_counts(settings, model, now)
     if json:
-        print_json([count.model_dump(mode="json") for count in found])
+        print_json([count.model_dump(mode="json") for count in counts])
         return
     out = console()
-    if not found:
+    if not counts:
         out.print(f"No window has closed at {minute(now)}.")
         return
     rows = [
@@ -129,11 +133,11 @@ def show_labels(settings: Settings, name: str, now: datetime, json: bool) -> Non
             f"{count.late:,}" if count.is_matured else "–",
             f"{count.changed:,}" if count.is_matured else "–",
         )
-        for count in found
+        for count in counts
     ]
     columns = ("window", "matures", "predictions", "arrived by then", "missing then", "late since", "changed since")
     out.print(table(f"Labels of {name}, as known at {minute(now)}", columns, rows, numbers=columns[2:]))
-    anonymous = sum(count.anonymous for count in found)
+    anonymous = sum(count.anonymous for count in counts)
     if anonymous:
         field = model.spec.requests.id
         out.print(

@@ -85,9 +85,9 @@ def called(app: typer.Typer, arguments: list[str]) -> str:
     for argument in arguments:
         if argument.startswith("-"):
             continue
-        found = getattr(command, "commands", {}).get(argument)
-        if found is None:
+        subcommand = getattr(command, "commands", {}).get(argument)
+        if subcommand is None:
             break
-        command = found
+        command = subcommand
         words.append(argument)
     return " ".join(words) or "perennial"

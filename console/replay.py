@@ -84,7 +84,7 @@ class Interval:
     @property
     def line(self) -> str:
         """The same in one line."""
-        decided = ", ".join(made.kind for made in self.decisions) or "nothing"
+        decided = ", ".join(decision.kind for decision in self.decisions) or "nothing"
         parts = [f"{self.sent:,} requests, {self.answered:,} answered"]
         parts += [f"{self.before:,} answered before"] if self.before else []
         parts += [f"decided: {decided}", f"{len(self.runs)} runs started"]
@@ -93,7 +93,8 @@ class Interval:
     def to_json(self) -> dict[str, object]:
         """The same for programs."""
         decisions = [
-            {"number": made.number, "kind": made.kind, "reason": made.reason, "outcome": made.outcome} for made in self.decisions
+            {"number": decision.number, "kind": decision.kind, "reason": decision.reason, "outcome": decision.outcome}
+            for decision in self.decisions
         ]
         counts = {"requests": self.sent, "answered": self.answered, "answered_before": self.before}
         times = {"start": self.start.isoformat(), "end": self.end.isoformat()}
@@ -139,25 +140,25 @@ def replay_and_show(settings: Settings, name: str, span: ReplaySpan, url: str | 
     model = read(settings.models / f"{name}.yaml")
     require_span(span)
     past = _past(settings, model, span, clock)
-    left = _left(settings, model, span, past)
+    periods = _left(settings, model, span, past)
     require_requests(settings, model, span)
-    done = list[Interval]()
-    with _ended_by_signals(), nullcontext(url) if url else replay_server(settings, name) as found, _Bar(hidden=json) as bar:
-        with Caller(found, name) as caller:
+    intervals = list[Interval]()
+    with _ended_by_signals(), nullcontext(url) if url else replay_server(settings, name) as server_url, _Bar(hidden=json) as bar:
+        with Caller(server_url, name) as caller:
             require_ready(caller, READY_SECONDS)
-        replay = Replay(settings, model, found, after=bar.answered)
-        for start, end in left:
+        replay = Replay(settings, model, server_url, after=bar.answered)
+        for start, end in periods:
             bar.begin(f"requests until {minute(end)}", _count(settings, model, start, end))
             is_sent = past.ticked is not None and end <= past.ticked
-            if not is_sent and not done:
+            if not is_sent and not intervals:
                 _prepare_store(replay, (start, end), past)
             played = None if is_sent else replay.play(start, end, past.ids)
             bar.begin(f"the controller's tick for {minute(end)}", None)
-            done.append(_ticked(settings, model, (start, end), played, clock))
-            _follow(settings, found, name)
+            intervals.append(_ticked(settings, model, (start, end), played, clock))
+            _follow(settings, server_url, name)
             if not json:
-                bar.print(done[-1].line, done[-1].refusals)
-    _show(settings, model, span, done, json)
+                bar.print(intervals[-1].line, intervals[-1].refusals)
+    _show(settings, model, span, intervals, json)
 
 
 def require_span(span: ReplaySpan) -> None:
@@ -279,10 +280,10 @@ def _ticked(
     before = _known(settings, model)
     last = list(until_idle(settings, interval[1], clock))[-1]
     if last.problems:
-        said = "; ".join(f"{problem.model or 'controller'}: {problem.sentence}" for problem in last.problems)
-        raise PlatformError(f"the tick for {interval[1].isoformat()}: {said}. The same command goes on from here")
+        problems = "; ".join(f"{problem.model or 'controller'}: {problem.sentence}" for problem in last.problems)
+        raise PlatformError(f"the tick for {interval[1].isoformat()}: {problems}. The same command goes on from here")
     after = _known(settings, model)
-    decisions = tuple(made for number, made in sorted(after[0].items()) if number not in before[0])
+    decisions = tuple(decision for number, decision in sorted(after[0].items()) if number not in before[0])
     runs = tuple(run for run in after[1] if run not in set(before[1]))
     if played is None:
         return Interval(*interval, decisions=decisions, runs=runs)
@@ -294,7 +295,7 @@ def _known(settings: Settings, model: Model) -> tuple[dict[int, Decision], list[
     """Decisions by number, and ids of runs, oldest first."""
     with Ledger.open(settings.ledger) as ledger:
         runs = [run.run_id for run in reversed(ledger.runs(model.name, MOST_RUNS))]
-        return {made.number: made for made in ledger.decisions(model.name)}, runs
+        return {decision.number: decision for decision in ledger.decisions(model.name)}, runs
 
 
 def _follow(settings: Settings, url: str, name: str) -> None:
@@ -308,9 +309,9 @@ def _follow(settings: Settings, url: str, name: str) -> None:
     assert champion is not None  # there was one before
     until = time.monotonic() + TAKE_OVER_SECONDS
     with Caller(url, name) as caller:
-        while (found := caller.version()) != champion.digest:
+        while (digest := caller.version()) != champion.digest:
             if time.monotonic() > until:
-                raise PlatformError(f"{url} answers with version {found}, and the champion of {name} is {champion.digest}")
+                raise PlatformError(f"{url} answers with version {digest}, and the champion of {name} is {champion.digest}")
             time.sleep(0.1)
 
 
@@ -370,7 +371,7 @@ def _show(settings: Settings, model: Model, span: ReplaySpan, done: Sequence[Int
             {
                 "model": model.name,
                 **times,
-                "intervals": [one.to_json() for one in done],
+                "intervals": [interval.to_json() for interval in done],
                 "passed_by": passed_by,
                 "champion": number,
             }
@@ -378,5 +379,6 @@ def _show(settings: Settings, model: Model, span: ReplaySpan, done: Sequence[Int
         return
     before = f"; {passed_by} intervals were over before" if passed_by else ""
     console().print(
-        f"{sum(one.sent for one in done):,} requests sent in {len(done)} intervals{before}; version {number} is champion"
+        f"{sum(interval.sent for interval in done):,} requests sent in {len(done)} intervals{before}; "
+        f"version {number} is champion"
     )

@@ -48,14 +48,16 @@ def roll_back(settings: Settings, model: str, reason: str, clock: Clock, json: b
     read(settings.models / f"{model}.yaml")
     request = ask(settings, model, RollBack(reason=reason), clock(), clock)
     with Ledger.open(settings.ledger) as ledger:
-        left, champion = ledger.version(model, request.subject), ledger.champion(model)
+        version, champion = ledger.version(model, request.subject), ledger.champion(model)
     assert champion is not None  # the rollback gave it the traffic
     to_follow = request.outcome or None
     if json:
-        print_json({"left": left.model_dump(mode="json"), "champion": champion.model_dump(mode="json"), "to_follow": to_follow})
+        print_json(
+            {"left": version.model_dump(mode="json"), "champion": champion.model_dump(mode="json"), "to_follow": to_follow}
+        )
         return
     has = "has" if settings.namespace is None else "takes"  # pods are replaced one at a time
-    console().print(f"{model}: version {left.number} was rolled back; version {champion.number} {has} the traffic again")
+    console().print(f"{model}: version {version.number} was rolled back; version {champion.number} {has} the traffic again")
     if to_follow is not None:
         console().print(f"Follows with the next tick: {to_follow}", soft_wrap=True)
 

@@ -25,13 +25,13 @@ def failing_stores(settings: Settings) -> tuple[str, ...]:
         "MLflow's database": settings.tracking,
     }
     files = {name: file for name, url in stores.items() if (file := sqlite.file_of(url)) is not None}
-    found = {name: _fault(file) for name, file in files.items()}
-    said = [f"{name} fails: {files[name]}: {fault}" for name, fault in found.items() if fault]
-    said += [f"the online store fails: {fault}" for fault in [_redis_fault(settings.online_store)] if fault]
-    said += [
+    faults = {name: _fault(file) for name, file in files.items()}
+    sentences = [f"{name} fails: {files[name]}: {fault}" for name, fault in faults.items() if fault]
+    sentences += [f"the online store fails: {fault}" for fault in [_redis_fault(settings.online_store)] if fault]
+    sentences += [
         f"{name} fails: {fault}" for name in ("the feature registry", "MLflow's database") if (fault := _fault_of(stores[name]))
     ]
-    return tuple(f"{fault}: the platform team brings it back" for fault in said)
+    return tuple(f"{fault}: the platform team brings it back" for fault in sentences)
 
 
 def _redis_fault(where: str) -> str:

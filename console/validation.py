@@ -27,23 +27,23 @@ def check_specs(settings: Settings, names: list[str], now: datetime, json: bool)
         raise NotFoundError(f"{settings.models}: no model spec; write models/<name>.yaml, docs/spec.md says what it holds")
     for path in paths:
         if not path.exists():
-            known = ", ".join(sorted(found.stem for found in settings.models.glob("*.yaml"))) or "none"
-            raise NotFoundError(f"{path}: no such spec; there are: {known}")
+            spec_names = ", ".join(sorted(spec.stem for spec in settings.models.glob("*.yaml"))) or "none"
+            raise NotFoundError(f"{path}: no such spec; there are: {spec_names}")
     problems = {path: check(path) or _against_features(settings, path) for path in paths}
-    notes = {path: () if found else _notes(settings, path, now) for path, found in problems.items()}
+    notes = {path: () if mistakes else _notes(settings, path, now) for path, mistakes in problems.items()}
     if json:
         print_json(
             {
-                str(path): {"mistakes": [str(problem) for problem in found], "notes": list(notes[path])}
-                for path, found in problems.items()
+                str(path): {"mistakes": [str(problem) for problem in mistakes], "notes": list(notes[path])}
+                for path, mistakes in problems.items()
             }
         )
         return 2 if any(problems.values()) else 0
-    for path, found in problems.items():
+    for path, mistakes in problems.items():
         out = console()
-        for problem in found:
+        for problem in mistakes:
             out.print(str(problem), soft_wrap=True)
-        out.print(f"{path}: {f'{len(found)} mistakes' if found else 'valid'}", soft_wrap=True)
+        out.print(f"{path}: {f'{len(mistakes)} mistakes' if mistakes else 'valid'}", soft_wrap=True)
         for note in notes[path]:
             out.print(f"  note: {note}", soft_wrap=True)
     return 2 if any(problems.values()) else 0

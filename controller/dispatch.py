@@ -49,15 +49,19 @@ def _key(decision: Decision) -> str:
 
 def _waiting(context: Context, model: Model) -> list[Decision]:
     """Decisions that nobody carries out yet, oldest first."""
-    return [found for found in context.ledger.open_decisions(model.name) if found.state == "open" and found.kind == "retrain"]
+    return [
+        decision
+        for decision in context.ledger.open_decisions(model.name)
+        if decision.state == "open" and decision.kind == "retrain"
+    ]
 
 
 def _overtaken(context: Context, model: Model) -> Iterator[Act]:
     """Of several open decisions the newest is carried out: after a long absence a model is trained at most once."""
     for decision in _waiting(context, model)[:-1]:
-        said = "overtaken: a newer decision is carried out instead"
-        context.ledger.move_decision(model.name, decision.number, before="open", after="done", outcome=said)
-        yield Act(model=model.name, what="overtaken", sentence=f"decision {decision.number} was {said}")
+        outcome = "overtaken: a newer decision is carried out instead"
+        context.ledger.move_decision(model.name, decision.number, before="open", after="done", outcome=outcome)
+        yield Act(model=model.name, what="overtaken", sentence=f"decision {decision.number} was {outcome}")
 
 
 def _held(context: Context, model: Model) -> Iterator[Act]:
@@ -66,9 +70,9 @@ def _held(context: Context, model: Model) -> Iterator[Act]:
     for decision in _waiting(context, model):
         later = [incident.number for incident in incidents if incident.decision > decision.number]
         if later and decision.reason != "manual":
-            said = f"held: incident {later[0]} was opened after it; decided anew once that is closed"
-            context.ledger.move_decision(model.name, decision.number, before="open", after="done", outcome=said)
-            yield Act(model=model.name, what="held", sentence=f"decision {decision.number} is {said}")
+            outcome = f"held: incident {later[0]} was opened after it; decided anew once that is closed"
+            context.ledger.move_decision(model.name, decision.number, before="open", after="done", outcome=outcome)
+            yield Act(model=model.name, what="held", sentence=f"decision {decision.number} is {outcome}")
 
 
 def _broke_lately(context: Context, model: Model) -> Obstacle | None:

@@ -23,7 +23,7 @@ def accept_decision(ledger: Ledger, request: Request, number: int) -> str:
     if request.state == "open":
         before = ledger.decision(name, number)
         if before.state != "waits for a person":
-            waiting = [str(one.number) for one in ledger.decisions(name) if one.state == "waits for a person"]
+            waiting = [str(decision.number) for decision in ledger.decisions(name) if decision.state == "waits for a person"]
             raise NotFoundError(
                 f"{name}: decision {number} is {before.state}; decisions that wait for a person: {', '.join(waiting) or 'none'}"
             )
@@ -72,7 +72,7 @@ def _settled(
 
 def _only_open(incidents: dict[int, Incident], number: int | None) -> tuple[int | None, list[int]]:
     """The incident that is meant, and all that are open: without a number the only open one."""
-    still = sorted(one for one, incident in incidents.items() if incident.closed is None)
+    still = sorted(incident_number for incident_number, incident in incidents.items() if incident.closed is None)
     return (still[0] if number is None and len(still) == 1 else number), still
 
 
@@ -81,8 +81,8 @@ def _open_one(name: str, incidents: dict[int, Incident], number: int | None) -> 
     if number is None or number not in still:
         shown = ", ".join(map(str, still)) or "none"
         before = incidents.get(number) if number is not None else None
-        said = f"; it was {incident_state(before)}" if before is not None else ""
-        which = "no number was given" if number is None else f"incident {number} is not open{said}"
+        state = f"; it was {incident_state(before)}" if before is not None else ""
+        which = "no number was given" if number is None else f"incident {number} is not open{state}"
         raise NotFoundError(f"{name}: {which}; open incidents: {shown}")
     return number
 
@@ -91,14 +91,14 @@ def _any_one(name: str, incidents: dict[int, Incident], number: int | None) -> i
     number, still = _only_open(incidents, number)
     if number is None or number not in incidents:
         which = "no number was given" if number is None else f"there is no incident {number}"
-        known = ", ".join(map(str, sorted(incidents))) or "none"
-        raise NotFoundError(f"{name}: {which}; open incidents: {', '.join(map(str, still)) or 'none'}, all: {known}")
+        numbers = ", ".join(map(str, sorted(incidents))) or "none"
+        raise NotFoundError(f"{name}: {which}; open incidents: {', '.join(map(str, still)) or 'none'}, all: {numbers}")
     return number
 
 
 def _training_due(ledger: Ledger, incident: Incident, wish: AcceptChange, now: datetime) -> Decision:
     """The decision to train on the changed data; asked for again, it is the same one."""
-    asked = Fact(
+    fact = Fact(
         name="accepted change", value=float(incident.number), limit=None, sentence=f"{wish.who} accepted it: {wish.reason}"
     )
     draft = DecisionDraft(
@@ -106,7 +106,7 @@ def _training_due(ledger: Ledger, incident: Incident, wish: AcceptChange, now: d
         reason="manual",
         sentence=f"Train again: {wish.who} accepted the change of incident {incident.number} ({wish.reason}).",
         otherwise="Nobody accepting it.",
-        facts=(asked,),
+        facts=(fact,),
     )
     cause = f"{incident.model}/manual/accept-{incident.number}"
     return ledger.add_decision(incident.model, cause=cause, now=now, draft=draft)[0]

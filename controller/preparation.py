@@ -58,7 +58,7 @@ def prepare(context: Context, model: Model, claim: Claim) -> None:
         mode, of_training = _training(context, model, _wish(context.ledger, claim))
         parameters |= of_training
     context.ledger.check_fence()
-    place = context.runner.prepare(claim.owner, parameters)
+    folder = context.runner.prepare(claim.owner, parameters)
     context.ledger.start_run(
         run_id=claim.owner,
         model=model.name,
@@ -66,7 +66,7 @@ def prepare(context: Context, model: Model, claim: Claim) -> None:
         started=context.wall_clock,
         now=context.now,
         spec=digest(model),
-        folder=place,
+        folder=folder,
         claim=claim.key,
         decision=claim.decision,
     )

@@ -74,8 +74,8 @@ def _abandon(context: Context, request: Request, failure: Failure) -> None:
 
 def _end(context: Context, request: Request, outcome: str = "", run: str | None = None, failure: Failure | None = None) -> Act:
     context.ledger.end_request(request, outcome=outcome, run=run, failure=failure)
-    said = outcome if failure is None else f"{failure.kind}: {failure.sentence}"
-    return Act(model=request.model, what="answered", sentence=f"request {request.number} ({request.wish.kind}): {said}")
+    result = outcome if failure is None else f"{failure.kind}: {failure.sentence}"
+    return Act(model=request.model, what="answered", sentence=f"request {request.number} ({request.wish.kind}): {result}")
 
 
 def _run(context: Context, request: Request, model: Model) -> Iterator[Found]:
@@ -122,10 +122,10 @@ def _roll_out(context: Context, request: Request, model: Model, run: Run) -> Ite
 
 def _decide(context: Context, request: Request, wish: Train) -> Decision:
     """A person's training is a decision like any other: open, so that it is not forgotten after a crash."""
-    asked = Fact(name="request", value=None, limit=None, sentence=wish.sentence)
+    fact = Fact(name="request", value=None, limit=None, sentence=wish.sentence)
     beyond = f" {wish.sentence}" if wish.model_copy(update={"search": None}) != Train() else ""
     sentence = f"Train again: a person asked for it.{beyond}"
-    draft = DecisionDraft(kind="retrain", reason="manual", sentence=sentence, otherwise="Nobody asking.", facts=(asked,))
+    draft = DecisionDraft(kind="retrain", reason="manual", sentence=sentence, otherwise="Nobody asking.", facts=(fact,))
     return context.ledger.add_decision(request.model, cause=request.key, now=context.now, draft=draft)[0]
 
 
@@ -175,6 +175,6 @@ def _rolled_back(context: Context, request: Request, reason: str) -> Act:
     deployer = open_deployer(context.settings)
     if request.state == "open":
         request = context.ledger.begin_request(request, leaving(deployer, context.ledger, model.name).number)
-    left = next(rollout for rollout in context.ledger.rollouts(model.name) if rollout.number == request.subject)
-    to_follow = roll_back(context.settings, deployer, context.ledger, model, left, context.now, reason)
+    rollout = next(rollout for rollout in context.ledger.rollouts(model.name) if rollout.number == request.subject)
+    to_follow = roll_back(context.settings, deployer, context.ledger, model, rollout, context.now, reason)
     return _end(context, request, outcome=to_follow or "")

@@ -60,15 +60,15 @@ def tick(
         fenced = ledger.with_fence(Fence(kind="lease", key=LEASE, token=lease.token))
         try:
             context = Context(settings, fenced, runner or LocalRunner(settings), now, clock())
-            asked = {request.model for request in fenced.open_requests()}
+            models = {request.model for request in fenced.open_requests()}
             if not unasked:
-                return _tick(context, clock, mine, asked, answer)
+                return _tick(context, clock, mine, models, answer)
             if lease.ticked is not None and now < lease.ticked:
-                answered = _tick(context, clock, mine, asked, answer)
+                answered = _tick(context, clock, mine, models, answer)
                 return answered.model_copy(update={"problems": (_went_back(lease.ticked, now), *answered.problems)})
             if lease.ticked != now:
                 fenced.note_tick(LEASE, now)
-            return _tick(context, clock, mine, asked | {path.stem for path in settings.models.glob("*.yaml")}, _all_of)
+            return _tick(context, clock, mine, models | {path.stem for path in settings.models.glob("*.yaml")}, _all_of)
         finally:
             if release:
                 ledger.release_lease(lease, clock())
@@ -82,14 +82,14 @@ def _tick(context: Context, clock: Callable[[], datetime], mine: str, models: It
     acts, waits, problems = list[Act](), list[str](), list[Obstacle]()
     for name in sorted(models):
         try:
-            for found in part(context, name):
-                match found:
+            for result in part(context, name):
+                match result:
                     case Act():
-                        acts.append(found)
+                        acts.append(result)
                     case Obstacle():
-                        problems.append(found)
+                        problems.append(result)
                     case _:
-                        waits.append(found)
+                        waits.append(result)
         except FencedError:
             raise
         except Exception as error:  # whatever one model comes to, the others are looked at
@@ -105,9 +105,9 @@ def _all_of(context: Context, name: str) -> Iterator[Found]:
     if not path.exists():
         return
     model = read(path)
-    asked = {request.key for request in context.ledger.open_requests(name)}
+    request_keys = {request.key for request in context.ledger.open_requests(name)}
     for claim in context.ledger.open_claims(name):
-        if claim.key not in asked:
+        if claim.key not in request_keys:
             yield from carry_on(context, model, claim)
     try:
         yield from roll_out(context, model)

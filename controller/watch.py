@@ -51,7 +51,7 @@ def watch(settings: Settings, clock: Callable[[], datetime], every_seconds: floa
 def _pause(ledger_url: str, ended: threading.Event, seconds: float) -> None:
     """Wait for the next tick; a person's request, who waits for its end, is not kept waiting as long."""
     until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0 and not ended.wait(min(left, LOOKS_SECONDS)):
+    while (seconds_left := until - time.monotonic()) > 0 and not ended.wait(min(seconds_left, LOOKS_SECONDS)):
         try:
             with Ledger.open(ledger_url) as ledger:
                 if ledger.open_requests():

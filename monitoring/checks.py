@@ -55,7 +55,7 @@ def check(
         max_stale_share: largest share of rows for which a view was stale.
         accepted: by check and subject, what a person said is no fault.
     """
-    found = [volume(logged, usual_rows, min_volume_share, [check.value for check in accepted.get(("volume", ""), ())])]
+    checks = [volume(logged, usual_rows, min_volume_share, [check.value for check in accepted.get(("volume", ""), ())])]
     if len(logged.frame) >= MIN_ROWS:
         texts = {column.name for column in contract.columns if column.dtype == "string"}
         watched = set() if thresholds is None else {column.column for column in thresholds.columns}
@@ -66,11 +66,11 @@ def check(
                 continue
             limit = limits.get(name)
             is_text = name in texts or (limit is not None and limit.categories is not None)
-            found += check_column(name, logged.values(name, is_text), limit, name in watched)
+            checks += check_column(name, logged.values(name, is_text), limit, name in watched)
         for view in views_of(logged):
             most = max([max_stale_share, *(check.value + ROOM for check in accepted.get(("stale", view), ()))])
-            found += [stale for stale in [stale_view(logged, view, most)] if stale.failed]
-    return tuple(found)
+            checks += [stale for stale in [stale_view(logged, view, most)] if stale.failed]
+    return tuple(checks)
 
 
 def check_column(name: str, values: Values | None, limits: ColumnLimits | None, is_watched: bool) -> list[Check]:
@@ -97,18 +97,18 @@ def check_column(name: str, values: Values | None, limits: ColumnLimits | None, 
     if limits is None:
         return []
     held = present(values)
-    found = []
+    checks = []
     nulls = 1 - len(held) / len(values)
     allowed = limits.max_null_share if is_watched else max(limits.max_null_share, EMPTY)
     if nulls > allowed:
         sentence = f"{nulls:.1%} of {name} are missing, at most {allowed:.1%} are allowed"
-        found.append(_check("nulls", name, nulls, allowed, sentence))
+        checks.append(_check("nulls", name, nulls, allowed, sentence))
     if not is_watched or not len(held):
-        return found
+        return checks
     name_of: Name
     if limits.categories is not None:
-        known = set(limits.categories)
-        new = [str(value) for value in held if str(value) not in known]
+        categories = set(limits.categories)
+        new = [str(value) for value in held if str(value) not in categories]
         share, name_of, what = len(new) / len(held), "new categories", f"were never seen in the training, as {_most(new)}"
     elif limits.low is not None and limits.high is not None and held.dtype != object:
         numbers = np.asarray(held, dtype=np.float64)
@@ -117,11 +117,11 @@ def check_column(name: str, values: Values | None, limits: ColumnLimits | None, 
         what = f"are far outside {limits.low:g} to {limits.high:g}, the range of the training"
         name_of = "range"
     else:
-        return found
+        return checks
     if share > limits.max_new_share:
         sentence = f"{share:.1%} of {name} {what}; at most {limits.max_new_share:.1%} are allowed"
-        found.append(_check(name_of, name, share, limits.max_new_share, sentence))
-    return found
+        checks.append(_check(name_of, name, share, limits.max_new_share, sentence))
+    return checks
 
 
 def _most(values: Sequence[str]) -> str:
@@ -160,8 +160,8 @@ def views_of(logged: LoggedWindow) -> list[str]:
 
 def stale_view(logged: LoggedWindow, view: str, max_share: float) -> Check:
     """Whether a view was stale for too many rows: a source or its materialisation has stopped. Unknown keys are not stale."""
-    found = logged.frame[STALE + view]
-    share = float((found.notna() & (found != "missing")).mean())
+    staleness = logged.frame[STALE + view]
+    share = float((staleness.notna() & (staleness != "missing")).mean())
     sentence = f"view {view} was stale for {share:.1%} of the predictions, at most {max_share:.1%} are allowed"
     return _check("stale", view, share, max_share, sentence, share > max_share)
 

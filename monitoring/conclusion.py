@@ -43,15 +43,15 @@ def conclude(
         for matured in performed.windows:
             ledger.record_performance(name, matured.window.start, matured.performance)
         set_aside = ". ".join(filter(None, (measured.set_aside, performed.set_aside)))
-        found = situation(ledger, model, ending.fence.key, now, set_aside)
-        conclusion = decide(found)
+        basis = situation(ledger, model, ending.fence.key, now, set_aside)
+        conclusion = decide(basis)
         decision, _ = ledger.add_decision(
             name,
             cause=ending.fence.key,
             now=now,
             draft=conclusion.draft,
-            windows=sorted(found.measured),
-            judged=sorted(found.judged),
+            windows=sorted(basis.measured),
+            judged=sorted(basis.judged),
             state=conclusion.state,
         )
         settle_incidents(ledger, model, decision, conclusion, now)
@@ -70,7 +70,7 @@ def situation(ledger: Ledger, model: Model, cause: str, now: datetime, set_aside
     decisions = {decision.number: decision for decision in ledger.decisions(name)}
     earlier = [decision for decision in decisions.values() if decision.cause != cause]
     looked_at = {start for decision in earlier for start in decision.windows}
-    judged = {start for decision in earlier for start in decision.judged}
+    judged_starts = {start for decision in earlier for start in decision.judged}
     runs = [run for run in ledger.runs(name, limit=1000) if run.mode != "monitor" and run.outcome != "superseded"]
     waiting = [
         decision
@@ -90,7 +90,9 @@ def situation(ledger: Ledger, model: Model, cause: str, now: datetime, set_aside
         model=model,
         windows=windows,
         measured=frozenset(record.start for record in windows if record.start not in looked_at),
-        judged=frozenset(record.start for record in windows if record.performance is not None and record.start not in judged),
+        judged=frozenset(
+            record.start for record in windows if record.performance is not None and record.start not in judged_starts
+        ),
         champion=None if champion is None else ServingVersion(champion.digest, champion.number, champion.trained_until),
         trainings=tuple(
             Trained(run.now, run.decision is None or decisions[run.decision].reason == "manual")

@@ -112,10 +112,10 @@ def usual_rows(logged: LoggedWindow, before: Sequence[LoggedWindow], records: Ma
     rows = {start: record.measurement.rows for start, record in records.items() if start < logged.window.start}
     rows |= {window.window.start: len(window.frame) for window in before}
     broken = {start for start, record in records.items() if record.measurement.broken}
-    found = [count for start, count in sorted(rows.items(), reverse=True) if start not in broken][:BEFORE]
-    while found and found[-1] == 0:  # oldest last: nothing was logged yet
-        found.pop()
-    return tuple(found)
+    counts = [count for start, count in sorted(rows.items(), reverse=True) if start not in broken][:BEFORE]
+    while counts and counts[-1] == 0:  # oldest last: nothing was logged yet
+        counts.pop()
+    return tuple(counts)
 
 
 def is_accepted(record: WindowRecord, incidents: Sequence[Incident]) -> bool:
@@ -131,9 +131,9 @@ def teaches_nothing(record: WindowRecord) -> bool:
 
 def threshold_of(column: str, method: str, thresholds: Thresholds | None) -> ColumnThreshold:
     """The version's threshold of a column, or that there is none and why."""
-    for found in () if thresholds is None else thresholds.columns:
-        if found.column == column and found.method == method:
-            return found
+    for threshold in () if thresholds is None else thresholds.columns:
+        if threshold.column == column and threshold.method == method:
+            return threshold
     reason = (
         "the version was registered without thresholds" if thresholds is None else f"{method} was not watched at its training"
     )
@@ -240,16 +240,16 @@ class _Column:
 
         A week that was broken or in which the model was degraded teaches nothing.
         """
-        found = []
+        samples = []
         for window in before[:BEFORE]:
             record = self.records.get(window.window.start)
             if record is not None and teaches_nothing(record):
                 continue
             values = self._sample(window)
             if values is not None and len(present(values)):
-                found.append(values)
-        from_log = len(found)
-        return found + self._blocks[::-1][: BEFORE - from_log], from_log
+                samples.append(values)
+        from_log = len(samples)
+        return samples + self._blocks[::-1][: BEFORE - from_log], from_log
 
     @cached_property
     def _blocks(self) -> list[Values]:

@@ -46,30 +46,30 @@ def measure_due(settings: Settings, model: Model, now: datetime) -> tuple[Measur
     with Ledger.open(settings.ledger) as ledger:
         records, champion = ledger.windows(model.name), ledger.champion(model.name)
         incidents = ledger.incidents(model.name)
-    found_due = due(settings, model, records, now)
-    closed = found_due.closed
+    due_windows = due(settings, model, records, now)
+    closed = due_windows.closed
     if not closed:
-        return Measurements(windows=(), set_aside=found_due.set_aside), None
+        return Measurements(windows=(), set_aside=due_windows.set_aside), None
     log = WindowLog.read(settings, model, closed, now)
-    known = {record.start: record for record in records}
+    records_by_start = {record.start: record for record in records}
     read_once = cache(lambda digest: reference(version_store.folder(settings, model.name, digest)))
-    found, newest = [], None
+    measurements, newest = [], None
     for window in closed:
         newest = Newest(log.window(window), log.before(window), read_once(_answering(log.window(window), champion)))
-        measurement = measure(newest.logged, newest.before, newest.reference, model, known, incidents)
-        found.append(Measured(window=window, measurement=measurement))
-        known[window.start] = WindowRecord(
+        measurement = measure(newest.logged, newest.before, newest.reference, model, records_by_start, incidents)
+        measurements.append(Measured(window=window, measurement=measurement))
+        records_by_start[window.start] = WindowRecord(
             model=model.name, start=window.start, end=window.end, measured_at=now, measurement=measurement, performance=None
         )
-    return Measurements(windows=tuple(found), set_aside=found_due.set_aside), newest
+    return Measurements(windows=tuple(measurements), set_aside=due_windows.set_aside), newest
 
 
 def _answering(logged: LoggedWindow, champion: Version | None) -> str:
     """Digest of the version that answered most of a window; of the champion when nothing was answered."""
-    found = next(iter(logged.versions), None if champion is None else champion.digest)
-    if found is None:
+    digest = next(iter(logged.versions), None if champion is None else champion.digest)
+    if digest is None:
         raise NotFoundError(f"window of {logged.window.start:%Y-%m-%d}: no prediction and no champion; nothing can be measured")
-    return found
+    return digest
 
 
 def perform_due(settings: Settings, model: Model, now: datetime, measurements: Measurements) -> Performances:
@@ -91,9 +91,9 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
     with Ledger.open(settings.ledger) as ledger:
         records, versions = ledger.windows(model.name), ledger.versions(model.name)
     judged_by = {record.start: record.measurement.champion for record in records}
-    judged_by |= {found.window.start: found.measurement.champion for found in measurements.windows}
+    judged_by |= {measured.window.start: measured.measurement.champion for measured in measurements.windows}
     broken = {record.start for record in records if record.measurement.broken}
-    broken |= {found.window.start for found in measurements.windows if found.measurement.broken}
+    broken |= {measured.window.start for measured in measurements.windows if measured.measurement.broken}
     # A window that came to light since it was measured (a dead process's segment was sealed) waits for the next run.
     matured = [window for window in due(settings, model, records, now).matured if window.start in judged_by]
     if not matured:
@@ -113,16 +113,16 @@ def perform_due(settings: Settings, model: Model, now: datetime, measurements: M
         else FrozenBaseline(first.digest, Champion.read(version_store.folder(settings, model.name, first.digest)))
     )
     losses = {digest: earlier_losses(records, digest) for digest in set(judged_by.values())}
-    found, unlabelled = [], dict[int | str, datetime]()
+    performances, unlabelled = [], dict[int | str, datetime]()
     for window in matured:
         digest, logged = judged_by[window.start], log.window(window)
         labels = labels_by(settings, model, window.start, matures(window, model))
         performance = perform(logged, labels, model, served(digest), frozen, losses[digest])
         unlabelled |= dict.fromkeys(without_label(logged, labels, model.spec.requests.id), window.start)
-        found.append(Performed(window=window, performance=performance))
+        performances.append(Performed(window=window, performance=performance))
         if performance.loss is not None and not performance.loss.degraded and window.start not in broken:
             losses[digest][window.start] = performance.loss.value
-    return Performances(windows=tuple(found), set_aside=too_early(settings, model, unlabelled))
+    return Performances(windows=tuple(performances), set_aside=too_early(settings, model, unlabelled))
 
 
 def reference(folder: Path) -> Reference:

@@ -72,20 +72,25 @@ def labelled(logged: LoggedWindow, labels: pd.DataFrame, id_column: str) -> pd.D
     name = FIELDS + id_column
     if name not in frame or not len(labels):
         return frame.assign(label=pd.array([None] * len(frame), dtype="boolean"))
-    own, theirs = identifiers(frame[name]), identifiers(labels[id_column])
-    if any(isinstance(one, str) for one in own) != any(isinstance(one, str) for one in theirs):
+    request_ids, label_ids = identifiers(frame[name]), identifiers(labels[id_column])
+    if any(isinstance(identifier, str) for identifier in request_ids) != any(
+        isinstance(identifier, str) for identifier in label_ids
+    ):
         # The id's type changed since: a whole number is its digits.
-        own, theirs = [None if one is None else str(one) for one in own], [str(one) for one in theirs]
-    known = dict(zip(theirs, labels["label"].astype(bool).tolist(), strict=True))
-    found = [None if one is None else known.get(one) for one in own]
-    return frame.assign(label=pd.array(found, dtype="boolean"))
+        request_ids, label_ids = (
+            [None if identifier is None else str(identifier) for identifier in request_ids],
+            [str(identifier) for identifier in label_ids],
+        )
+    label_of = dict(zip(label_ids, labels["label"].astype(bool).tolist(), strict=True))
+    values = [None if identifier is None else label_of.get(identifier) for identifier in request_ids]
+    return frame.assign(label=pd.array(values, dtype="boolean"))
 
 
 def without_label(logged: LoggedWindow, labels: pd.DataFrame, id_column: str) -> list[int | str]:
     """Ids of the window's predictions whose label is not known; arguments as of `labelled`."""
-    found, name = labelled(logged, labels, id_column), FIELDS + id_column
-    every = identifiers(found.loc[found["label"].isna(), name]) if name in found else []
-    return [one for one in every if one is not None]
+    frame, name = labelled(logged, labels, id_column), FIELDS + id_column
+    every = identifiers(frame.loc[frame["label"].isna(), name]) if name in frame else []
+    return [identifier for identifier in every if identifier is not None]
 
 
 def too_early(settings: Settings, model: Model, unlabelled: Mapping[int | str, datetime]) -> str:
@@ -98,21 +103,25 @@ def too_early(settings: Settings, model: Model, unlabelled: Mapping[int | str, d
     """
     if not unlabelled:
         return ""
-    spec, path, begins = model.spec, settings.source(model.spec.label.source), {str(one): at for one, at in unlabelled.items()}
+    spec, path, begins = (
+        model.spec,
+        settings.source(model.spec.label.source),
+        {str(identifier): at for identifier, at in unlabelled.items()},
+    )
     early = []
     with opened(path) as labels:
         before = pyarrow.compute.field(TIME) < pd.Timestamp(max(begins.values()))
         for batch in labels.to_batches(columns=[spec.requests.id, TIME, spec.label.column], filter=before):
             frame = frame_of(pa.Table.from_batches([batch])).dropna(subset=[spec.requests.id, spec.label.column])
             ids = frame[spec.requests.id].astype(str)
-            asked = zip(ids[ids.isin(begins)], frame.loc[ids.isin(begins), TIME], strict=True)
-            early += [(time, one) for one, time in asked if time < begins[one]]
+            pairs = zip(ids[ids.isin(begins)], frame.loc[ids.isin(begins), TIME], strict=True)
+            early += [(time, identifier) for identifier, time in pairs if time < begins[identifier]]
     if not early:
         return ""
-    (time, one), labels_are = min(early), "1 label is" if len(early) == 1 else f"{len(early):,} labels are"
+    (time, identifier), labels_are = min(early), "1 label is" if len(early) == 1 else f"{len(early):,} labels are"
     return (
-        f"{labels_are} set aside for a time before the window of the request, as {spec.requests.id} {one} of {time.isoformat()}; "
-        "correct the clock or the zone that wrote them"
+        f"{labels_are} set aside for a time before the window of the request, "
+        f"as {spec.requests.id} {identifier} of {time.isoformat()}; correct the clock or the zone that wrote them"
     )
 
 
@@ -173,20 +182,20 @@ def counts(model: Model, logged: Iterable[LoggedWindow], labels: pd.DataFrame, n
     """
     identifier = model.spec.requests.id
     latest = labels.drop_duplicates(identifier, keep="last")
-    for one in logged:
-        due = matures(one.window, model)
-        then = labelled(one, labels[labels[TIME] <= due].drop_duplicates(identifier), identifier)
-        since = labelled(one, latest, identifier)["label"]
-        known, name = then["label"].notna(), FIELDS + identifier
+    for window in logged:
+        due = matures(window.window, model)
+        then = labelled(window, labels[labels[TIME] <= due].drop_duplicates(identifier), identifier)
+        since = labelled(window, latest, identifier)["label"]
+        is_labelled, name = then["label"].notna(), FIELDS + identifier
         yield LabelCount(
-            start=one.window.start,
-            end=one.window.end,
+            start=window.window.start,
+            end=window.window.end,
             matures_at=due,
             is_matured=now >= due,
             predictions=len(then),
             anonymous=int(then[name].isna().sum()) if name in then else len(then),
-            arrived=int(known.sum()),
-            missing=int((~known).sum()),
-            late=int((~known & since.notna()).sum()),
-            changed=int((then["label"] != since)[known].sum()),
+            arrived=int(is_labelled.sum()),
+            missing=int((~is_labelled).sum()),
+            late=int((~is_labelled & since.notna()).sum()),
+            changed=int((then["label"] != since)[is_labelled].sum()),
         )

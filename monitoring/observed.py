@@ -26,27 +26,27 @@ def observed(
         records: every window of the model.
         now: UTC.
     """
-    own = [record for record in records if incident.covers(record.start) and record.measurement.broken]
+    broken_records = [record for record in records if incident.covers(record.start) and record.measurement.broken]
     widest: dict[tuple[str, str], float] = {}
-    for record in own:
+    for record in broken_records:
         for check in record.measurement.broken:
             key = check.name, check.subject
             further = min if check.name == "volume" else max  # fewer rows are further from what is usual
             widest[key] = further(check.value, widest.get(key, check.value))
     if not widest:
         return ()
-    windows = [record.window for record in own]
+    windows = [record.window for record in broken_records]
     log = WindowLog.read(settings, model, windows, now)
     logged = [log.window(window) for window in windows]
-    found = []
+    checks = []
     for (name, subject), value in sorted(widest.items()):
         accepted = AcceptedCheck(name=name, subject=subject, value=value)
         if name in ("range", "new categories"):
-            columns = [one.values(subject, is_text=name == "new categories") for one in logged]
+            columns = [window.values(subject, is_text=name == "new categories") for window in logged]
             held = [present(values) for values in columns if values is not None and len(present(values))]
             accepted = accepted.model_copy(update=_seen(name, held))
-        found.append(accepted)
-    return tuple(found)
+        checks.append(accepted)
+    return tuple(checks)
 
 
 def _seen(name: str, held: Sequence[Values]) -> dict[str, object]:

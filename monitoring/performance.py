@@ -81,25 +81,25 @@ def perform(
         earlier: mean log loss of the same version in earlier windows, by their begin.
     """
     frame = labelled(logged, labels, model.spec.requests.id)
-    known = frame[frame["label"].notna()].reset_index(drop=True)
-    counts = Labels(matured_at=matures(logged.window, model), arrived=len(known), missing=len(frame) - len(known))
-    if not len(known):
+    rows = frame[frame["label"].notna()].reset_index(drop=True)
+    counts = Labels(matured_at=matures(logged.window, model), arrived=len(rows), missing=len(frame) - len(rows))
+    if not len(rows):
         return Performance(labels=counts, label_rate=None, criteria=_criteria(model, {}))
-    probability = known[PROBABILITY].to_numpy(dtype=np.float64)
-    predictions = Predictions(probability, known["label"].to_numpy(dtype=bool), times(known))
+    probability = rows[PROBABILITY].to_numpy(dtype=np.float64)
+    predictions = Predictions(probability, rows["label"].to_numpy(dtype=bool), times(rows))
     block = EvaluationBlock(logged.window.start, logged.window.end, unlabelled_by_day(frame["label"], frame["time"]))
-    found = _evaluated(predictions, block, model, served.baseline, served.threshold)
-    beside, reason, gain = _frozen(predictions, block, known, logged, model, served, frozen)
+    evaluation = _evaluated(predictions, block, model, served.baseline, served.threshold)
+    beside, reason, gain = _frozen(predictions, block, rows, logged, model, served, frozen)
     return Performance(
         labels=counts,
-        label_rate=found.label_rate,
-        metrics=found.metrics,
-        missing=found.missing,
+        label_rate=evaluation.label_rate,
+        metrics=evaluation.metrics,
+        missing=evaluation.missing,
         frozen=beside,
         frozen_reason=reason,
         gain=gain,
-        loss=loss_of(predictions, known, logged, served, earlier),
-        criteria=_criteria(model, found.metrics),
+        loss=loss_of(predictions, rows, logged, served, earlier),
+        criteria=_criteria(model, evaluation.metrics),
     )
 
 
@@ -140,9 +140,9 @@ def _frozen(
     if isinstance(scored, str):
         return {}, scored, None
     threshold = frozen.champion.contract.threshold
-    found = _evaluated(predictions.scored(scored), block, model, served.baseline, threshold)
-    if found.days < 2:
-        return found.metrics, "", None
+    evaluation = _evaluated(predictions.scored(scored), block, model, served.baseline, threshold)
+    if evaluation.days < 2:
+        return evaluation.metrics, "", None
     paired = compare(
         predictions,
         scored,
@@ -152,18 +152,18 @@ def _frozen(
         basis="what was served and the first version, on the same requests",
         seed=model.spec.training.seed,
     )
-    return found.metrics, "", paired.utility_difference
+    return evaluation.metrics, "", paired.utility_difference
 
 
 def score(champion: Champion, rows: pd.DataFrame) -> Floats | str:
     """Calibrated probabilities of a version on logged rows, or why it cannot be scored."""
     columns = champion.contract.columns
-    places = {column.name: column_of(rows, column.name) for column in columns}
-    missing = [name for name, place in places.items() if place is None]
+    logged_names = {column.name: column_of(rows, column.name) for column in columns}
+    missing = [name for name, logged_name in logged_names.items() if logged_name is None]
     if missing:
         return f"the first version cannot be scored: {', '.join(missing)} is not in the log"
-    seen = {column.name: as_values(rows[places[column.name]], column.dtype == "string") for column in columns}
-    matrix = to_matrix(pd.DataFrame(seen), columns)
+    values = {column.name: as_values(rows[logged_names[column.name]], column.dtype == "string") for column in columns}
+    matrix = to_matrix(pd.DataFrame(values), columns)
     raw = predict(champion.model, matrix, columns, champion.contract.recipe)
     return champion.contract.calibrator.apply(raw)
 
@@ -177,12 +177,12 @@ def loss_of(
 ) -> Loss | None:
     """Whether the model is degraded; None when the version answered none of the labelled rows."""
     probability, label = predictions.probability, predictions.label
-    own = known["version"].to_numpy(dtype=object) == served.digest
-    if not own.any():
+    is_served = known["version"].to_numpy(dtype=object) == served.digest
+    if not is_served.any():
         return None
-    answered, _ = worst_where_invalid(probability[own], label[own])
-    value = float(log_losses(answered, label[own]).mean())
-    baseline = float(log_losses(np.full(len(answered), served.baseline.probability), label[own]).mean())
+    answered, _ = worst_where_invalid(probability[is_served], label[is_served])
+    value = float(log_losses(answered, label[is_served]).mean())
+    baseline = float(log_losses(np.full(len(answered), served.baseline.probability), label[is_served]).mean())
     before = [loss for start, loss in sorted(earlier.items()) if start < logged.window.start]
     return judged_loss(value, served.thresholds, before, baseline if len(answered) >= MIN_ROWS else None)
 
@@ -248,7 +248,7 @@ def earlier_losses(records: Sequence[WindowRecord], digest: str) -> dict[datetim
 def _criteria(model: Model, metrics: Mapping[str, Estimate]) -> tuple[CriterionResult, ...]:
     """The watched criteria, by their point estimates."""
     by_name = {criterion.name: criterion for criterion in model.spec.objective.criteria}
-    found = []
+    results = []
     for name in model.spec.monitoring.criteria:
         criterion = by_name[name]
         value = metrics[criterion.metric].value if criterion.metric in metrics else None
@@ -257,5 +257,5 @@ def _criteria(model: Model, metrics: Mapping[str, Estimate]) -> tuple[CriterionR
             met = (criterion.at_least is None or value >= criterion.at_least) and (
                 criterion.at_most is None or value <= criterion.at_most
             )
-        found.append(CriterionResult(name=name, metric=criterion.metric, value=value, met=met))
-    return tuple(found)
+        results.append(CriterionResult(name=name, metric=criterion.metric, value=value, met=met))
+    return tuple(results)

@@ -115,15 +115,17 @@ def decide(situation: Situation) -> Conclusion:
 
 def with_gaps(situation: Situation, draft: DecisionDraft) -> DecisionDraft:
     """The decision, and what it does not rest on: what could not be judged is never taken for quiet."""
-    judged = [record for record in reversed(situation.windows) if record.start in situation.judged]
-    gaps = [*unjudged(_new(situation)), *unlimited(judged), *late_labels(judged)]
+    records = [record for record in reversed(situation.windows) if record.start in situation.judged]
+    gaps = [*unjudged(_new(situation)), *unlimited(records), *late_labels(records)]
     if situation.set_aside:
         gaps.append(Fact(name="set aside", value=None, limit=None, sentence=f"{situation.set_aside}."))
     if not gaps:
         return draft
-    said = " ".join(gap.sentence for gap in gaps[-SHOWN_GAPS:])
+    sentences = " ".join(gap.sentence for gap in gaps[-SHOWN_GAPS:])
     more = f" So it is in {len(gaps) - SHOWN_GAPS} more cases." if len(gaps) > SHOWN_GAPS else ""
-    return draft.model_copy(update={"sentence": f"{draft.sentence} Not judged: {said}{more}", "facts": (*draft.facts, *gaps)})
+    return draft.model_copy(
+        update={"sentence": f"{draft.sentence} Not judged: {sentences}{more}", "facts": (*draft.facts, *gaps)}
+    )
 
 
 def broken_in(situation: Situation) -> Broken | None:
@@ -176,20 +178,20 @@ def _fix(situation: Situation, broken: Broken) -> DecisionDraft:
 
 def _standing(situation: Situation) -> list[str]:
     """How old the incident is, what closing it does, and whether its finding looks like a change rather than a fault."""
-    name, said = situation.model.name, []
+    name, sentences = situation.model.name, []
     for incident in situation.incidents:
         days = (situation.now - incident.opened).days
-        said.append(f"Incident {incident.number} is open since {_day(incident.opened)}: {days} days.")
+        sentences.append(f"Incident {incident.number} is open since {_day(incident.opened)}: {days} days.")
     number = f" {situation.incidents[0].number}" if situation.incidents else ""
     accept = f"`perennial decisions accept-change {name}{number} --reason '…'`"
     if lasting := lasting_findings(situation.windows):
-        said.append(
+        sentences.append(
             f"The newest {SAME_FINDINGS} windows show the same ({', '.join(lasting)}), which looks like a change rather than a "
             f"fault: if the data are like this now, {accept} closes the incident, takes its requests in and makes a training due."
         )
     else:
-        said.append(f"Closing the incident lets trainings begin and keeps its requests out of them; {accept} takes them in.")
-    return said
+        sentences.append(f"Closing the incident lets trainings begin and keeps its requests out of them; {accept} takes them in.")
+    return sentences
 
 
 def _beside(situation: Situation) -> tuple[list[str], tuple[Fact, ...]]:
@@ -199,8 +201,8 @@ def _beside(situation: Situation) -> tuple[list[str], tuple[Fact, ...]]:
         return [], ()
     findings = {reason: FINDINGS[reason](situation, champion) for reason in REASONS}
     holding = [f"{reason}: {finding.sentence}" for reason, finding in findings.items() if finding.holds]
-    own = (record.performance for record in situation.windows if record.measurement.champion == champion.digest)
-    losses = [performance.loss for performance in own if performance is not None and performance.loss is not None]
+    performances = (record.performance for record in situation.windows if record.measurement.champion == champion.digest)
+    losses = [performance.loss for performance in performances if performance is not None and performance.loss is not None]
     degraded = sum(loss.degraded for loss in losses)
     if degraded:
         holding.append(f"the champion was degraded in {degraded} of its {len(losses)} judged windows.")
@@ -321,10 +323,12 @@ def _scheduled(situation: Situation, champion: ServingVersion) -> Finding:
     """Whether the champion is as old as the spec allows."""
     most = situation.model.spec.retraining.max_age_days
     age = (situation.now - champion.trained_until) / timedelta(days=1)
-    said = (
+    age_sentence = (
         f"The champion, version {champion.number}, was trained on data up to {_day(champion.trained_until)}: {age:.0f} days ago."
     )
-    fact = Fact(name="age of the champion", value=round(age, 3), limit=None if most is None else float(most), sentence=said)
+    fact = Fact(
+        name="age of the champion", value=round(age, 3), limit=None if most is None else float(most), sentence=age_sentence
+    )
     if most is None:
         return Finding(False, "", "", "", (fact,))
     if age >= most:
@@ -353,12 +357,12 @@ def _hold(situation: Situation, held_by_incident: bool) -> tuple[str, str]:
         return f"incident {numbers} is open.", f"Broken data trains no model: incident {numbers} is open. {closing}"
     if situation.in_flight:
         return f"{situation.in_flight}.", "Its end: one training at a time."
-    own = sorted(training.now for training in situation.trainings if not training.is_manual and training.now <= now)
-    free = own[-1] + timedelta(days=spec.cool_down_days) if own else now
+    times = sorted(training.now for training in situation.trainings if not training.is_manual and training.now <= now)
+    free = times[-1] + timedelta(days=spec.cool_down_days) if times else now
     if free > now:
-        hold = f"the last training was on {_day(own[-1])}, and {spec.cool_down_days} days must pass: until {_day(free)}."
-        return hold, f"A cool-down of less than {(now - own[-1]).days + 1} days, or waiting until {_day(free)}."
-    recent = [time for time in own if time > now - QUARTER]
+        hold = f"the last training was on {_day(times[-1])}, and {spec.cool_down_days} days must pass: until {_day(free)}."
+        return hold, f"A cool-down of less than {(now - times[-1]).days + 1} days, or waiting until {_day(free)}."
+    recent = [time for time in times if time > now - QUARTER]
     if len(recent) >= spec.per_quarter:
         free = sorted(recent)[len(recent) - spec.per_quarter] + QUARTER
         hold = f"{len(recent)} trainings in the last 91 days, at most {spec.per_quarter} are allowed: until {_day(free)}."

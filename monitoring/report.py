@@ -43,11 +43,11 @@ def show(newest: Newest | None, model: Model, *, html: Path, json: Path) -> None
     left_out: dict[str, str] = {}
     watched = []
     for column in model.spec.monitoring.columns:
-        found = _sides(newest, column, rows)
-        if isinstance(found, str):
-            left_out[column.name] = found
+        sides = _sides(newest, column, rows)
+        if isinstance(sides, str):
+            left_out[column.name] = sides
         else:
-            shown[column.name] = found
+            shown[column.name] = sides
             watched.append(column)
     span = f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}"
     note = f"{model.name}, window {span} against the four before it; samples of at most {rows:,} predictions a window."
@@ -105,9 +105,9 @@ def _report(watched: list[MonitoredColumn], shown: dict[str, tuple[Values, Value
         definition = DataDefinition(numerical_columns=[name for name in shown if name not in texts], categorical_columns=texts)
         now, before = (
             Dataset.from_pandas(
-                pd.DataFrame({name: pd.Series(sides[place]) for name, sides in shown.items()}), data_definition=definition
+                pd.DataFrame({name: pd.Series(sides[index]) for name, sides in shown.items()}), data_definition=definition
             )
-            for place in (0, 1)
+            for index in (0, 1)
         )
         metrics = [
             MeanValue(column=column.name) if column.method == "mean" else ValueDrift(column=column.name, method=column.method)

@@ -13,10 +13,10 @@ def unjudged(records: Sequence[WindowRecord]) -> list[Fact]:
     Args:
         records: in any order.
     """
-    found = []
+    facts = []
     if any(not record.measurement.columns for record in records):
         nothing = "the spec watches no column for drift (monitoring.columns)."
-        found.append(Fact(name="nothing watched", value=None, limit=None, sentence=nothing))
+        facts.append(Fact(name="nothing watched", value=None, limit=None, sentence=nothing))
     for record in records:
         day, gap = f"{record.start:%Y-%m-%d}", unjudged_in(record)
         if gap is None or gap.gap == "no column":
@@ -25,8 +25,8 @@ def unjudged(records: Sequence[WindowRecord]) -> list[Fact]:
             name, sentence = f"no prediction {day}", f"the window of {day} has no prediction."
         else:
             name, sentence = f"not judged {day}", f"{gap.count} of {gap.total} columns of the window of {day}: {gap.reason}"
-        found.append(Fact(name=name, value=None, limit=None, sentence=sentence))
-    return found
+        facts.append(Fact(name=name, value=None, limit=None, sentence=sentence))
+    return facts
 
 
 def unlimited(records: Sequence[WindowRecord]) -> list[Fact]:
@@ -51,7 +51,7 @@ def late_labels(records: Sequence[WindowRecord]) -> list[Fact]:
     Args:
         records: in any order.
     """
-    found = []
+    facts = []
     for record in records:
         if record.performance is None:
             continue
@@ -61,5 +61,5 @@ def late_labels(records: Sequence[WindowRecord]) -> list[Fact]:
             continue
         had = f"only {labels.arrived:,} of {every:,} predictions" if labels.arrived else f"none of {every:,} predictions"
         sentence = f"{had} of the window of {record.start:%Y-%m-%d} had a label when it matured; later labels decide nothing."
-        found.append(Fact(name=f"labels {record.start:%Y-%m-%d}", value=None, limit=None, sentence=sentence))
-    return found
+        facts.append(Fact(name=f"labels {record.start:%Y-%m-%d}", value=None, limit=None, sentence=sentence))
+    return facts

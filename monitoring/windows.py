@@ -78,8 +78,8 @@ class LoggedWindow:
             name: of the column.
             is_text: whether it holds texts.
         """
-        found = column_of(self.frame, name)
-        return None if found is None else as_values(self.frame[found], is_text)
+        column = column_of(self.frame, name)
+        return None if column is None else as_values(self.frame[column], is_text)
 
 
 def column_of(frame: pd.DataFrame, name: str) -> str | None:
@@ -121,13 +121,15 @@ def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: 
         return Due((), (), logged.times.sentence)
     # With a bucket: by then the last rows of a window are shipped, or known to be missing.
     by = now if settings.bucket is None else now - timedelta(seconds=SILENT_SECONDS)
-    found = due_of(first, model, records, by)
+    due_windows = due_of(first, model, records, by)
     waiting = [
-        window for window in found.closed if now < window.end + WAITS and is_waiting(window, logged.known, logged.unended, now)
+        window
+        for window in due_windows.closed
+        if now < window.end + WAITS and is_waiting(window, logged.known, logged.unended, now)
     ]
     return Due(
-        tuple(window for window in found.closed if window not in waiting),
-        tuple(window for window in found.matured if window not in waiting),
+        tuple(window for window in due_windows.closed if window not in waiting),
+        tuple(window for window in due_windows.matured if window not in waiting),
         logged.times.sentence,
     )
 
@@ -156,15 +158,16 @@ def is_waiting(window: Window, known: Sequence[Known], unended: Iterable[Process
 
 def due_of(first: datetime, model: Model, records: Iterable[WindowRecord], now: datetime) -> Due:
     """What has to be done, when the first prediction was logged at `first`."""
-    known = {record.start: record for record in records}
+    records_by_start = {record.start: record for record in records}
     closed = tuple(windows(first, now, model.spec.monitoring.window_days))
     hours = model.spec.label.maturity_hours
     return Due(
-        tuple(window for window in closed if window.start not in known),
+        tuple(window for window in closed if window.start not in records_by_start),
         tuple(
             window
             for window in closed
-            if window.is_matured(now, hours) and (window.start not in known or known[window.start].performance is None)
+            if window.is_matured(now, hours)
+            and (window.start not in records_by_start or records_by_start[window.start].performance is None)
         ),
     )
 
@@ -216,8 +219,8 @@ class WindowLog:
         segments = [*collected.segments, *(info_of(segment) for segment in growing)]
         belief = Belief.read(settings.ledger, model, now)
         times = times_of(settings.prediction_tables(model), segments, growing, belief)
-        known = in_order([*segments, *ends.values(), *collected.unreadable])
-        return Logged(known, tuple(growing), collected.unended, times)
+        parts = in_order([*segments, *ends.values(), *collected.unreadable])
+        return Logged(parts, tuple(growing), collected.unended, times)
 
     @classmethod
     def first_time(cls, settings: Settings, model: str, now: datetime) -> datetime | None:
@@ -273,19 +276,19 @@ def missing_in(known: Sequence[Known], window: Window) -> tuple[int, tuple[str, 
     """
     low, high = window.start.timestamp(), window.end.timestamp()
     lost, damaged = 0, []
-    for place, part in enumerate(known):
-        before = _neighbour(known, place, -1)
-        after = _neighbour(known, place, +1)
+    for index, part in enumerate(known):
+        before = _neighbour(known, index, -1)
+        after = _neighbour(known, index, +1)
         begin = part.start if part.start is not None else before
         end = part.end if part.end is not None else after
         if part.damage is not None and _touches(begin, after if after is not None else end, low, high):
             damaged.append(part.name)
         if part.missing and _touches(begin, end, low, high):
             lost += sum(span.rows for span in part.missing)
-        gap = _gap_before(known, place)
+        gap = _gap_before(known, index)
         if gap is not None and _touches(before, begin, low, high):
             lost += gap.rows
-        tail = _tail(known, place)
+        tail = _tail(known, index)
         if tail is not None and _touches(end, end, low, high):
             lost += tail.rows
     return lost, tuple(damaged)

@@ -82,10 +82,12 @@ def kill_left(group: int, run_id: str) -> tuple[int, ...]:
     """
     killed: set[int] = set()
     until = time.monotonic() + PATIENCE_SECONDS
-    while left := [process for process in living(group, run_id) if process != os.getpid()]:
+    while processes := [process for process in living(group, run_id) if process != os.getpid()]:
         if time.monotonic() > until:
-            raise PlatformError(f"run {run_id}: processes {left} of an earlier start cannot be killed; end them, then try again")
-        for process in left:
+            raise PlatformError(
+                f"run {run_id}: processes {processes} of an earlier start cannot be killed; end them, then try again"
+            )
+        for process in processes:
             try:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
@@ -104,8 +106,8 @@ def living(group: int, run_id: str) -> Iterator[int]:
         if not folder.name.isdigit():
             continue
         try:
-            state, _, found = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-            if int(found) == group and state not in "ZX" and mark in (folder / "environ").read_bytes().split(b"\0"):
+            state, _, process_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(process_group) == group and state not in "ZX" and mark in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name)
         except (OSError, ValueError):
             continue  # it ended while it was looked at, or is not ours to look at

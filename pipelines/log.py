@@ -33,7 +33,7 @@ def read_steps(lines: Iterable[str]) -> Iterator[Step]:
     >>> [(step.name, step.state, step.seconds, step.lines) for step in read_steps(log)]
     [('gate', 'running', 0.0, ()), ('gate', 'succeeded', 1.25, ('hello',))]
     """
-    current, begun, printed = None, 0.0, list[str]()
+    current, start, printed = None, 0.0, list[str]()
     for line in lines:
         text = ANSI.sub("", line.rstrip("\n"))
         mark = MARK.match(text)
@@ -42,11 +42,11 @@ def read_steps(lines: Iterable[str]) -> Iterator[Step]:
             continue
         time, what = _seconds(mark["time"]), mark["what"]
         if started := EXECUTING.match(what):
-            current, begun, printed = Step(re.sub(r"-\d+$", "", started["step"]), "running", 0.0), time, []
+            current, start, printed = Step(re.sub(r"-\d+$", "", started["step"]), "running", 0.0), time, []
             yield current
         elif (finished := FINISHED.match(what)) and current is not None:
             state: Literal["succeeded", "failed"] = "succeeded" if finished["status"] == "SUCCESS" else "failed"
-            yield replace(current, state=state, seconds=round((time - begun) % 86_400, 3), lines=tuple(printed))
+            yield replace(current, state=state, seconds=round((time - start) % 86_400, 3), lines=tuple(printed))
             current = None
 
 

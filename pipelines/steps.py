@@ -48,8 +48,8 @@ class Steps:
             full_command: as KFP's local runner would start it.
             env_vars: variables of this step alone.
         """
-        place = list(full_command).index(EXECUTE)
-        source, arguments = full_command[place - 1], list(full_command[place:])
+        index = list(full_command).index(EXECUTE)
+        source, arguments = full_command[index - 1], list(full_command[index:])
         for name in imports_of(source):
             with suppress(Exception):  # the step itself says what is wrong
                 importlib.import_module(name)
@@ -100,8 +100,8 @@ def _inside(folder: Path, source: str, arguments: list[str], variables: dict[str
     logging.getLogger().handlers.clear()
     os.environ.update({"_KFP_RUNTIME": "true", **variables})
     step = arguments[arguments.index("--function_to_execute") + 1].replace("_", "-")
-    with tempfile.TemporaryDirectory(prefix="perennial-step-") as own:
-        module = Path(own) / f"{MODULE}.py"
+    with tempfile.TemporaryDirectory(prefix="perennial-step-") as directory:
+        module = Path(directory) / f"{MODULE}.py"
         module.write_text(source, encoding="utf-8")
         sys.argv = [MODULE, "--component_module_path", str(module), *arguments]
         try:

@@ -17,9 +17,9 @@ def explanation(decision: Decision, incident: Incident | None) -> tuple[str, ...
         decision: as it is stored.
         incident: the incident that it opened or extended, if any.
     """
-    made = f"{decision.made:%Y-%m-%d %H:%M}"
+    time = f"{decision.made:%Y-%m-%d %H:%M}"
     lines = [
-        f"{decision.model}, decision {decision.number} of {made}: {decision.title} ({decision.state})",
+        f"{decision.model}, decision {decision.number} of {time}: {decision.title} ({decision.state})",
         f"  {decision.sentence}",
         f"New windows: {begins(decision.windows)}; newly scored windows: {begins(decision.judged)}",
     ]
@@ -51,12 +51,14 @@ def facts_in(decision: Decision, room: int) -> tuple[str, ...]:
     facts = decision.facts
     shown = list(facts)
     if len(shown) > room:
-        kept = sorted(range(len(shown)), key=lambda place: (not is_beyond(shown[place]), place))[: room - 1]
-        shown = [shown[place] for place in sorted(kept)]
+        indices = sorted(range(len(shown)), key=lambda place: (not is_beyond(shown[place]), place))[: room - 1]
+        shown = [shown[index] for index in sorted(indices)]
     width = max((len(fact.name) for fact in shown), default=0)
     lines = [f"  {fact.name:<{width}}  {numbers_of(fact)}  {fact.sentence}" for fact in shown]
-    left = len(facts) - len(shown)
-    return tuple([*lines, f"  … and {left} more: perennial explain {decision.model} {decision.number} --json"] if left else lines)
+    remainder = len(facts) - len(shown)
+    return tuple(
+        [*lines, f"  … and {remainder} more: perennial explain {decision.model} {decision.number} --json"] if remainder else lines
+    )
 
 
 def is_beyond(fact: Fact) -> bool:

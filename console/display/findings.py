@@ -112,8 +112,8 @@ def show_comparison(out: Console, judgement: Judgement) -> None:
         ("utility per 1000", compared.utility_difference, 1),
     )
     rows = [
-        (name, "–", "not computable") if found is None else (name, f"{found.value:+.{places}f}", interval(found, places))
-        for name, found, places in differences
+        (name, "–", "not computable") if estimate is None else (name, f"{estimate.value:+.{places}f}", interval(estimate, places))
+        for name, estimate, places in differences
     ]
     out.print(table("Challenger less champion", ("metric", "difference", f"{share} interval"), rows, numbers=("difference",)))
     out.print(f"Compared: {compared.basis}.")

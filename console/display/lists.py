@@ -12,13 +12,15 @@ def show_models(settings: Settings, json: bool) -> None:
         versions = {name: ledger.versions(name) for name in names}
         champions = {name: champion.number if (champion := ledger.champion(name)) else None for name in names}
     if json:
-        print_json({name: [version.model_dump(mode="json") for version in found] for name, found in versions.items()})
+        print_json(
+            {name: [version.model_dump(mode="json") for version in model_versions] for name, model_versions in versions.items()}
+        )
         return
     rows = []
-    for name, found in versions.items():
-        if not found:
+    for name, model_versions in versions.items():
+        if not model_versions:
             rows.append((name, "–", "–", "–", "not trained yet", "–"))
-        for version in found:
+        for version in model_versions:
             role = "champion" if version.number == champions[name] else ""
             until = minute(version.trained_until)
             rows.append((name, str(version.number), role, until, version.recipe.kind, version.digest[:16]))
@@ -35,13 +37,13 @@ def seconds(run: Run) -> str:
 def show_runs(settings: Settings, model: str | None, limit: int, json: bool) -> None:
     """Print the newest runs."""
     with Ledger.open(settings.ledger) as ledger:
-        found = ledger.runs(model, limit)
+        runs = ledger.runs(model, limit)
     if json:
-        print_json([run.model_dump(mode="json") for run in found])
+        print_json([run.model_dump(mode="json") for run in runs])
         return
     rows = [
         (run.run_id, minute(run.started), minute(run.now), run.mode, run.outcome or run.state, seconds(run), run.why)
-        for run in found
+        for run in runs
     ]
     columns = ("run", "started", "for the time", "mode", "outcome", "seconds", "why")
     console().print(table("Runs", columns, rows, numbers=("seconds",)))

@@ -25,22 +25,22 @@ def print_json(value: object) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], numbers: Sequence[str] = ()) -> Group:
     """A table below its title; its `numbers` columns are right-aligned."""
-    made = Table(header_style="bold")
+    body = Table(header_style="bold")
     for name in columns:
-        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+        body.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*row)
-    return Group(Text(f"\n{title}", style="bold"), made)
+        body.add_row(*row)
+    return Group(Text(f"\n{title}", style="bold"), body)
 
 
 def labelled(lines: Iterable[tuple[str, str]]) -> Table:
     """Lines of text, each beside its label; what is too long goes on below itself."""
-    made = Table.grid(padding=(0, 2, 0, 0))
-    made.add_column(style="bold", no_wrap=True)
-    made.add_column(overflow="fold")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
     for label, line in lines:
-        made.add_row(Text(f"  {label}"), Text(line))
-    return made
+        grid.add_row(Text(f"  {label}"), Text(line))
+    return grid
 
 
 def minute(time: datetime | None) -> str:

@@ -84,16 +84,17 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
     if step is None and not json:
         sys.stdout.write("\n".join(lines) + "\n")
         return
-    finished = [found for found in read_steps(lines) if found.state != "running"]
-    chosen = [found for found in finished if step in (None, found.name)]
+    finished = [logged_step for logged_step in read_steps(lines) if logged_step.state != "running"]
+    chosen = [logged_step for logged_step in finished if step in (None, logged_step.name)]
     if step is not None and not chosen:
         raise NotFoundError(
-            f"run {run_id} has no finished step {step!r}; it has: {', '.join(found.name for found in finished) or 'none'}"
+            f"run {run_id} has no finished step {step!r}; it has: "
+            f"{', '.join(logged_step.name for logged_step in finished) or 'none'}"
         )
     if json:
         print_json([{"step": s.name, "state": s.state, "seconds": s.seconds, "lines": list(s.lines)} for s in chosen])
     else:
-        sys.stdout.write("\n".join(line for found in chosen for line in found.lines) + "\n")
+        sys.stdout.write("\n".join(line for logged_step in chosen for line in logged_step.lines) + "\n")
 
 
 def show_report(settings: Settings, name: str, now: datetime, clock: datetime, json: bool) -> None:

@@ -68,22 +68,22 @@ def begin_and_show(settings: Settings, model: str, source: Path | None, roles: R
                 f"{where}: is there already, and init overwrites nothing; allowed: --from {sample.FILE} with --key, --time and "
                 "--label, or a folder without it for a made-up table"
             )
-        begun = begin(settings, model, (where, table), roles, now)
-        begun.tables[where] = table
+        project = begin(settings, model, (where, table), roles, now)
+        project.tables[where] = table
     else:
-        begun = begin(settings, model, (source, read_table(source)), roles, now)
-    write(begun)
+        project = begin(settings, model, (source, read_table(source)), roles, now)
+    write(project)
     if json:
-        files = [str(path) for path in (*begun.texts, *begun.tables)]
-        print_json({"files": files, "notes": list(begun.notes), "next": list(begun.commands)})
+        files = [str(path) for path in (*project.texts, *project.tables)]
+        print_json({"files": files, "notes": list(project.notes), "next": list(project.commands)})
         return
     out = console()
-    for path in (*begun.texts, *begun.tables):
+    for path in (*project.texts, *project.tables):
         out.print(f"wrote {path}", soft_wrap=True)
-    for note in begun.notes:
+    for note in project.notes:
         out.print(f"note: {note}", soft_wrap=True)
     out.print("\nNext:")
-    for command in begun.commands:
+    for command in project.commands:
         out.print(f"  {command}", soft_wrap=True)
 
 
@@ -119,17 +119,17 @@ def begin(settings: Settings, model: str, given: tuple[Path, pa.Table], roles: R
     folder = settings.state / "sources" if settings.sources.startswith(REMOTE) else Path(settings.sources)
     spec, definitions = settings.models / f"{model}.yaml", settings.definitions / f"{service_of(model)}.py"
     refuse_existing([spec, definitions, *(folder / f"{name}.parquet" for name in ("requests", "labels"))])
-    found = split(str(path), table, roles, now)
-    size = sizes(str(path), found, roles.label_hours, now)
-    text = spec_text(model, path.name, roles, found, size)
+    split_table = split(str(path), table, roles, now)
+    size = sizes(str(path), split_table, roles.label_hours, now)
+    text = spec_text(model, path.name, roles, split_table, size)
     read_text(text, str(spec))
-    sources = {"requests": found.requests, "labels": found.labels, found.view: found.features}
-    refuse_existing([folder / f"{found.view}.parquet"])
+    sources = {"requests": split_table.requests, "labels": split_table.labels, split_table.view: split_table.features}
+    refuse_existing([folder / f"{split_table.view}.parquet"])
     return Begun(
-        texts={spec: text, definitions: definitions_text(model, roles, found)},
+        texts={spec: text, definitions: definitions_text(model, roles, split_table)},
         tables={folder / f"{name}.parquet": source for name, source in sources.items()},
-        notes=(*found.notes, f"{spec.name} marks with {REPLACE} what only you can know: the utility above all.", LEAK),
-        commands=commands(settings, model, roles, found, size),
+        notes=(*split_table.notes, f"{spec.name} marks with {REPLACE} what only you can know: the utility above all.", LEAK),
+        commands=commands(settings, model, roles, split_table, size),
     )
 
 

@@ -60,8 +60,8 @@ class Roles:
     def view(self, columns: list[str]) -> str:
         """A name for the feature view, after its keys: one that no source has."""
         name = "_".join(key.removesuffix("_id") for key in self.keys)
-        taken = {"requests", "labels", *(column.removesuffix("_observed_at") for column in columns)}
-        while name in taken or not NAME.fullmatch(name):
+        source_names = {"requests", "labels", *(column.removesuffix("_observed_at") for column in columns)}
+        while name in source_names or not NAME.fullmatch(name):
             name += "_features"
         return name
 
@@ -83,13 +83,15 @@ def check_roles(where: str, columns: list[str], roles: Roles) -> None:
         ...
     perennial.errors.SpecError: data.csv: --label: no column 'gone'; allowed: customer_id, at, visits
     """
-    seen: dict[str, str] = {}
+    option_of: dict[str, str] = {}
     for option, name in roles.told:
         if name not in columns:
             raise SpecError(f"{where}: {option}: no column {name!r}; allowed: {', '.join(columns)}")
-        if name in seen:
-            raise SpecError(f"{where}: {option}: {name!r} is named by {seen[name]} already; allowed: one option for each column")
-        seen[name] = option
+        if name in option_of:
+            raise SpecError(
+                f"{where}: {option}: {name!r} is named by {option_of[name]} already; allowed: one option for each column"
+            )
+        option_of[name] = option
     if not roles.keys:
         raise SpecError(f"{where}: --key: no column is named; allowed: {', '.join(columns)}")
     if not 0 < roles.label_hours < float("inf"):
@@ -111,8 +113,8 @@ def check_roles(where: str, columns: list[str], roles: Roles) -> None:
 
 def _check_name(where: str, name: str) -> None:
     if name in REFUSED:
-        own = f"a name of Perennial's own; allowed: any but {', '.join(REFUSED)}"
-        _refuse_name(where, name, own + f"; --time {name} if it is when the question was asked" * (name == RESERVED[0]))
+        reason = f"a name of Perennial's own; allowed: any but {', '.join(REFUSED)}"
+        _refuse_name(where, name, reason + f"; --time {name} if it is when the question was asked" * (name == RESERVED[0]))
     if not NAME.fullmatch(name):
         from perennial.spec.features import RequestField
 

@@ -90,20 +90,20 @@ def sizes(where: str, found: Split, label_hours: float, now: datetime) -> Sizes:
     times = (found.labels[TIME].cast("timestamp[us]").to_numpy() - np.timedelta64(wait)).astype("datetime64[us]")
     truth = found.labels[2].to_numpy()
     bound = np.datetime64(begin.replace(tzinfo=None))
-    earlier, judged = truth[times < bound], truth[times >= bound]
-    _check_enough(where, earlier, judged, evaluation_days)
+    earlier, evaluation = truth[times < bound], truth[times >= bound]
+    _check_enough(where, earlier, evaluation, evaluation_days)
     rate = float(truth.mean())
-    asked = sum(moment < at - wait for moment in moments.to_pylist())
+    matured_rows = sum(moment < at - wait for moment in moments.to_pylist())
     return Sizes(
         rows=len(moments),
         days=days,
         rate=rate,
-        unlabelled=max(0.0, 1 - len(truth) / asked),
+        unlabelled=max(0.0, 1 - len(truth) / matured_rows),
         evaluation_days=evaluation_days,
         folds=folds,
         first_share=ceil(first_share * 100) / 100,
         training_rows=len(earlier),
-        max_gap=min(0.2, max(0.05, ceil(100 * GAP_ERRORS * sqrt(rate * (1 - rate) / len(judged))) / 100)),
+        max_gap=min(0.2, max(0.05, ceil(100 * GAP_ERRORS * sqrt(rate * (1 - rate) / len(evaluation))) / 100)),
         start=midnight(first) - DAY,
         now=at,
         is_current=at == now,

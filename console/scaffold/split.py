@@ -56,7 +56,7 @@ def split(where: str, table: pa.Table, roles: Roles, now: datetime) -> Split:
     keys = {name: identified(where, "--key", name, table[name]) for name in roles.keys}
     _refuse_repeated(where, (*roles.keys, roles.time), pa.table({**keys, roles.time: moments}), "one row of a key at a time")
     identifier = _identifiers(where, table, roles)
-    sent = {name: plain(where, name, table[name]) for name in roles.request_fields}
+    request_fields = {name: plain(where, name, table[name]) for name in roles.request_fields}
     looked_up = {}
     for name in roles.features(table.column_names):
         missing = _share_missing(table[name])
@@ -74,12 +74,17 @@ def split(where: str, table: pa.Table, roles: Roles, now: datetime) -> Split:
     features = {name: column for name, (_, column) in looked_up.items()}
     return Split(
         requests=pa.table(
-            {roles.request_id: identifier, TIME: moments, **keys, **{name: column for name, (_, column) in sent.items()}}
+            {
+                roles.request_id: identifier,
+                TIME: moments,
+                **keys,
+                **{name: column for name, (_, column) in request_fields.items()},
+            }
         ),
         labels=labels,
         view=view,
         features=pa.table({**keys, TIME: moments, **features, f"{view}_observed_at": moments}),
-        dtypes=kinds | {name: dtype for name, (dtype, _) in (sent | looked_up).items()},
+        dtypes=kinds | {name: dtype for name, (dtype, _) in (request_fields | looked_up).items()},
         notes=tuple(notes),
     )
 
@@ -127,5 +132,5 @@ def _labels(
     known_at = pc.add(request[1], wait).cast(MOMENT)
     labels = pa.table({roles.request_id: request[0], TIME: known_at, roles.label: truth})
     labels = labels.filter(pc.is_valid(truth))
-    known = labels.filter(pc.less_equal(labels[TIME], pa.scalar(now, MOMENT)))
-    return known, labels.num_rows - known.num_rows
+    known_labels = labels.filter(pc.less_equal(labels[TIME], pa.scalar(now, MOMENT)))
+    return known_labels, labels.num_rows - known_labels.num_rows

@@ -49,8 +49,10 @@ def read_table(path: Path) -> pa.Table:
         else:
             raise DataError(f"{path}: its name ends in {path.suffix or 'nothing'!r}; allowed: .parquet, .csv")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        said = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a {path.suffix[1:]} file: {said}; allowed: one table, its names in the header") from error
+        message = str(error).splitlines()[0]
+        raise DataError(
+            f"{path}: not a {path.suffix[1:]} file: {message}; allowed: one table, its names in the header"
+        ) from error
     except OSError as error:
         raise PlatformError(f"{path}: cannot be read: {error}") from error
     repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
@@ -78,12 +80,12 @@ def times(where: str, name: str, column: pa.ChunkedArray, now: datetime) -> tupl
     Raises:
         DataError: it holds something else, a null, or the future.
     """
-    found = column.type
-    if pa.types.is_string(found) or pa.types.is_large_string(found):
+    column_type = column.type
+    if pa.types.is_string(column_type) or pa.types.is_large_string(column_type):
         column = _parsed(where, name, column)
-    elif not (pa.types.is_timestamp(found) or pa.types.is_date(found)):
+    elif not (pa.types.is_timestamp(column_type) or pa.types.is_date(column_type)):
         raise DataError(
-            f"{where}: --time {name}: found {found}: {shown(column)}; allowed: timestamps, or texts such as "
+            f"{where}: --time {name}: found {column_type}: {shown(column)}; allowed: timestamps, or texts such as "
             f"2024-01-31T12:00:00Z; write them so (pandas: pd.to_datetime(…, unit='s', utc=True) for seconds since 1970)"
         )
     is_naive = not (pa.types.is_timestamp(column.type) and column.type.tz)
@@ -151,11 +153,11 @@ def identified(where: str, option: str, name: str, column: pa.ChunkedArray) -> p
     Raises:
         DataError: it holds something else.
     """
-    found = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    is_text = pa.types.is_string(found) or pa.types.is_large_string(found)
-    if not is_text and not pa.types.is_integer(found):
+    column_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_text = pa.types.is_string(column_type) or pa.types.is_large_string(column_type)
+    if not is_text and not pa.types.is_integer(column_type):
         raise DataError(
-            f"{where}: {option} {name}: found {found}: {shown(column)}; allowed: whole numbers or text; write it so "
+            f"{where}: {option} {name}: found {column_type}: {shown(column)}; allowed: whole numbers or text; write it so "
             "(a float comes of missing values: leave those rows out)"
         )
     if column.null_count:
@@ -171,14 +173,14 @@ def plain(where: str, name: str, column: pa.ChunkedArray) -> tuple[DType, pa.Chu
     Raises:
         DataError: it is of no type that a model reads, or holds an infinite number.
     """
-    found = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_boolean(found):
+    column_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_boolean(column_type):
         return "bool", column
-    if pa.types.is_string(found) or pa.types.is_large_string(found):
+    if pa.types.is_string(column_type) or pa.types.is_large_string(column_type):
         return "string", _cast(where, name, column, pa.string())
-    if pa.types.is_integer(found) and not column.null_count:
+    if pa.types.is_integer(column_type) and not column.null_count:
         return "int", _cast(where, name, column, pa.int64())
-    if pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_decimal(found):
+    if pa.types.is_integer(column_type) or pa.types.is_floating(column_type) or pa.types.is_decimal(column_type):
         numbers = _cast(where, name, column, pa.float64())
         numbers = pc.if_else(pc.fill_null(pc.is_nan(numbers), False), pa.scalar(None, pa.float64()), numbers)
         if infinite := pc.sum(pc.is_inf(numbers)).as_py():
@@ -187,8 +189,8 @@ def plain(where: str, name: str, column: pa.ChunkedArray) -> tuple[DType, pa.Chu
             )
         return "float", numbers
     raise DataError(
-        f"{where}: column {name!r} is {found}; allowed: numbers, text, true and false; write it as one of them (for a time: "
-        f"the hours since then), or --leave-out {name}"
+        f"{where}: column {name!r} is {column_type}; allowed: numbers, text, true and false; write it as one of them (for a "
+        f"time: the hours since then), or --leave-out {name}"
     )
 
 

@@ -44,10 +44,10 @@ ENFORCERS = ("antrea-agent", "calico-node", "canal", "cilium", "kube-ovn-cni", "
 
 def namespace(client: Client, settings: Settings) -> str:
     """That the namespace is there, and what it demands of pods."""
-    found = get(client, "v1", "Namespace", _namespace(settings.namespace))
-    if found is None:
+    manifest = get(client, "v1", "Namespace", _namespace(settings.namespace))
+    if manifest is None:
         raise NotFoundError(f"there is no namespace {settings.namespace}")
-    enforced = found["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
+    enforced = manifest["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
     return f"{settings.namespace}; Pod Security {enforced}" if enforced else f"{settings.namespace}; Pod Security is not enforced"
 
 
@@ -60,29 +60,31 @@ def definitions(client: Client, settings: Settings) -> str:  # noqa: ARG001 # al
 
 def kserve(client: Client, settings: Settings) -> str:  # noqa: ARG001
     """That KServe's controller runs, and is new enough where its image's tag is a version."""
-    place, _ = _kserve_config(client)
-    found = get(client, "apps/v1", "Deployment", "kserve-controller-manager", place)
-    if found is None:
-        raise NotFoundError(f"there is no Deployment kserve-controller-manager in {place}")
-    image = found["spec"]["template"]["spec"]["containers"][0]["image"]
-    if not found.get("status", {}).get("readyReplicas"):
-        raise DataError(f"{image} in {place} is not ready: kubectl -n {place} describe pods says why")
+    kserve_namespace, _ = _kserve_config(client)
+    deployment = get(client, "apps/v1", "Deployment", "kserve-controller-manager", kserve_namespace)
+    if deployment is None:
+        raise NotFoundError(f"there is no Deployment kserve-controller-manager in {kserve_namespace}")
+    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    if not deployment.get("status", {}).get("readyReplicas"):
+        raise DataError(f"{image} in {kserve_namespace} is not ready: kubectl -n {kserve_namespace} describe pods says why")
     version = re.search(r":v?(\d+)\.(\d+)", image)
     if version and tuple(map(int, version.groups())) < OLDEST:
-        raise DataError(f"{image} in {place} is too old; needed: {OLDEST[0]}.{OLDEST[1]} or newer")
-    return f"{image.rpartition('/')[2]} in {place}"
+        raise DataError(f"{image} in {kserve_namespace} is too old; needed: {OLDEST[0]}.{OLDEST[1]} or newer")
+    return f"{image.rpartition('/')[2]} in {kserve_namespace}"
 
 
 def mode(client: Client, settings: Settings) -> str:  # noqa: ARG001
     """That InferenceServices become Deployments unless told otherwise."""
-    place, config = _kserve_config(client)
+    kserve_namespace, config = _kserve_config(client)
     try:
-        found = json.loads(config.get("data", {}).get("deploy", "{}")).get("defaultDeploymentMode", "absent")
+        deployment_mode = json.loads(config.get("data", {}).get("deploy", "{}")).get("defaultDeploymentMode", "absent")
     except ValueError as error:
-        raise DataError(f"{place}/inferenceservice-config: deploy: is no JSON: {error}") from error
-    if found not in STANDARD:
-        raise DataError(f"{place}/inferenceservice-config: deploy.defaultDeploymentMode is {found}; allowed: Standard")
-    return f"{found}"
+        raise DataError(f"{kserve_namespace}/inferenceservice-config: deploy: is no JSON: {error}") from error
+    if deployment_mode not in STANDARD:
+        raise DataError(
+            f"{kserve_namespace}/inferenceservice-config: deploy.defaultDeploymentMode is {deployment_mode}; allowed: Standard"
+        )
+    return f"{deployment_mode}"
 
 
 def objects(client: Client, settings: Settings) -> str:
@@ -121,11 +123,11 @@ def images(client: Client, settings: Settings) -> str:
 
 def rights(client: Client, settings: Settings) -> str:
     """That who asks may do what the controller does, verb by verb."""
-    wanted = controller_rights()
-    denied = missing(client, _namespace(settings.namespace), wanted)
+    required_rights = controller_rights()
+    denied = missing(client, _namespace(settings.namespace), required_rights)
     if denied:
         raise DataError(f"may not in {settings.namespace}: {', '.join(map(str, denied))}")
-    return f"all {len(wanted)} in {settings.namespace}"
+    return f"all {len(required_rights)} in {settings.namespace}"
 
 
 def metrics(client: Client, settings: Settings) -> str:  # noqa: ARG001
@@ -139,22 +141,22 @@ def metrics(client: Client, settings: Settings) -> str:  # noqa: ARG001
 
 def network_policies(client: Client, settings: Settings) -> str:  # noqa: ARG001
     """Whether a network plugin is there that is known to enforce them; whether it does is not tried."""
-    found = {each["metadata"]["name"] for each in list_by_label(client, "apps/v1", "DaemonSet")}
-    known = sorted(found & set(ENFORCERS))
-    if not known:
+    daemon_sets = {each["metadata"]["name"] for each in list_by_label(client, "apps/v1", "DaemonSet")}
+    enforcers = sorted(daemon_sets & set(ENFORCERS))
+    if not enforcers:
         raise NotShownError("no network plugin that is known to enforce NetworkPolicies is seen: they may have no effect")
-    return f"{', '.join(known)} is there; enforcement itself was not tried"
+    return f"{', '.join(enforcers)} is there; enforcement itself was not tried"
 
 
 def gateway(client: Client, settings: Settings) -> str:  # noqa: ARG001
     """Whether there is a gateway to callers outside the cluster."""
     try:
-        found = list_by_label(client, "gateway.networking.k8s.io/v1", "Gateway")
+        gateways = list_by_label(client, "gateway.networking.k8s.io/v1", "Gateway")
     except NotFoundError as error:
         raise NotShownError("there is no Gateway API: models are called inside the cluster only") from error
-    if not found:
+    if not gateways:
         raise NotShownError("there is no Gateway: models are called inside the cluster only")
-    return ", ".join(f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in found)
+    return ", ".join(f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in gateways)
 
 
 QUESTIONS: tuple[tuple[str, Callable[[Client, Settings], str], str], ...] = (
@@ -194,10 +196,10 @@ def _namespace(namespace: str | None) -> str:
 
 def _kserve_config(client: Client) -> tuple[str, Object]:
     """KServe's namespace and its configuration."""
-    for place in KSERVE_NAMESPACES:
-        found = get(client, "v1", "ConfigMap", "inferenceservice-config", place)
-        if found is not None:
-            return place, found
+    for kserve_namespace in KSERVE_NAMESPACES:
+        config_map = get(client, "v1", "ConfigMap", "inferenceservice-config", kserve_namespace)
+        if config_map is not None:
+            return kserve_namespace, config_map
     raise NotFoundError(f"there is no ConfigMap inferenceservice-config in {' or '.join(KSERVE_NAMESPACES)}")
 
 

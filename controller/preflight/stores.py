@@ -65,9 +65,9 @@ def object_store(uri: str | None) -> str:
     if uri is None:
         raise SpecError("PERENNIAL_BUCKET is not set: pods share no disk")
     bucket = Bucket(uri, WAIT_SECONDS, WAIT_SECONDS)
-    made = bucket.put(KEY, PROBE)
+    is_new = bucket.put(KEY, PROBE)
     held = bucket.get(KEY)
-    if made and held != PROBE:
+    if is_new and held != PROBE:
         raise DataError(f"{uri}/{KEY}: read back different content than was written")
     if KEY not in bucket.keys(f"{KEY.rpartition('/')[0]}/"):
         raise DataError(f"{uri}/{KEY}: was put and is not listed")
@@ -86,10 +86,10 @@ def online_store(url: str) -> str:
     """
     if not url.startswith(("redis://", "rediss://")):
         raise SpecError(f"PERENNIAL_ONLINE_STORE is no Redis: found {url}: pods share no disk")
-    found = redis_server(url, WAIT_SECONDS)
-    if found.drops:
-        raise DataError(f"{url}: drops values when its memory is full ({found.drops}); set maxmemory-policy to noeviction")
-    return f"Redis {found.version} at {url}, {'with' if found.has_password else 'without'} a password"
+    server = redis_server(url, WAIT_SECONDS)
+    if server.drops:
+        raise DataError(f"{url}: drops values when its memory is full ({server.drops}); set maxmemory-policy to noeviction")
+    return f"Redis {server.version} at {url}, {'with' if server.has_password else 'without'} a password"
 
 
 def ledger(url: str) -> str:
@@ -101,11 +101,11 @@ def ledger(url: str) -> str:
         PlatformError: it does not answer or refuses.
     """
     _refuse_file("ledger", url)
-    found = ledger_standing(url, WAIT_SECONDS)
-    if not found.is_current:
-        raise DataError(f"{url}: was written by a newer release (revision {found.revision}); install that one")
-    revision = "is empty: the first use makes its tables" if found.revision is None else f"has revision {found.revision}"
-    return f"{found.server} at {url} {revision}"
+    standing = ledger_standing(url, WAIT_SECONDS)
+    if not standing.is_current:
+        raise DataError(f"{url}: was written by a newer release (revision {standing.revision}); install that one")
+    revision = "is empty: the first use makes its tables" if standing.revision is None else f"has revision {standing.revision}"
+    return f"{standing.server} at {url} {revision}"
 
 
 def database(name: str, setting: str, url: str) -> str:

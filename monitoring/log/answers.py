@@ -49,9 +49,9 @@ def answers_of(settings: Settings, model: Model, digest: str, info: DatasetInfo)
     name = FIELDS + model.spec.requests.id
     if name not in frame:
         return {}
-    own = frame[(frame["version"] == digest) & frame["probability"].notna() & frame[name].notna()]
-    found: dict[int | str, float] = {}
-    for identifier, probability in zip(identifiers(own[name]), own["probability"].tolist(), strict=True):
+    answers = frame[(frame["version"] == digest) & frame["probability"].notna() & frame[name].notna()]
+    probabilities: dict[int | str, float] = {}
+    for identifier, probability in zip(identifiers(answers[name]), answers["probability"].tolist(), strict=True):
         if identifier is not None:
-            found.setdefault(identifier, float(probability))
-    return found
+            probabilities.setdefault(identifier, float(probability))
+    return probabilities

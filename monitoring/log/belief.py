@@ -121,9 +121,9 @@ def times_of(into: Path, segments: Sequence[SegmentInfo], growing: Sequence[Segm
 def _rows(into: Path, names: set[str], growing: Sequence[Segment]) -> Iterable[pa.Table]:
     if not names:
         return
-    for kept in tables.kept(into):
-        if names & {info.name for info in kept.infos}:
-            yield kept.read(COLUMNS)
+    for file in tables.kept(into):
+        if names & {info.name for info in file.infos}:
+            yield file.read(COLUMNS)
     for segment in growing:
         if segment.path.stem in names:
             yield tables.table_of(segment).select(COLUMNS)

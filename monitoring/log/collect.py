@@ -110,30 +110,30 @@ def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None
         PlatformError: a folder cannot be read or written, or the bucket does not answer.
     """
     seal_left(log, now.timestamp())
-    new, found = 0, Elsewhere()
+    new, elsewhere = 0, Elsewhere()
     try:
         with tables.locked(into):
-            known = inventory(into)
-            collected = {part.name for part in known}
+            parts = inventory(into)
+            collected = {part.name for part in parts}
             paths = [path for path in sorted(log.glob(f"*{SEALED}")) if path.stem not in collected]
             new += _keep(into, _sized(paths), lambda name: read_segment(log / f"{name}{SEALED}"))
             if shipped is not None:
-                found = _collect_shipped(shipped, into, inventory(into) if new else known, now)
+                elsewhere = _collect_shipped(shipped, into, inventory(into) if new else parts, now)
     except OSError as error:
         if not is_outage(error):
             raise translated(error, str(error.filename or into)) from error
         raise PlatformError(f"{error.filename or into}: {error.strerror}; the same call may work later") from error
-    known = inventory(into)
-    segments = tuple(segments_of(known))
-    vanished = cut_off([*ends_of(known), *found.silent], segments)
+    parts = inventory(into)
+    segments = tuple(segments_of(parts))
+    vanished = cut_off([*ends_of(parts), *elsewhere.silent], segments)
     return Collected(
         segments=segments,
         vanished=vanished,
-        new=new + found.new,
+        new=new + elsewhere.new,
         rows=sum(segment.rows for segment in segments),
         damaged=tuple(segment for segment in segments if segment.damage is not None),
-        unreadable=found.unreadable,
-        unended=found.unended,
+        unreadable=elsewhere.unreadable,
+        unended=elsewhere.unended,
         gaps=gaps((*segments, *vanished)),
     )
 
@@ -155,20 +155,20 @@ class Elsewhere:
 def _collect_shipped(shipped: Shipped, into: Path, known: Sequence[Known], now: datetime) -> Elsewhere:
     """The new segments of the bucket are kept, and then the ends that are certain."""
     announced = shipped.announced(known, now)  # before the segments: what was announced is shipped or missing
-    new = _keep(into, list(shipped.new((one.said for one in announced), known)), shipped.fetch)
-    kept = {(end.boot_id, end.tag) for end in ends_of(known)}
+    new = _keep(into, list(shipped.new((announcement.said for announcement in announced), known)), shipped.fetch)
+    stored_ends = {(end.boot_id, end.tag) for end in ends_of(known)}
     unended, silent, unreadable = (list[ProcessEnd]() for _ in range(3))
     for announcement in announced:
-        said = announcement.said
-        end = ProcessEnd(boot_id=said.boot_id, next_sequence=said.next_sequence, time=said.time, tag=announcement.tag)
+        message = announcement.said
+        end = ProcessEnd(boot_id=message.boot_id, next_sequence=message.next_sequence, time=message.time, tag=announcement.tag)
         if announcement.damage is not None:
             unreadable.append(end.model_copy(update={"time": None, "damage": announcement.damage}))
-        elif said.ended or is_gone(said, now):
-            if (end.boot_id, end.tag) not in kept:
+        elif message.ended or is_gone(message, now):
+            if (end.boot_id, end.tag) not in stored_ends:
                 tables.keep_end(into, end)
         else:
             unended.append(end)
-            if is_over(said, now):
+            if is_over(message, now):
                 silent.append(end)
     return Elsewhere(new, tuple(unended), tuple(silent), tuple(unreadable))
 
@@ -239,11 +239,11 @@ def inventory(into: Path) -> tuple[Known, ...]:
 
 def unfinished(log: Path) -> list[Segment]:
     """The segments that living processes are writing, as far as they are written; one that is finished meanwhile is left out."""
-    found = []
+    segments = []
     for path in sorted(log.glob(f"*{OPEN}")):
         with suppress(NotFoundError):
-            found.append(read_segment(path))
-    return found
+            segments.append(read_segment(path))
+    return segments
 
 
 def load(into: Path, start: datetime | None = None, end: datetime | None = None, growing: Iterable[Segment] = ()) -> pd.DataFrame:
@@ -261,9 +261,9 @@ def load(into: Path, start: datetime | None = None, end: datetime | None = None,
     """
     low = None if start is None else start.timestamp()
     high = None if end is None else end.timestamp()
-    found = [table.read() for table in tables.kept(into) if table.touches(low, high)]
-    found += [tables.table_of(segment) for segment in growing]
-    table = tables.alike(found or [tables.EMPTY])
+    pieces = [table.read() for table in tables.kept(into) if table.touches(low, high)]
+    pieces += [tables.table_of(segment) for segment in growing]
+    table = tables.alike(pieces or [tables.EMPTY])
     time, inside = pyarrow.compute.field("time"), pyarrow.compute.scalar(True)
     if start is not None:
         inside &= time >= pa.scalar(start, tables.TIME)

@@ -156,4 +156,8 @@ def gaps(known: Iterable[Known]) -> tuple[SegmentSpan, ...]:
 
 def _missing(segment: Segment) -> tuple[SegmentSpan, ...]:
     around = pairwise([segment.first_sequence - 1, *segment.sequences])
-    return tuple(SegmentSpan(boot_id=segment.boot_id, first=one + 1, end=other) for one, other in around if other > one + 1)
+    return tuple(
+        SegmentSpan(boot_id=segment.boot_id, first=sequence + 1, end=next_sequence)
+        for sequence, next_sequence in around
+        if next_sequence > sequence + 1
+    )

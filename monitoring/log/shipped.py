@@ -82,9 +82,9 @@ class Shipped:
                 return Announced(Announcement(boot_id, collected, now.timestamp(), ended=False), found.tag, str(error))
 
         listed = self.bucket.objects_after(boots_of(self.model), "")
-        wanted = [found for found in listed if not is_settled(processes.get(Path(found.key).stem, ()), found.tag, now)]
+        entries = [entry for entry in listed if not is_settled(processes.get(Path(entry.key).stem, ()), entry.tag, now)]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            return tuple(pool.map(read, wanted))
+            return tuple(pool.map(read, entries))
 
     def new(self, announcements: Iterable[Announcement], known: Sequence[Known]) -> Iterator[tuple[str, int]]:
         """Names and sizes of the segments that were not collected, by process in the order of their rows.
@@ -96,15 +96,15 @@ class Shipped:
         """
         names, processes = {info.name for info in known}, by_process(known)
         folder = folder_of(self.model)
-        for said in announcements:
-            last = reached(processes.get(said.boot_id, []))[0]
-            after = f"{folder}/{said.boot_id}-" if last is None else segment_key(self.model, last)
-            for found in self.bucket.objects_after(folder, after):
-                name = Path(found.key).stem
-                if not name.startswith(f"{said.boot_id}-"):
+        for announcement in announcements:
+            last = reached(processes.get(announcement.boot_id, []))[0]
+            after = f"{folder}/{announcement.boot_id}-" if last is None else segment_key(self.model, last)
+            for entry in self.bucket.objects_after(folder, after):
+                name = Path(entry.key).stem
+                if not name.startswith(f"{announcement.boot_id}-"):
                     break
-                if found.key.endswith(SEALED) and NAME.fullmatch(name) and name not in names:
-                    yield name, found.size
+                if entry.key.endswith(SEALED) and NAME.fullmatch(name) and name not in names:
+                    yield name, entry.size
 
     def fetch(self, name: str) -> Segment:
         """A segment, as far as it can be read.

@@ -90,17 +90,17 @@ def kept(into: Path) -> list[Kept]:
         DataError: one of them was not made here, or is broken.
         PlatformError: the disk cannot be read.
     """
-    found = []
+    files = []
     for path in sorted(into.glob("*.parquet")):
         with _readable(path):
             metadata = pyarrow.parquet.read_schema(path).metadata or {}
         if END in metadata:
-            found.append(Kept(path, (), ProcessEnd.model_validate_json(metadata[END])))
+            files.append(Kept(path, (), ProcessEnd.model_validate_json(metadata[END])))
         elif INFOS in metadata:
-            found.append(_kept(path, _STORED.validate_json(metadata[INFOS])))
+            files.append(_kept(path, _STORED.validate_json(metadata[INFOS])))
         else:
             raise DataError(f"{path}: not a segment of a prediction log; only `collect` writes into this folder")
-    return found
+    return files
 
 
 def _kept(path: Path, infos: tuple[SegmentInfo, ...]) -> Kept:
@@ -131,13 +131,15 @@ def keep(into: Path, segments: Sequence[Segment]) -> None:
     """
     growing = {table.infos[-1].boot_id: table for table in kept(into) if table.rows < SMALL and table.infos}
     for boot_id, group in groupby(segments, key=lambda segment: segment.boot_id):
-        own = list(group)
+        segments_of_process = list(group)
         last = growing.get(boot_id)
-        infos = [*(last.infos if last else ()), *map(info_of, own)]
+        infos = [*(last.infos if last else ()), *map(info_of, segments_of_process)]
         try:
-            table = pa.concat_tables([*([last.read()] if last else []), *map(table_of, own)], promote_options="permissive")
+            table = pa.concat_tables(
+                [*([last.read()] if last else []), *map(table_of, segments_of_process)], promote_options="permissive"
+            )
         except pa.ArrowException:
-            for segment in own:
+            for segment in segments_of_process:
                 _put_segments(into, table_of(segment), [info_of(segment)])
         else:
             _put_segments(into, table, infos)
@@ -157,7 +159,7 @@ def alike(found: Sequence[pa.Table]) -> pa.Table:
     common = {name: _common(kinds) for name, kinds in types.items()}
     cast = [
         table.cast(pa.schema([pa.field(field.name, common.get(field.name, field.type)) for field in table.schema]), safe=False)
-        for table in (one.replace_schema_metadata(None) for one in found)
+        for table in (table.replace_schema_metadata(None) for table in found)
     ]
     return pa.concat_tables(cast, promote_options="permissive")
 
@@ -180,11 +182,11 @@ def keep_end(into: Path, end: ProcessEnd) -> None:
 def table_of(segment: Segment) -> pa.Table:
     """The rows of a segment."""
     columns: dict[str, list[Value]] = {name: [] for name in PLAIN}
-    for place, (sequence, row) in enumerate(zip(segment.sequences, segment.rows, strict=True)):
+    for index, (sequence, row) in enumerate(zip(segment.sequences, segment.rows, strict=True)):
         values = flat(row) | {"boot_id": segment.boot_id, "sequence": sequence}
         for name, value in values.items():
             column = columns.setdefault(name, [])
-            column += [None] * (place - len(column))
+            column += [None] * (index - len(column))
             column.append(value)
     arrays = {}
     for name, column in columns.items():

@@ -17,12 +17,12 @@ MAX_CATEGORIES = 1000
 
 def by_check(incidents: Iterable[Incident]) -> dict[tuple[str, str], tuple[AcceptedCheck, ...]]:
     """Everything that was accepted of a model, by check and subject."""
-    found: dict[tuple[str, str], tuple[AcceptedCheck, ...]] = {}
+    checks: dict[tuple[str, str], tuple[AcceptedCheck, ...]] = {}
     for incident in incidents:
         for check in incident.accepted.checks if incident.accepted is not None else ():
             key = check.name, check.subject
-            found[key] = (*found.get(key, ()), check)
-    return found
+            checks[key] = (*checks.get(key, ()), check)
+    return checks
 
 
 def widened(limits: ColumnLimits, accepted: Mapping[tuple[str, str], Sequence[AcceptedCheck]]) -> ColumnLimits:

@@ -64,12 +64,12 @@ def blocks_of(time: NDArray[np.datetime64], end: datetime, days: int, size: int,
     length = timedelta(days=days)
     newest = np.datetime64(end.replace(tzinfo=None), "us")
     number = (newest - np.timedelta64(1, "us") - time) // np.timedelta64(length)
-    found: dict[datetime, NDArray[np.intp]] = {}
+    samples: dict[datetime, NDArray[np.intp]] = {}
     for back in sorted(set(number.tolist()), reverse=True):
         rows = np.flatnonzero(number == back)
         if back >= 0 and len(rows) >= size:
-            found[end - (back + 1) * length] = sample(rows, size, seed, int(back))
-    return found
+            samples[end - (back + 1) * length] = sample(rows, size, seed, int(back))
+    return samples
 
 
 def sample(rows: NDArray[np.intp], size: int, *seed: int) -> NDArray[np.intp]:

@@ -89,8 +89,8 @@ def _drift_score(current: Values, reference: Values, method: Method, as_categori
             "chisquare": stattests.chi_stat_test,
         }
         kind = ColumnType.Categorical if as_categories else ColumnType.Numerical
-        found = tests[method](pd.Series(reference), pd.Series(current), kind, None)
-    score = float(found.drift_score)
+        result = tests[method](pd.Series(reference), pd.Series(current), kind, None)
+    score = float(result.drift_score)
     return 0.0 if math.isnan(score) else score
 
 
@@ -100,8 +100,8 @@ def standard_deviation(values: Values) -> float | None:
     >>> standard_deviation(np.array([1.0, 3.0, np.nan])), standard_deviation(np.array(["a", "b"], dtype=object))
     (1.0, None)
     """
-    found = present(values)
-    return None if found.dtype == object or len(found) < 2 else float(np.std(found))
+    present_values = present(values)
+    return None if present_values.dtype == object or len(present_values) < 2 else float(np.std(present_values))
 
 
 def size_in_deviations(current: Values, reference: Values, spread: float | None) -> float | None:
@@ -139,6 +139,6 @@ def size_in_deviations(current: Values, reference: Values, spread: float | None)
 
 
 def _shares(values: Values, categories: list[str]) -> NDArray[np.float64]:
-    place = {category: number for number, category in enumerate(categories)}
-    counts = np.bincount([place[str(value)] for value in values], minlength=len(categories))
+    index_of = {category: number for number, category in enumerate(categories)}
+    counts = np.bincount([index_of[str(value)] for value in values], minlength=len(categories))
     return counts / len(values)

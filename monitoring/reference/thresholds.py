@@ -57,8 +57,8 @@ def make_thresholds(
     time = frame["event_timestamp"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[us]")
     is_labelled = frame["label"].notna().to_numpy()
     size = block_rows(time[is_labelled], datetime.fromisoformat(info.start), end, spec)
-    folds, judged = unseen(dataset, trained, contract)
-    both = np.concatenate([folds.time, judged.time]), np.concatenate([folds.probability, judged.probability])
+    folds, evaluation = unseen(dataset, trained, contract)
+    both = np.concatenate([folds.time, evaluation.time]), np.concatenate([folds.probability, evaluation.probability])
     parts: dict[str, tuple[dict[datetime, NDArray[np.intp]], Values]] = {}
     whole = blocks_of(time, end, days, size, seed)
     for watched in spec.columns:
@@ -79,7 +79,7 @@ def make_thresholds(
         columns=tuple(columns),
         limits=column_limits(dataset, spec, contract),
         out_of_fold=week_losses(folds, end, days, size, seed),
-        evaluated=week_losses(judged, end, days, size, seed),
+        evaluated=week_losses(evaluation, end, days, size, seed),
         seed=seed,
     )
     return thresholds, stored_blocks(parts, size)
@@ -98,8 +98,8 @@ def unseen(dataset: Dataset, trained: TrainedCandidate, contract: Contract) -> t
     rows = from_dataset(dataset)
     block = evaluation_rows(rows, info)
     raw = predict(trained.model, block.matrix, info.columns, trained.recipe)
-    place = {identifier: number for number, identifier in enumerate(rows.ids.tolist())}
-    tested = rows.take(np.array([place[identifier] for identifier in trained.scores["id"].tolist()], dtype=np.intp))
+    index_of = {identifier: number for number, identifier in enumerate(rows.ids.tolist())}
+    tested = rows.take(np.array([index_of[identifier] for identifier in trained.scores["id"].tolist()], dtype=np.intp))
     scores = trained.scores["probability"].to_numpy(dtype=np.float64)
     return (
         Unseen(tested.time, contract.calibrator.apply(scores), tested.label),
@@ -130,12 +130,12 @@ def column_threshold(column: str, method: Method, samples: list[Values], rate: f
 
 def block_statistics(samples: list[Values], method: Method) -> NDArray[np.float64]:
     """The drift of each block against its neighbours."""
-    found = []
-    for place, values in enumerate(samples):
-        drift = statistic(values, joined([samples[other] for other in neighbours(place)]), method)
+    drifts = []
+    for index, values in enumerate(samples):
+        drift = statistic(values, joined([samples[other] for other in neighbours(index)]), method)
         assert drift is not None  # every sample has a value
-        found.append(drift)
-    return np.array(found)
+        drifts.append(drift)
+    return np.array(drifts)
 
 
 def column_limits(dataset: Dataset, spec: Monitoring, contract: Contract) -> tuple[ColumnLimits, ...]:
@@ -180,9 +180,9 @@ def week_losses(rows: Unseen, end: datetime, days: int, size: int, seed: int) ->
 def stored_blocks(parts: dict[str, tuple[dict[datetime, NDArray[np.intp]], Values]], rows: int) -> pd.DataFrame:
     """The blocks as one frame; a column without a certain block is empty there."""
     starts = sorted({start for chosen, _ in parts.values() for start in chosen})
-    made: dict[str, object] = {START: pd.to_datetime(np.repeat(np.array(starts, dtype=object), rows), utc=True)}
+    columns: dict[str, object] = {START: pd.to_datetime(np.repeat(np.array(starts, dtype=object), rows), utc=True)}
     for name, (chosen, values) in parts.items():
         empty: Values = np.full(rows, None, dtype=object) if values.dtype == object else np.full(rows, np.nan)
         pieces = [values[chosen[start]] if start in chosen else empty for start in starts]
-        made[name] = np.concatenate(pieces) if pieces else empty[:0]
-    return pd.DataFrame(made)
+        columns[name] = np.concatenate(pieces) if pieces else empty[:0]
+    return pd.DataFrame(columns)

@@ -38,23 +38,23 @@ def blindness(settings: Settings, model: Model, now: datetime) -> tuple[str, ...
         return (f"not known: whether the traffic is enough for windows of {spec.window_days} days to be judged: {error}",)
     if rows is None:
         return ()
-    said = []
+    sentences = []
     weak, days = float(np.quantile(rows, WEAK)), spec.window_days
     needed = MIN_ROWS if spec.block_rows is None else spec.block_rows
     if weak < needed:
         whole = ceil(days * needed / ROOM / weak) if weak else None
         longer = f"monitoring.window_days: {whole}" if whole else "longer windows"
         smaller = f", or leave monitoring.block_rows out ({spec.block_rows} is set)" if weak >= MIN_ROWS else ""
-        said.append(
+        sentences.append(
             f"one of five windows of {days} days has at most {weak:,.0f} requests, and {needed:,} are needed to "
             f"judge its columns; write {longer}{smaller}"
         )
     if len(rows) < MIN_BLOCKS:
-        said.append(
+        sentences.append(
             f"the requests cover {len(rows)} whole windows of {days} days; with fewer than {MIN_BLOCKS} in the training no "
             "false alarm rate can be claimed, and no column alarms"
         )
-    return tuple(said)
+    return tuple(sentences)
 
 
 def rows_by_window(settings: Settings, model: Model, now: datetime) -> list[int] | None:
