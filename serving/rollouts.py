@@ -38,18 +38,18 @@ def carry_out(
         model: the spec; its latency budget is checked.
         clock: gives the real time.
     """
-    found = ledger.rollouts(model.name)
-    if not found:
+    rollouts = ledger.rollouts(model.name)
+    if not rollouts:
         return None
-    newest = found[0]
-    for older in found[1:]:
+    newest = rollouts[0]
+    for older in rollouts[1:]:
         if older.state in ("requested", "checked"):
             ledger.move_rollout(older, _seen("withdrawn", older, clock(), f"version {newest.number} was requested after it"))
     if newest.state == "requested":
         result = checked(settings, ledger.version(model.name, newest.number), model.spec.serving.p95_ms)
         passed = result.verdict == "pass"
-        seen = _seen("checked" if passed else "failed", newest, clock(), result.sentence)
-        newest = ledger.move_rollout(newest, seen.model_copy(update={"loaded": passed, "passed": passed}))
+        observation = _seen("checked" if passed else "failed", newest, clock(), result.sentence)
+        newest = ledger.move_rollout(newest, observation.model_copy(update={"loaded": passed, "passed": passed}))
     if newest.state == "checked":
         newest = ledger.move_rollout(newest, _seen("promoted", newest, clock(), "no step stands between it and the traffic"))
     repair(settings, deployer, ledger, model, clock())
@@ -78,9 +78,9 @@ def leaving(deployer: Deployer, ledger: Ledger, model: str) -> Rollout:
     """
     deployed = deployer.deployed(model)
     rollouts = ledger.rollouts(model)
-    left = next((rollout for rollout in rollouts if rollout.state == "rolled back" and rollout.digest == deployed), None)
-    if left is not None:
-        return left
+    rollback = next((rollout for rollout in rollouts if rollout.state == "rolled back" and rollout.digest == deployed), None)
+    if rollback is not None:
+        return rollback
     current = ledger.champion(model)
     if current is None:
         raise NotFoundError(f"{model} has no champion; `perennial train {model}` makes one")

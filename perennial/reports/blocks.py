@@ -67,7 +67,7 @@ def commands(text: str) -> Text:
     parts = text.split("`")
     if len(parts) < 3 or len(parts) % 2 == 0:
         return text
-    return tuple(code(part) if place % 2 else part for place, part in enumerate(parts) if part)
+    return tuple(code(part) if index % 2 else part for index, part in enumerate(parts) if part)
 
 
 @dataclass(frozen=True)

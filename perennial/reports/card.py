@@ -78,8 +78,8 @@ def _head(findings: "Findings") -> list[Document]:
     if contract is None:
         state = ("This candidate was ", strong("not registered"), ": a gate stopped it. Nothing of it is shipped.")
     else:
-        trained = f"{day(contract.trained_from)} to {last_day(contract.trained_until)}"
-        state = (f"A registered version, trained on {trained}. Run key ", code(contract.run_key), ".")
+        period = f"{day(contract.trained_from)} to {last_day(contract.trained_until)}"
+        state = (f"A registered version, trained on {period}. Run key ", code(contract.run_key), ".")
     return [
         Heading(f"Model card: {model.name}", 1),
         Paragraph(sentence(model.spec.description)),
@@ -203,8 +203,8 @@ def _search(search: "SearchResult") -> list[Document]:
     spent = (
         "The time for the search ended before everything was tried." if search.budget_spent else "Everything planned was tried."
     )
-    compared = "Candidates were compared on blocks of time, each predicted by a model that had seen only what came before it."
-    return [Paragraph(f"{compared} {spent}"), _best(search.trials)]
+    method = "Candidates were compared on blocks of time, each predicted by a model that had seen only what came before it."
+    return [Paragraph(f"{method} {spent}"), _best(search.trials)]
 
 
 def _best(trials: "Sequence[Trial]") -> Table:
@@ -213,11 +213,11 @@ def _best(trials: "Sequence[Trial]") -> Table:
     for trial in trials:
         if trial.recipe.kind not in best or trial.log_loss < best[trial.recipe.kind].log_loss:
             best[trial.recipe.kind] = trial
-    tried = [trial.recipe.kind for trial in trials]
+    kinds = [trial.recipe.kind for trial in trials]
     rows = [
         (
             kind(name),
-            count(tried.count(trial.recipe.kind)),
+            count(kinds.count(trial.recipe.kind)),
             parameters(trial.recipe),
             *(figure(value) for value in (trial.log_loss, trial.auc, trial.fit_seconds)),
         )
@@ -261,8 +261,8 @@ def _metrics(model: "Model", candidate: "CandidateSummary", block: "BlockEvaluat
 def _invalid(block: "BlockEvaluation") -> list[Document]:
     if not block.invalid:
         return []
-    found = strong(f"{count(block.invalid)} probabilities were not numbers between 0 and 1")
-    return [Paragraph((found, ": such a model is broken."))]
+    fault = strong(f"{count(block.invalid)} probabilities were not numbers between 0 and 1")
+    return [Paragraph((fault, ": such a model is broken."))]
 
 
 def _meanings(model: "Model", candidate: "CandidateSummary", block: "BlockEvaluation") -> dict[str, Text]:

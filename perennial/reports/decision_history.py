@@ -65,8 +65,10 @@ def _number(value: float | None) -> str:
 
 def _windows(decision: Decision, windows: Sequence[WindowRecord]) -> Table:
     """The windows that a decision looked at for the first time, with what each showed."""
-    measured, judged = set(decision.windows), set(decision.judged)
-    rows = [_window(record, record.start in judged) for record in windows if record.start in measured | judged]
+    measured_starts, judged_starts = set(decision.windows), set(decision.judged)
+    rows = [
+        _window(record, record.start in judged_starts) for record in windows if record.start in measured_starts | judged_starts
+    ]
     head = ("window", "predictions", "alarms", "failed checks", "AUC", "log loss", "degraded?")
     caption = "The windows that it looked at for the first time, or whose labels had matured since."
     return Table(head, rows, "It looked at no new window.", caption, ("predictions", "AUC", "log loss"))

@@ -81,8 +81,8 @@ def _head(findings: "Findings") -> list[Block]:
 
 def _data(findings: "Findings") -> list[Block]:
     info = findings.info
-    listed = [Points(notes) for notes in (info.notes, findings.validation.findings) if notes]
-    return [Heading("Data"), Paragraph(run_tables.requests(info)), run_tables.look_ups(info), *listed]
+    lists = [Points(notes) for notes in (info.notes, findings.validation.findings) if notes]
+    return [Heading("Data"), Paragraph(run_tables.requests(info)), run_tables.look_ups(info), *lists]
 
 
 def _metrics(block: "BlockEvaluation") -> list[Block]:
@@ -107,18 +107,18 @@ def _baseline(name: str, block: "BlockEvaluation") -> str:
 
 
 def _pictures(judgement: "Judgement", candidate: "CandidateSummary") -> Block:
-    drawn = plots.draw(judgement, candidate)
-    if not drawn:
+    images = plots.draw(judgement, candidate)
+    if not images:
         return Paragraph("There is nothing to draw.")
-    return Gallery(tuple(Picture(content, f"{plots.TITLES[name]}. {ALT[name]}") for name, content in drawn.items()))
+    return Gallery(tuple(Picture(content, f"{plots.TITLES[name]}. {ALT[name]}") for name, content in images.items()))
 
 
 def _search(candidate: "CandidateSummary") -> list[Block]:
     recipe = candidate.search.recipe
-    taken = f"{kind(recipe.kind)} with {parameters(recipe)}, on {count(len(recipe.columns))} columns"
+    choice = f"{kind(recipe.kind)} with {parameters(recipe)}, on {count(len(recipe.columns))} columns"
     return [
         Heading("How it was found"),
-        Paragraph(f"Taken: {taken}. Fitted on {count(candidate.rows)} labelled rows."),
+        Paragraph(f"Taken: {choice}. Fitted on {count(candidate.rows)} labelled rows."),
         _trials(candidate.search),
         _columns(candidate.search),
     ]

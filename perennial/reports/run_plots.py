@@ -154,13 +154,13 @@ def importance(importances: tuple[ColumnImportance, ...]) -> bytes:
 
     def paint(axes: Axes) -> None:
         for selected, colour, marker, label in ((True, BLUE, "o", "kept"), (False, ORANGE, "X", "left out")):
-            places = [place for place, found in enumerate(shown) if found.selected is selected]
-            if places:
-                means = [shown[place].mean for place in places]
-                errors = [2 * shown[place].standard_error for place in places]
-                axes.errorbar(means, places, xerr=errors, color=colour, fmt=marker, markersize=6, capsize=3, label=label)
+            positions = [position for position, column in enumerate(shown) if column.selected is selected]
+            if positions:
+                means = [shown[position].mean for position in positions]
+                errors = [2 * shown[position].standard_error for position in positions]
+                axes.errorbar(means, positions, xerr=errors, color=colour, fmt=marker, markersize=6, capsize=3, label=label)
         axes.axvline(0, color=GREY, linewidth=1)
-        _names(axes, [found.column for found in shown])
+        _names(axes, [column.column for column in shown])
         axes.set_xlabel("increase of the log loss, ± 2 standard errors")
         axes.legend(loc="lower right", **LEGEND)
 
@@ -175,16 +175,19 @@ def segments(analysis: ErrorAnalysis) -> bytes:
     shown = [(group, False) for group in declared[: MAX_BARS - len(searched[:MAX_BARS])]] + searched[:MAX_BARS]
 
     def paint(axes: Axes) -> None:
-        for found, colour, marker, label in ((False, BLUE, "o", "named in the spec"), (True, ORANGE, "D", "found by searching")):
-            places = [place for place, (_, by_search) in enumerate(shown) if by_search is found]
-            if not places:
+        for from_search, colour, marker, label in (
+            (False, BLUE, "o", "named in the spec"),
+            (True, ORANGE, "D", "found by searching"),
+        ):
+            positions = [position for position, (_, by_search) in enumerate(shown) if by_search is from_search]
+            if not positions:
                 continue
-            excess = [shown[place][0].excess for place in places]
+            excess = [shown[position][0].excess for position in positions]
             low = [100 * max(0.0, estimate.value - estimate.low) for estimate in excess]
             high = [100 * max(0.0, estimate.high - estimate.value) for estimate in excess]
             values = [100 * estimate.value for estimate in excess]
-            against = f"{label}, against {comparator(shown[places[0]][0].comparator)}"
-            axes.errorbar(values, places, xerr=[low, high], color=colour, fmt=marker, markersize=6, capsize=3, label=against)
+            against = f"{label}, against {comparator(shown[positions[0]][0].comparator)}"
+            axes.errorbar(values, positions, xerr=[low, high], color=colour, fmt=marker, markersize=6, capsize=3, label=against)
         axes.axvline(0, color=GREY, linewidth=1)
         _names(axes, [f"{_short(group.name)}  ({count(group.rows)} rows)" for group, _ in shown])
         axes.set_xlabel("difference of the log loss in the same rows, in percent\nleft of 0 is better, right of 0 is worse")
@@ -226,12 +229,12 @@ def png(title: str, paint: Callable[[Sequence[Axes]], None], size: tuple[float, 
     """
     figure = Figure(figsize=size, dpi=120, facecolor="white", layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     FigureCanvasAgg(figure)
-    made = [axes for row in figure.subplots(panels, 1, sharex=True, squeeze=False) for axes in row]
-    for axes in made:
+    all_axes = [axes for row in figure.subplots(panels, 1, sharex=True, squeeze=False) for axes in row]
+    for axes in all_axes:
         axes.grid(color="#E3E3E3", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    paint(made)
+    paint(all_axes)
     figure.suptitle(title, color=INK, fontsize=11, fontweight="bold")
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})

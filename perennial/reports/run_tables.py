@@ -101,8 +101,8 @@ def groups(analysis: "ErrorAnalysis") -> list[Document]:
     ]
     silent = [group.name for group in analysis.found if group not in shown]
     if silent:
-        unproven = "The search found these too, but their intervals do not lie above 0, so that nothing shows them to be worse: "
-        parts.append(Paragraph(f"{unproven}{'; '.join(silent)}."))
+        lead = "The search found these too, but their intervals do not lie above 0, so that nothing shows them to be worse: "
+        parts.append(Paragraph(f"{lead}{'; '.join(silent)}."))
     return [*parts, Paragraph(sentence(analysis.note))] if analysis.note else parts
 
 

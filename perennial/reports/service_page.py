@@ -102,14 +102,14 @@ def reigns(rollouts: Sequence[Rollout]) -> tuple[Reign, ...]:
             events.append((rollout.requested, rollout.number))
             if rollout.previous is not None:
                 events.append((rollout.moved, rollout.previous))
-    found: list[Reign] = []
+    succession: list[Reign] = []
     for since, number in sorted(events):
-        if found and found[-1].number == number:
+        if succession and succession[-1].number == number:
             continue
-        if found:
-            found[-1] = found[-1].model_copy(update={"until": since})
-        found.append(Reign(number=number, since=since, until=None))
-    return tuple(found)
+        if succession:
+            succession[-1] = succession[-1].model_copy(update={"until": since})
+        succession.append(Reign(number=number, since=since, until=None))
+    return tuple(succession)
 
 
 def year(history: History, status: StatusLine) -> str:
@@ -119,8 +119,8 @@ def year(history: History, status: StatusLine) -> str:
         history: what is stored about it.
         status: how it is, and what happens next.
     """
-    drawn = service_plots.draw(history)
-    pictures = {name: Picture(content, f"{service_plots.TITLES[name]}. {ALT[name]}") for name, content in drawn.items()}
+    images = service_plots.draw(history)
+    pictures = {name: Picture(content, f"{service_plots.TITLES[name]}. {ALT[name]}") for name, content in images.items()}
     performance, columns = ([pictures[name]] if name in pictures else [] for name in ("performance", "columns"))
     blocks: list[Block] = [*_head(history, status), pictures["decisions"], *performance, pictures["labels"], *columns]
     blocks += [Heading("History of decisions"), *history_of(history.decisions, history.windows, history.incidents)]
@@ -154,14 +154,14 @@ def _line(status: StatusLine) -> Banner:
 def _facts(history: History) -> tuple[str, ...]:
     """What the page says in short, a sentence or two each."""
     windows, kinds = history.windows, Counter(decision.kind for decision in history.decisions)
-    decided = ", ".join(f"{count(number)} to {kind}" for kind, number in sorted(kinds.items())) or "none"
+    tally = ", ".join(f"{count(number)} to {kind}" for kind, number in sorted(kinds.items())) or "none"
     still = [incident for incident in history.incidents if incident.closed is None]
     predictions = sum(record.measurement.rows for record in windows)
     incident = f"An incident is open: {still[0].owner} acts." if still else "No incident is open."
     return (
         f"{count(len(windows))} window{'s' * (len(windows) > 1)} from {windows[0].start:%Y-%m-%d} to {windows[-1].end:%Y-%m-%d}, "
         f"{count(predictions)} predictions.",
-        f"Decisions: {decided}. Versions that had the traffic: {count(len({reign.number for reign in history.reigns}))}.",
+        f"Decisions: {tally}. Versions that had the traffic: {count(len({reign.number for reign in history.reigns}))}.",
         f"Incidents: {count(len(history.incidents))}. {incident}",
         gain_in_words(windows, history.unit),
     )
@@ -183,18 +183,19 @@ def gain(windows: Sequence[WindowRecord]) -> Estimate | None:
 
 def gain_in_words(windows: Sequence[WindowRecord], unit: str) -> str:
     """What the trainings since the first have brought, in one sentence."""
-    found = gain(windows)
-    if found is None:
+    estimate = gain(windows)
+    if estimate is None:
         return (
             "What training again has brought cannot be said: no window has both the champion's and the first version's utility."
         )
-    known = sum(record.performance is not None and record.performance.gain is not None for record in windows)
-    verdict = "more" if found.low > 0 else "more, which may be chance"
-    if found.high < 0:
-        verdict, found = "less", found.model_copy(update={"value": -found.value, "low": -found.high, "high": -found.low})
+    comparisons = sum(record.performance is not None and record.performance.gain is not None for record in windows)
+    verdict = "more" if estimate.low > 0 else "more, which may be chance"
+    if estimate.high < 0:
+        verdict = "less"
+        estimate = estimate.model_copy(update={"value": -estimate.value, "low": -estimate.high, "high": -estimate.low})
     return (
-        f"Beside the frozen baseline, the first version, training again has brought {interval(found)} {unit} {verdict}, over "
-        f"{count(known)} window{'s, taken as independent' * (known > 1)}."
+        f"Beside the frozen baseline, the first version, training again has brought {interval(estimate)} {unit} {verdict}, over "
+        f"{count(comparisons)} window{'s, taken as independent' * (comparisons > 1)}."
     )
 
 
@@ -202,17 +203,17 @@ def _held(windows: Sequence[WindowRecord]) -> Table:
     """What each window held, as a table."""
     rows = []
     for record in windows:
-        measured, performance, share = record.measurement, record.performance, unlabelled(record)
+        measurement, performance, share = record.measurement, record.performance, unlabelled(record)
         rate = None if performance is None else performance.label_rate
         rows.append(
             [
                 f"{record.start:%Y-%m-%d}",
-                count(measured.rows),
-                count(measured.lost),
+                count(measurement.rows),
+                count(measurement.lost),
                 "not matured" if performance is None else "–" if share is None else percent(share),
                 "–" if rate is None else percent(rate),
-                ", ".join(column.column for column in measured.alarms) or "–",
-                ", ".join(check.title for check in measured.broken) or "–",
+                ", ".join(column.column for column in measurement.alarms) or "–",
+                ", ".join(check.title for check in measurement.broken) or "–",
             ]
         )
     head = ["window", "predictions", "lost", "without a label", "positive", "alarms", "failed checks"]
@@ -269,17 +270,24 @@ def _columns(windows: Sequence[WindowRecord]) -> Table:
     names = list(dict.fromkeys(column.column for record in windows for column in record.measurement.columns))
     rows = []
     for name in names:
-        found = [(record, column) for record in windows for column in record.measurement.columns if column.column == name]
-        judged = [(record, column) for record, column in found if column.verdict != "not judged"]
-        alarms = [record.start for record, column in found if column in record.measurement.alarms]
+        measurements = [(record, column) for record in windows for column in record.measurement.columns if column.column == name]
+        verdicts = [(record, column) for record, column in measurements if column.verdict != "not judged"]
+        alarms = [record.start for record, column in measurements if column in record.measurement.alarms]
         shares = [
             column.window_over_window / column.threshold
-            for _, column in judged
+            for _, column in verdicts
             if column.window_over_window is not None and column.threshold
         ]
         when = ", ".join(f"{start:%Y-%m-%d}" for start in alarms) or "–"
         rows.append(
-            [name, found[-1][1].method, count(len(judged)), count(len(alarms)), figure(max(shares)) if shares else "–", when]
+            [
+                name,
+                measurements[-1][1].method,
+                count(len(verdicts)),
+                count(len(alarms)),
+                figure(max(shares)) if shares else "–",
+                when,
+            ]
         )
     head = ["column", "method", "windows judged", "alarms", "largest drift, in thresholds", "windows that alarmed"]
     caption = (

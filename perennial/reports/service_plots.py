@@ -72,15 +72,15 @@ def _series(
     axes: Axes, found: Sequence[tuple[WindowRecord, Estimate | None]], colour: str, marker: str, label: str, shift: float
 ) -> None:
     """Estimates with their intervals at the middle of their windows, moved by so many days."""
-    known = [(record, estimate) for record, estimate in found if estimate is not None]
-    if not known:
+    points = [(record, estimate) for record, estimate in found if estimate is not None]
+    if not points:
         return
-    places = [_middle(record) + shift for record, _ in known]
-    values = [estimate.value for _, estimate in known]
-    low = [max(0.0, estimate.value - estimate.low) for _, estimate in known]
-    high = [max(0.0, estimate.high - estimate.value) for _, estimate in known]
+    positions = [_middle(record) + shift for record, _ in points]
+    values = [estimate.value for _, estimate in points]
+    low = [max(0.0, estimate.value - estimate.low) for _, estimate in points]
+    high = [max(0.0, estimate.high - estimate.value) for _, estimate in points]
     axes.errorbar(
-        places,
+        positions,
         values,
         yerr=[low, high],
         color=colour,
@@ -91,8 +91,8 @@ def _series(
         linewidth=0,
         label=label,
     )
-    for begin, end in _runs(places, (known[0][0].end - known[0][0].start).days):
-        axes.plot(places[begin:end], values[begin:end], color=colour, linewidth=1.2, alpha=0.6)
+    for begin, end in _runs(positions, (points[0][0].end - points[0][0].start).days):
+        axes.plot(positions[begin:end], values[begin:end], color=colour, linewidth=1.2, alpha=0.6)
 
 
 def _runs(places: Sequence[float], days: int) -> list[tuple[int, int]]:
@@ -126,14 +126,24 @@ def decisions(history: "History") -> bytes:
             length = max((end - begin).total_seconds() / 86400, 1.0)
             axes.barh(1, length, left=_number(begin), height=0.6, color="white", edgecolor=ORANGE, hatch="///")
         for kind, (marker, colour) in marks.items():
-            made = [one for one in history.decisions if one.kind == kind and one.made >= history.begin]
-            places = [_number(decision.made) for decision in made]
+            decisions_of_kind = [
+                decision for decision in history.decisions if decision.kind == kind and decision.made >= history.begin
+            ]
+            positions = [_number(decision.made) for decision in decisions_of_kind]
             axes.plot(
-                places, [lanes.index(kind)] * len(made), marker, color=colour, markersize=8, linestyle="none", clip_on=False
+                positions,
+                [lanes.index(kind)] * len(decisions_of_kind),
+                marker,
+                color=colour,
+                markersize=8,
+                linestyle="none",
+                clip_on=False,
             )
-            for decision, place in zip(made, places, strict=True):
+            for decision, position in zip(decisions_of_kind, positions, strict=True):
                 if decision.reason:
-                    axes.text(place, lanes.index(kind) - 0.28, decision.reason, ha="center", va="bottom", fontsize=8, color=INK)
+                    axes.text(
+                        position, lanes.index(kind) - 0.28, decision.reason, ha="center", va="bottom", fontsize=8, color=INK
+                    )
         axes.set_yticks(range(len(lanes)), lanes)
         axes.set_ylim(len(lanes) - 0.5, -0.6)
         _time(panels, history)
@@ -186,16 +196,16 @@ def labels(history: "History") -> bytes:
     """Predictions of each window, and the share of them without a label when it matured."""
 
     def paint(panels: Sequence[Axes]) -> None:
-        asked, missing = panels
+        count_axes, share_axes = panels
         for record in history.windows:
-            place, width = _middle(record), 0.9 * (record.end - record.start).days
-            asked.bar(place, record.measurement.rows, width, color=BLUE, alpha=0.7)
-            asked.bar(place, record.measurement.lost, width, record.measurement.rows, color=ORANGE, hatch="///")
+            middle, width = _middle(record), 0.9 * (record.end - record.start).days
+            count_axes.bar(middle, record.measurement.rows, width, color=BLUE, alpha=0.7)
+            count_axes.bar(middle, record.measurement.lost, width, record.measurement.rows, color=ORANGE, hatch="///")
             share = unlabelled(record)
             if share is not None:
-                missing.bar(place, 100 * share, width, color=GREY)
-        asked.set_ylabel("predictions\n(hatched: lost)")
-        missing.set_ylabel("without a label,\npercent")
+                share_axes.bar(middle, 100 * share, width, color=GREY)
+        count_axes.set_ylabel("predictions\n(hatched: lost)")
+        share_axes.set_ylabel("without a label,\npercent")
         for axes in panels:
             axes.set_ylim(bottom=0)
             _changes(axes, history)

@@ -66,12 +66,15 @@ def lately(findings: "Findings", windows: Sequence[WindowRecord], digest: str) -
         windows: of the model, newest first.
         digest: of the version; windows in which another one answered too are left out.
     """
-    own = [record for record in windows if set(record.measurement.versions) == {digest} and _utility(record) is not None][:LATELY]
+    version_windows = [
+        record for record in windows if set(record.measurement.versions) == {digest} and _utility(record) is not None
+    ][:LATELY]
     promised = None if findings.judgement is None else findings.judgement.evaluation.metrics.get("utility")
-    head, earned = Heading("What has it earned lately?"), utility_of(own)
+    head, earned = Heading("What has it earned lately?"), utility_of(version_windows)
     if earned is None:
         return [head, Paragraph("Nobody can say yet: no stretch of its service is over whose outcomes are known.")]
-    span = f"From {min(record.start for record in own):%Y-%m-%d} to {last_day(max(record.end for record in own).isoformat())}"
+    begin, end = min(record.start for record in version_windows), max(record.end for record in version_windows)
+    span = f"From {begin:%Y-%m-%d} to {last_day(end.isoformat())}"
     amount = strong(f"{figure(earned.value)} {findings.model.spec.objective.utility.unit}")
     rest = f" more than that simple rule for every 1,000 requests; very probably {_between(earned)}. {_promise(earned, promised)}"
     return [head, Paragraph((f"{span} it earned about ", amount, rest))]
@@ -83,13 +86,13 @@ def _utility(record: WindowRecord) -> Estimate | None:
 
 def utility_of(windows: Sequence[WindowRecord]) -> Estimate | None:
     """Utility per 1,000 labelled predictions over several windows, which are taken as independent; None where none has one."""
-    known = [
+    utilities = [
         (utility, record.performance.labels.arrived)
         for record in windows
         if record.performance is not None and record.performance.labels.arrived and (utility := _utility(record)) is not None
     ]
-    labelled = sum(arrived for _, arrived in known)
-    return total([(utility, arrived / labelled) for utility, arrived in known])
+    labelled = sum(arrived for _, arrived in utilities)
+    return total([(utility, arrived / labelled) for utility, arrived in utilities])
 
 
 def _between(estimate: Estimate) -> str:
@@ -100,11 +103,11 @@ def _promise(earned: Estimate, promised: Estimate | None) -> str:
     """What a version promised when it was judged, and whether it keeps that."""
     if promised is None:
         return "What it would be worth was not known when it was made."
-    said = f"When it was made it promised {figure(promised.value)}, very probably {_between(promised)}."
+    promise = f"When it was made it promised {figure(promised.value)}, very probably {_between(promised)}."
     difference = earned.value - promised.value
     if abs(difference) <= NORMAL * math.hypot(earned.standard_error, promised.standard_error):
-        return f"{said} It keeps its promise as far as one can tell: so small a difference can be luck."
-    return f"{said} It earns {'more' if difference > 0 else 'less'} than it promised, very probably not by luck."
+        return f"{promise} It keeps its promise as far as one can tell: so small a difference can be luck."
+    return f"{promise} It earns {'more' if difference > 0 else 'less'} than it promised, very probably not by luck."
 
 
 def _document(findings: "Findings") -> list[Document]:
@@ -157,9 +160,9 @@ def _knowledge(block: "BlockEvaluation") -> list[Document]:
         pairs = "Take one request that came true and one that did not: it gave the right one the higher chance in "
         parts.append(Paragraph((pairs, strong(of_100(auc.value)), " such pairs. Guessing gets 50, knowing everything gets 100.")))
     points = list(zip(block.reliability.x, block.reliability.y, strict=True))
-    chosen = [points[place] for place in sorted({0, len(points) // 2, len(points) - 1})] if points else []
-    if chosen:
-        rows = [(of_100(stated), of_100(came)) for stated, came in chosen]
+    sample = [points[index] for index in sorted({0, len(points) // 2, len(points) - 1})] if points else []
+    if sample:
+        rows = [(of_100(stated), of_100(came)) for stated, came in sample]
         parts.append(Paragraph("Can its chances be taken at their word?"))
         parts.append(Table(("when it said about", "it came true for"), rows))
     says = Mark("yes", "em")

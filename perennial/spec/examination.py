@@ -184,7 +184,7 @@ def _problems(source: Source, error: ErrorDetails) -> Iterator[Problem]:
     if spot.node.spoiled:
         return
     kind, broken = error["type"], error.get("ctx", {}).get("error")
-    found = spot.node.found if spot.exact else ""
+    value_text = spot.node.found if spot.exact else ""
     expected = spot.shape.expected if spot.shape is not None else ""
     if isinstance(broken, RuleError):
         yield from (breach_problem(source, tuple(error["loc"]), breach) for breach in broken.breaches)
@@ -197,22 +197,22 @@ def _problems(source: Source, error: ErrorDetails) -> Iterator[Problem]:
     elif kind == "too_short" and spot.node.children:
         return  # items of the list are wrong themselves, and each has its problem
     elif kind in ("too_short", "string_too_short"):
-        yield spot.problem(source, "empty", found=found, allowed=expected)
+        yield spot.problem(source, "empty", found=value_text, allowed=expected)
     elif kind == "string_pattern_mismatch":
         bent = matching(str(spot.node.value), spot.field) if spot.field is not None else ""
-        yield spot.problem(source, "wrong form", found=found, allowed=expected, suggestion=bent)
+        yield spot.problem(source, "wrong form", found=value_text, allowed=expected, suggestion=bent)
     elif kind == "literal_error" and isinstance(spot.node.value, str) and spot.shape is not None:
         near = nearest(spot.node.value, spot.shape.words)
-        yield spot.problem(source, "unknown word", found=found, allowed=expected, suggestion=near)
+        yield spot.problem(source, "unknown word", found=value_text, allowed=expected, suggestion=near)
     elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        yield spot.problem(source, "out of range", found=found, allowed=expected)
+        yield spot.problem(source, "out of range", found=value_text, allowed=expected)
     elif kind.endswith("_type") or kind in ("int_from_float", "literal_error"):
-        message, found = ("no value", "") if spot.exact and spot.node.value is None else ("wrong type", found)
+        message, value_text = ("no value", "") if spot.exact and spot.node.value is None else ("wrong type", value_text)
         quoted = spot.shape is not None and spot.shape.core in (int, float, bool) and _unquoted(spot.node.value)
         allowed = f"{expected}; without quotes" if quoted else expected
-        yield spot.problem(source, message, found=found, allowed=allowed, suggestion=_as_kind(spot))
+        yield spot.problem(source, message, found=value_text, allowed=allowed, suggestion=_as_kind(spot))
     else:
-        yield spot.problem(source, error["msg"], found=found, allowed=expected)
+        yield spot.problem(source, error["msg"], found=value_text, allowed=expected)
 
 
 def _unknown_key(source: Source, spot: Spot) -> Problem:
@@ -223,8 +223,8 @@ def _unknown_key(source: Source, spot: Spot) -> Problem:
     arms = kinds(spot.union) if spot.union is not None else {}
     others = [kind for kind, arm in arms.items() if key in arm.model_fields]
     if others:
-        own = next(kind for kind, arm in arms.items() if arm is owner)
-        message = f"a key of kind {' or '.join(map(repr, others))}, but the kind is {own!r}"
+        kind_of_owner = next(kind for kind, arm in arms.items() if arm is owner)
+        message = f"a key of kind {' or '.join(map(repr, others))}, but the kind is {kind_of_owner!r}"
         return Problem(source.file, place.line, place.column, where, key, allowed, "", message)
     near = nearest(key, owner.model_fields) or _elsewhere(key)
     return Problem(source.file, place.line, place.column, where, key, allowed, near, "unknown key")
@@ -238,13 +238,13 @@ def _elsewhere(key: str) -> str:
 
 def _wrong_kind(source: Source, spot: Spot) -> Problem:
     allowed = list(kinds(spot.shape)) if spot.shape is not None else []
-    chosen = spot.node.children.get("kind")
-    said = f"one of {', '.join(allowed)}"
-    if chosen is None:
-        return spot.problem(source, "missing", allowed=said, below="kind")
-    near = nearest(chosen.value, allowed) if isinstance(chosen.value, str) else ""
-    place, where = chosen.place, ".".join(map(str, (*spot.path, "kind")))
-    return Problem(source.file, place.line, place.column, where, chosen.found, said, near, "unknown kind")
+    kind_node = spot.node.children.get("kind")
+    choices = f"one of {', '.join(allowed)}"
+    if kind_node is None:
+        return spot.problem(source, "missing", allowed=choices, below="kind")
+    near = nearest(kind_node.value, allowed) if isinstance(kind_node.value, str) else ""
+    place, where = kind_node.place, ".".join(map(str, (*spot.path, "kind")))
+    return Problem(source.file, place.line, place.column, where, kind_node.found, choices, near, "unknown kind")
 
 
 def _unquoted(value: JsonValue) -> bool:

@@ -60,21 +60,21 @@ class Specification(Part):
 
     def _criteria(self) -> list[Breach]:
         """Criteria that are checked but do not exist, or exist but are never checked."""
-        known = tuple(criterion.name for criterion in self.objective.criteria)
+        criterion_names = tuple(criterion.name for criterion in self.objective.criteria)
         checked = {"gates": self.gates.criteria, "monitoring": self.monitoring.criteria}
         breaches = [
-            Breach((place, "criteria", at), f"the objective has no criterion {name!r}", ", ".join(known), known)
-            for place, names in checked.items()
+            Breach((key, "criteria", at), f"the objective has no criterion {name!r}", ", ".join(criterion_names), criterion_names)
+            for key, names in checked.items()
             for at, name in enumerate(names)
-            if name not in known
+            if name not in criterion_names
         ]
         lists = {"success_criteria": self.objective.success_criteria, "guard_rails": self.objective.guard_rails}
-        for place, criteria in lists.items():
+        for key, criteria in lists.items():
             for at, criterion in enumerate(criteria):
                 if criterion.name not in self.gates.criteria + self.monitoring.criteria:
                     message = f"no gate or monitor checks the criterion {criterion.name!r}"
                     remedy = "only criteria that gates.criteria or monitoring.criteria names"
-                    breaches.append(Breach(("objective", place, at, "name"), message, remedy))
+                    breaches.append(Breach(("objective", key, at, "name"), message, remedy))
         return breaches
 
     def _days(self) -> list[Breach]:

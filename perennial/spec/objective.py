@@ -88,11 +88,11 @@ class Criterion(Part):
     @model_validator(mode="after")
     def _reachable(self) -> "Criterion":
         low, high = RANGES[self.metric]
-        given = {"at_least": self.at_least, "at_most": self.at_most}
+        bounds = {"at_least": self.at_least, "at_most": self.at_most}
         refuse(
             [
                 Breach((field,), f"{value:g} is outside what {self.metric} can be", f"{low:g} to {high:g}")
-                for field, value in given.items()
+                for field, value in bounds.items()
                 if value is not None and not low <= value <= high
             ]
         )
@@ -120,8 +120,8 @@ class Objective(Part):
         first = len(self.success_criteria)
         breaches = []
         for at, name in repeated([criterion.name for criterion in self.criteria]):
-            place = ("success_criteria", at, "name") if at < first else ("guard_rails", at - first, "name")
-            breaches.append(Breach(place, f"{name!r} is the name of another criterion", "unique names"))
+            path = ("success_criteria", at, "name") if at < first else ("guard_rails", at - first, "name")
+            breaches.append(Breach(path, f"{name!r} is the name of another criterion", "unique names"))
         breaches += [Breach(("segments", at), f"{name!r} is named twice", "each once") for at, name in repeated(self.segments)]
         refuse(breaches)
         return self

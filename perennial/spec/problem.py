@@ -40,10 +40,10 @@ class Problem:
 
     def __str__(self) -> str:
         """The problem on one line."""
-        named = self.found in ("", self.field.rpartition(".")[2])
+        is_named = self.found in ("", self.field.rpartition(".")[2])
         parts = (
             self.message,
-            "" if named else f"found {self.found}",
+            "" if is_named else f"found {self.found}",
             f"allowed: {self.allowed}" if self.allowed else "",
             f"did you mean {self.suggestion!r}?" if self.suggestion else "",
         )

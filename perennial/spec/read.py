@@ -87,31 +87,41 @@ def check_against(
     if path is not None:
         text = decode(_bytes_of(path), str(path))
         source = parse("" if isinstance(text, Problem) else text, str(path))
-    spec, service, keys, known = model.spec, model.spec.features.service, tuple(join_keys), tuple(views)
+    spec, service, keys, view_names = model.spec, model.spec.features.service, tuple(join_keys), tuple(views)
     features = tuple(column.name for column in columns if column.view is not None)
-    sent = tuple(field.name for field in spec.requests.fields)
+    request_fields = tuple(field.name for field in spec.requests.fields)
     breaches = [
-        Breach(("features", "freshness", at, "view"), f"the service {service!r} has no view {limit.view!r}", _list(known), known)
+        Breach(
+            ("features", "freshness", at, "view"),
+            f"the service {service!r} has no view {limit.view!r}",
+            _list(view_names),
+            view_names,
+        )
         for at, limit in enumerate(spec.features.freshness)
-        if limit.view not in known
+        if limit.view not in view_names
     ]
     breaches += [
         Breach(("objective", "segments", at), f"{name!r} is no feature, request-time field or join key", _list(words), words)
-        for words in [(*features, *sent, *keys)]
+        for words in [(*features, *request_fields, *keys)]
         for at, name in enumerate(spec.objective.segments)
         if name not in words
     ]
     breaches += [
         Breach(("monitoring", "columns", at, "name"), f"{column.name!r} is no feature or request-time field", _list(words), words)
-        for words in [(*features, *sent, "probability")]
+        for words in [(*features, *request_fields, "probability")]
         for at, column in enumerate(spec.monitoring.columns)
         if column.name not in words
     ]
-    taken = {**dict.fromkeys(features, "a feature"), **{f"{view}_observed_at": "a view's observation time" for view in known}}
+    name_uses = {
+        **dict.fromkeys(features, "a feature"),
+        **{f"{view}_observed_at": "a view's observation time" for view in view_names},
+    }
     breaches += [
-        Breach(("requests", "fields", at, "name"), f"{name!r} is also {taken[name]} of {service!r}", "names that are not taken")
-        for at, name in enumerate(sent)
-        if name in taken
+        Breach(
+            ("requests", "fields", at, "name"), f"{name!r} is also {name_uses[name]} of {service!r}", "names that are not taken"
+        )
+        for at, name in enumerate(request_fields)
+        if name in name_uses
     ]
     return ordered(breach_problem(source, ("spec",), breach) for breach in breaches)
 
@@ -127,9 +137,9 @@ def _model_of(model: Model | None, problems: tuple[Problem, ...]) -> Model:
 
 
 def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    if len(found := dict(pairs)) < len(pairs):
+    if len(mapping := dict(pairs)) < len(pairs):
         raise ValueError("a key is there twice")
-    return found
+    return mapping
 
 
 def _no_number(word: str) -> float:

@@ -47,10 +47,10 @@ def _section(sections: list[str], model: type[BaseModel], path: str, title: str)
         f"| field | type | default | meaning | allowed |\n| --- | --- | --- | --- | --- |\n{rows}"
     )
     for name, field in model.model_fields.items():
-        found = field_shape(field)
+        shape = field_shape(field)
         below = f"{path}.{name}" if path else name
-        inner = found.item or found
-        of_list = "[]" if found.item else ""
+        inner = shape.item or shape
+        of_list = "[]" if shape.item else ""
         if inner.kind == "part":
             _section(sections, inner.parts[0], below + of_list, f"`{below}{of_list}`")
         if inner.kind == "union":
@@ -59,8 +59,8 @@ def _section(sections: list[str], model: type[BaseModel], path: str, title: str)
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    found = field_shape(field)
-    cells = (f"`{name}`", _type(found), _default(field), _line(field.description or ""), _allowed(found))
+    shape = field_shape(field)
+    cells = (f"`{name}`", _type(shape), _default(field), _line(field.description or ""), _allowed(shape))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
@@ -76,10 +76,10 @@ def _type(found: Shape) -> str:
 def _allowed(found: Shape) -> str:
     """Words and limits, as code where they are to be typed."""
     inner = found.item or found
-    said = [f"`{word}`" for word in (*inner.words, *(kinds(inner) if inner.kind == "union" else ()))]
+    words = [f"`{word}`" for word in (*inner.words, *(kinds(inner) if inner.kind == "union" else ()))]
     limits = [re.sub(r"^matching (.*)$", r"matching `\1`", limit) for limit in inner.limits]
     outer = list(found.limits) if found.item is not None else []
-    return ", ".join([*said, *limits, *outer, *(["null"] if found.optional else [])])
+    return ", ".join([*words, *limits, *outer, *(["null"] if found.optional else [])])
 
 
 def _default(field: FieldInfo) -> str:

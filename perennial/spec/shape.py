@@ -40,19 +40,21 @@ class Shape:
         """What is accepted, in words."""
         match self.kind:
             case "words":
-                said = " or ".join(self.words) if len(self.words) < 3 else f"one of {', '.join(self.words)}"
+                description = " or ".join(self.words) if len(self.words) < 3 else f"one of {', '.join(self.words)}"
             case "list":
-                said = f"a list; each item: {self.item.expected if self.item else ''}"
+                description = f"a list; each item: {self.item.expected if self.item else ''}"
             case "mapping":
-                said = "a mapping of texts to texts"
+                description = "a mapping of texts to texts"
             case "part":
-                said = f"a mapping with {', '.join(self.parts[0].model_fields)}"
+                description = f"a mapping with {', '.join(self.parts[0].model_fields)}"
             case "union":
-                said = f"a mapping with kind: {', '.join(kinds(self))}"
+                description = f"a mapping with kind: {', '.join(kinds(self))}"
             case "scalar":
-                said = SCALARS[self.core]
+                description = SCALARS[self.core]
         return (
-            ", ".join((said, *self.limits)) if self.kind != "list" else f"{said}{''.join(f'; {limit}' for limit in self.limits)}"
+            ", ".join((description, *self.limits))
+            if self.kind != "list"
+            else f"{description}{''.join(f'; {limit}' for limit in self.limits)}"
         )
 
 
@@ -71,8 +73,8 @@ def shape(annotation: object, metadata: Sequence[object] = ()) -> Shape:
     if origin in (Union, types.UnionType):
         arms = [argument for argument in arguments if argument is not type(None)]
         if len(arms) == 1:
-            found = shape(arms[0], metadata)
-            return Shape(found.kind, found.core, found.words, found.parts, found.item, found.limits, optional=True)
+            arm = shape(arms[0], metadata)
+            return Shape(arm.kind, arm.core, arm.words, arm.parts, arm.item, arm.limits, optional=True)
         return Shape("union", parts=tuple(arms))
     limits = tuple(limits_of(metadata))
     if origin is Literal:
@@ -108,11 +110,11 @@ def limits_of(metadata: Sequence[object]) -> Iterator[str]:
 
 def field_shape(field: FieldInfo) -> Shape:
     """The shape of a model's field."""
-    found = shape(field.annotation, field.metadata)
-    if found.kind == "scalar" and found.core is str:
-        limits = tuple("not empty" if limit == "at least one" else limit for limit in found.limits)
-        return Shape("scalar", str, limits=limits, optional=found.optional)
-    return found
+    annotation_shape = shape(field.annotation, field.metadata)
+    if annotation_shape.kind == "scalar" and annotation_shape.core is str:
+        limits = tuple("not empty" if limit == "at least one" else limit for limit in annotation_shape.limits)
+        return Shape("scalar", str, limits=limits, optional=annotation_shape.optional)
+    return annotation_shape
 
 
 def kinds(union: Shape) -> dict[str, type[BaseModel]]:
@@ -127,8 +129,8 @@ def fields(
     for name, field in model.model_fields.items():
         yield (*path, name), model, name, field
     for name, field in model.model_fields.items():
-        found = field_shape(field)
-        for part in (found.item or found).parts:
+        shape_of_field = field_shape(field)
+        for part in (shape_of_field.item or shape_of_field).parts:
             yield from fields(part, (*path, name))
 
 
@@ -142,8 +144,8 @@ def matching(text: str, field: FieldInfo) -> str:
     ''
     """
     patterns: list[Any] = [pattern for part in field.metadata if (pattern := getattr(part, "pattern", None)) is not None]
-    for between in ("-", "_"):
-        bent = re.sub(r"[^a-z0-9]+", between, text.lower()).strip(between)
+    for separator in ("-", "_"):
+        bent = re.sub(r"[^a-z0-9]+", separator, text.lower()).strip(separator)
         if bent != text and patterns and all(re.search(str(pattern), bent) for pattern in patterns):
             return bent
     return ""

@@ -121,14 +121,14 @@ class _TooDeepError(Exception):
 
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
-    said = " ".join(part for part in (error.problem, error.context) if part)
-    if "\\t" in said:
+    message = " ".join(part for part in (error.problem, error.context) if part)
+    if "\\t" in message:
         return "a tab; indent with spaces"
-    if "mapping values are not allowed" in said:
+    if "mapping values are not allowed" in message:
         return "a colon where none may be; put a text that holds ': ' in quotes, and check the indentation"
-    if "block mapping" in said or "block collection" in said or "simple key" in said:
-        return f"{said}; check the indentation and the colons"
-    return said
+    if "block mapping" in message or "block collection" in message or "simple key" in message:
+        return f"{message}; check the indentation and the colons"
+    return message
 
 
 class _Reader:

@@ -25,12 +25,16 @@ def conditions(stored: Stored, watching: bool, now: datetime) -> tuple[Condition
         watching: whether a controller is at work.
         now: UTC.
     """
-    known = [_spec(stored), *_run(stored, watching), *_champion(stored), *_rollout(stored, watching)]
-    known += [*_deployed(stored, watching), *_serving(stored), *_data(stored), *_person(stored)]
-    known += [*_requests(stored, watching), *_retrain(stored, watching)]
+    all_conditions = [_spec(stored), *_run(stored, watching), *_champion(stored), *_rollout(stored, watching)]
+    all_conditions += [*_deployed(stored, watching), *_serving(stored), *_data(stored), *_person(stored)]
+    all_conditions += [*_requests(stored, watching), *_retrain(stored, watching)]
     if stored.champion is not None and isinstance(stored.spec, Model):
-        known += [*_labels(stored, stored.spec), *_windows(stored, stored.spec, watching, now), _watched(stored, stored.champion)]
-    return tuple(sorted(known, key=lambda one: ORDER.index(one.reason)))
+        all_conditions += [
+            *_labels(stored, stored.spec),
+            *_windows(stored, stored.spec, watching, now),
+            _watched(stored, stored.champion),
+        ]
+    return tuple(sorted(all_conditions, key=lambda one: ORDER.index(one.reason)))
 
 
 def _spec(stored: Stored) -> Condition:
@@ -64,8 +68,8 @@ def _failed_run(run: Run, stored: Stored, watching: bool) -> Condition:
     again = f"`perennial {'monitor' if run.mode == 'monitor' else 'train'} {stored.name}`"
     is_passing = stored.claimed and run.failure is not None and run.failure.retry
     by_itself = "the controller tries it again, up to three times"
-    tried = by_itself if watching and is_passing else f"once mended, again by hand: {again}"
-    look = f"`perennial logs {run.run_id}` shows where; {tried}"
+    remedy = by_itself if watching and is_passing else f"once mended, again by hand: {again}"
+    look = f"`perennial logs {run.run_id}` shows where; {remedy}"
     return condition(Reason.RUN_FAILED, f"run {run.run_id}: {run.why}", since=run.finished, next=look)
 
 
@@ -148,10 +152,10 @@ def _data(stored: Stored) -> Iterator[Condition]:
     change = (
         f" The newest {SAME_FINDINGS} windows show the same ({', '.join(lasting)}): this looks like a change rather than a fault."
     )
-    seen = [f"incident {incident.number} since {minute(incident.opened)}: {incident.seen}" for incident in incidents]
+    sentences = [f"incident {incident.number} since {minute(incident.opened)}: {incident.seen}" for incident in incidents]
     yield condition(
         Reason.DATA_BROKEN,
-        " ".join(seen) + change * bool(lasting),
+        " ".join(sentences) + change * bool(lasting),
         since=min(incident.opened for incident in incidents),
         next="; ".join(incident_state(incident) for incident in incidents),
     )
@@ -178,11 +182,11 @@ def _requests(stored: Stored, watching: bool) -> Iterator[Condition]:
 
 
 def _retrain(stored: Stored, watching: bool) -> Iterator[Condition]:
-    decided = [decision for decision in stored.decisions if decision.kind == "retrain"]
-    if not decided:
+    retrainings = [decision for decision in stored.decisions if decision.kind == "retrain"]
+    if not retrainings:
         return
-    newest = decided[0]
-    pending = next((decision for decision in decided if decision.state in ("open", "acting")), None)
+    newest = retrainings[0]
+    pending = next((decision for decision in retrainings if decision.state in ("open", "acting")), None)
     if pending is not None:
         start = by_controller(watching, "starts the training, or follows it,")
         yield condition(Reason.RETRAIN_DECIDED, _made(pending, pending.sentence), since=pending.made, next=start)
@@ -198,10 +202,10 @@ def _made(decision: Decision, sentence: str) -> str:
 
 
 def _labels(stored: Stored, model: Model) -> Iterator[Condition]:
-    judged = next((record for record in stored.windows if record.performance is not None), None)
-    if judged is None or judged.performance is None:
+    judged_window = next((record for record in stored.windows if record.performance is not None), None)
+    if judged_window is None or judged_window.performance is None:
         return
-    labels, day = judged.performance.labels, f"{judged.start:%Y-%m-%d}"
+    labels, day = judged_window.performance.labels, f"{judged_window.start:%Y-%m-%d}"
     if labels.arrived == 0 and labels.missing > 0:
         message = f"none of {labels.missing:,} predictions of the window from {day} had a label when it matured"
         look = f"{model.spec.owner} looks whether the source {model.spec.label.source!r} still comes"

@@ -71,7 +71,11 @@ def status_of(stored: Stored, watching: bool, now: datetime) -> ModelStatus:
         watching: whether a controller is at work.
         now: UTC.
     """
-    known = conditions(stored, watching, now)
+    all_conditions = conditions(stored, watching, now)
     return ModelStatus(
-        model=stored.name, state=known[0].reason, conditions=known, coming=coming(stored, now), traffic=stored.traffic
+        model=stored.name,
+        state=all_conditions[0].reason,
+        conditions=all_conditions,
+        coming=coming(stored, now),
+        traffic=stored.traffic,
     )

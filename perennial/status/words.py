@@ -66,13 +66,13 @@ def seen_in(windows: Sequence[WindowRecord]) -> str:
     parts = (f"alarms: {alarms}" * bool(alarms), f"failed checks: {broken}" * bool(broken), _gap_in(newest))
     flagged = "; ".join(part for part in parts if part) or "nothing flagged"
     text = f"window from {newest.start:%Y-%m-%d}: {newest.measurement.rows:,} predictions, {flagged}"
-    judged = next((record for record in windows if record.performance is not None), None)
-    if judged is None or judged.performance is None:
+    judged_window = next((record for record in windows if record.performance is not None), None)
+    if judged_window is None or judged_window.performance is None:
         return text
-    loss = judged.performance.loss
-    metrics = judged.performance.metrics
+    loss = judged_window.performance.loss
+    metrics = judged_window.performance.metrics
     auc = f"AUC {metrics['auc'].value:.3f}, " if "auc" in metrics else ""
-    which = "" if judged is newest else f"; that from {judged.start:%Y-%m-%d}"
+    which = "" if judged_window is newest else f"; that from {judged_window.start:%Y-%m-%d}"
     return f"{text}{which}: {auc}{_degradation(loss)}"
 
 

@@ -110,10 +110,10 @@ class Bucket:
             PlatformError: the store does not answer or refuses.
         """
         with self._answering(key):
-            found = obstore.get(self._store, key)
-            if found.meta["size"] > LARGE_BYTES:  # asked for again with the time that it needs
-                found = obstore.get(self._store_for(found.meta["size"]), key)
-            return bytes(found.bytes())
+            response = obstore.get(self._store, key)
+            if response.meta["size"] > LARGE_BYTES:  # asked for again with the time that it needs
+                response = obstore.get(self._store_for(response.meta["size"]), key)
+            return bytes(response.bytes())
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of the objects below a prefix, sorted.
@@ -122,7 +122,7 @@ class Bucket:
             PlatformError: the store does not answer or refuses.
         """
         with self._answering(prefix):
-            return sorted(str(found["path"]) for chunk in obstore.list(self._store, prefix) for found in chunk)
+            return sorted(str(meta["path"]) for chunk in obstore.list(self._store, prefix) for meta in chunk)
 
     def objects_after(self, folder: str, key: str) -> Iterator[Listed]:
         """The objects below a folder that sort after one, in their order, asked for by the thousand as they are taken.
@@ -136,7 +136,7 @@ class Bucket:
         """
         with self._answering(folder):
             for chunk in obstore.list(self._store, folder, offset=key, chunk_size=1000):
-                yield from (Listed(str(found["path"]), found["size"], found["e_tag"]) for found in chunk)
+                yield from (Listed(str(meta["path"]), meta["size"], meta["e_tag"]) for meta in chunk)
 
     def put_folder(self, folder: Path, key: str, last: str) -> None:
         """Every file of a folder is an object below a key; `last` after all others, so that who sees it sees them all.
@@ -176,8 +176,8 @@ class Bucket:
             with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as draft:
                 whole = Path(draft) / folder.name
                 whole.mkdir()
-                for found in keys:
-                    (whole / found.rpartition("/")[2]).write_bytes(self.get(found))
+                for object_key in keys:
+                    (whole / object_key.rpartition("/")[2]).write_bytes(self.get(object_key))
                 try:
                     check(whole)
                 except DataError as error:

@@ -43,11 +43,11 @@ def build(recipe: Recipe, columns: Sequence[Column], seed: int, threads: int, un
     unknown = [name for name in recipe.columns if name not in types]
     if unknown:
         raise DataError(f"the recipe's column {', '.join(unknown)} is not in the dataset, which has {', '.join(types)}")
-    used = [(position, types[name]) for position, name in enumerate(recipe.columns) if name not in unused]
-    if not used:
+    positions_with_types = [(position, types[name]) for position, name in enumerate(recipe.columns) if name not in unused]
+    if not positions_with_types:
         raise DataError(f"every column is (nearly) all missing, nothing can be learnt: {', '.join(recipe.columns)}")
-    numbers = [position for position, dtype in used if dtype != "string"]
-    categories = [position for position, dtype in used if dtype == "string"]
+    numbers = [position for position, dtype in positions_with_types if dtype != "string"]
+    categories = [position for position, dtype in positions_with_types if dtype == "string"]
     try:
         prepare, model = _PARTS[recipe.kind](recipe.parameters, seed, threads)
     except KeyError as error:

@@ -76,13 +76,13 @@ def fit(rows: Rows, recipe: Recipe, columns: Sequence[Column], seed: int, thread
     positive = int(rows.label.sum())
     if positive in (0, len(rows)):
         raise DataError(f"of {len(rows)} rows to fit on {positive} are positive; both labels are needed")
-    picked = pick(rows.matrix, columns, recipe)
-    unused = [name for name, present in zip(recipe.columns, present_values(picked), strict=True) if too_empty(present, len(rows))]
+    matrix = pick(rows.matrix, columns, recipe)
+    unused = [name for name, present in zip(recipe.columns, present_values(matrix), strict=True) if too_empty(present, len(rows))]
     model = build(recipe, columns, seed, threads, unused)
     if recipe.kind == "random_forest" and int(recipe.parameters["rows"]) >= len(rows):
         model.set_params(model__max_samples=None)
     with threadpool_limits(limits=threads):
-        model.fit(picked, rows.label)
+        model.fit(matrix, rows.label)
     if recipe.kind == "random_forest":
         model.set_params(model__n_jobs=1)  # several threads add up the trees in any order: other last digits each time
     return model
@@ -271,16 +271,16 @@ class _Bench:
     def run(self, recipe: Recipe) -> Trial:
         """A recipe tried on every fold."""
         begin = self.clock()
-        tested = out_of_fold(self.rows, self.folds, recipe, self.columns, self.seed, self.power)
-        label = self.rows.label[tested.index]
+        predictions = out_of_fold(self.rows, self.folds, recipe, self.columns, self.seed, self.power)
+        label = self.rows.label[predictions.index]
         if label.all() or not label.any():
             raise DataError(
                 f"the {len(label)} rows of the folds' test blocks carry one label only; both are needed: use more days"
             )
         return Trial(
             recipe=recipe,
-            log_loss=float(row_log_loss(tested.probability, label).mean()),
-            auc=area_under_curve(tested.probability, label),
+            log_loss=float(row_log_loss(predictions.probability, label).mean()),
+            auc=area_under_curve(predictions.probability, label),
             fit_seconds=round(self.clock() - begin, 3),
         )
 
@@ -288,9 +288,11 @@ class _Bench:
         """Importance of a recipe's columns on the last fold: its newest rows that the model was not fitted on."""
         fold = self.folds[-1]
         model = fit(self.rows.take(fold.train), recipe, self.columns, self.seed, self.power.threads)
-        tested = self.rows.take(fold.test)
-        picked = pick(tested.matrix, self.columns, recipe)
-        return permutation_importance(lambda matrix: _answer(model, matrix), picked, tested.label, tested.day, repeats, self.seed)
+        test_rows = self.rows.take(fold.test)
+        test_matrix = pick(test_rows.matrix, self.columns, recipe)
+        return permutation_importance(
+            lambda matrix: _answer(model, matrix), test_matrix, test_rows.label, test_rows.day, repeats, self.seed
+        )
 
 
 def select(

@@ -216,7 +216,7 @@ def _check_model(model: object, where: str) -> None:
 
 def _check_tree(left: np.ndarray, right: np.ndarray, feature: np.ndarray, inner: np.ndarray, width: int, where: str) -> None:
     """Children come after their parent (so a walk ends) and exist; features exist."""
-    own, count = np.arange(len(left)), len(left)
-    sound = all(((child > own) & (child < count))[inner].all() for child in (left, right))
+    parents, count = np.arange(len(left)), len(left)
+    sound = all(((child > parents) & (child < count))[inner].all() for child in (left, right))
     if count == 0 or not sound or not ((feature >= 0) & (feature < width))[inner].all():
         raise DataError(f"{where}: a tree points outside itself; the file is broken or forged: restore it or train again")

@@ -48,8 +48,8 @@ def permutation_importance(
     """
     random = np.random.default_rng(seed)
     if len(label) > ROWS:
-        chosen = np.sort(random.permutation(len(label))[:ROWS])
-        matrix, label, day = matrix[chosen], label[chosen], day[chosen]
+        sample = np.sort(random.permutation(len(label))[:ROWS])
+        matrix, label, day = matrix[sample], label[sample], day[sample]
     base = row_log_loss(answer(matrix), label)
     means, errors = [], []
     for position in range(matrix.shape[1]):

@@ -46,7 +46,7 @@ def side_by_side(works: Sequence[Callable[[], Result]], processes: int) -> list[
     """
     if min(processes, len(works)) < 2:
         return [work() for work in works]
-    fork, found = multiprocessing.get_context("fork"), dict[int, Result]()
+    fork, results = multiprocessing.get_context("fork"), dict[int, Result]()
     running: dict[Connection, tuple[int, ForkProcess]] = {}
     waiting = list(enumerate(works))
     try:
@@ -64,24 +64,24 @@ def side_by_side(works: Sequence[Callable[[], Result]], processes: int) -> list[
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)  # nothing else is waited for
                 number, process = running.pop(ready)
-                found[number] = _received(ready, process)
+                results[number] = _received(ready, process)
     finally:
-        for left, (_, process) in running.items():
+        for connection, (_, process) in running.items():
             process.kill()
             process.join()
-            left.close()
-    return [found[number] for number in range(len(works))]
+            connection.close()
+    return [results[number] for number in range(len(works))]
 
 
 def _carry_out(work: Callable[[], Result], reading: Connection, writing: Connection) -> None:
     """In a fork: do a piece of work, and send what it came to. Where nobody reads it any more, the fork ends."""
     reading.close()
     try:
-        sent = pickle.dumps((work(), None))
+        message = pickle.dumps((work(), None))
     except Exception as error:
         error.add_note(traceback.format_exc())
-        sent = pickle.dumps((None, error))
-    writing.send_bytes(sent)
+        message = pickle.dumps((None, error))
+    writing.send_bytes(message)
     writing.close()
 
 
@@ -93,7 +93,7 @@ def _received(reading: Connection, process: ForkProcess) -> Any:
     """
     with reading:
         try:
-            sent = reading.recv_bytes()
+            message = reading.recv_bytes()
         except EOFError:
             process.join()
             raise PlatformError(
@@ -101,7 +101,7 @@ def _received(reading: Connection, process: ForkProcess) -> Any:
                 "memory: give it more, or let fewer fit side by side (PERENNIAL_WORKERS=1)"
             ) from None
     process.join()
-    result, error = pickle.loads(sent)
+    result, error = pickle.loads(message)
     if error is not None:
         raise error
     return result

@@ -97,7 +97,7 @@ class Findings:
             record.write(folder / f"{name}.json")
 
     def _records(self) -> dict[str, Record]:
-        found = {
+        records = {
             "dataset": self.info,
             "validation": self.validation,
             "candidate": self.candidate,
@@ -105,7 +105,7 @@ class Findings:
             "gates": self.gates,
             "contract": self.contract,
         }
-        return {name: record for name, record in found.items() if record is not None}
+        return {name: record for name, record in records.items() if record is not None}
 
     @classmethod
     def read(cls, folder: Path) -> "Findings":

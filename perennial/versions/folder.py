@@ -139,8 +139,10 @@ class VersionFolder:
 
 def environment() -> Environment:
     """What this process runs on: Python and the exact version of every distribution."""
-    found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
-    return Environment(python=platform.python_version(), machine=platform.machine(), distributions=dict(sorted(found.items())))
+    distributions = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return Environment(
+        python=platform.python_version(), machine=platform.machine(), distributions=dict(sorted(distributions.items()))
+    )
 
 
 def publish(files: Mapping[str, Path], model: str, run_key: str, root: Path) -> Published:
@@ -182,10 +184,10 @@ def remove_drafts(model: str, root: Path, before: datetime) -> tuple[Path, ...]:
         root: folder of all versions.
         before: only drafts not touched since are removed: a younger one may be somebody's work. Aware, real time.
     """
-    left = [path for path in sorted((root / model).glob(f"{DRAFT}*")) if path.stat().st_mtime < before.timestamp()]
-    for path in left:
+    drafts = [path for path in sorted((root / model).glob(f"{DRAFT}*")) if path.stat().st_mtime < before.timestamp()]
+    for path in drafts:
         shutil.rmtree(path, ignore_errors=True)
-    return tuple(left)
+    return tuple(drafts)
 
 
 def open_version(path: Path) -> VersionFolder:
@@ -205,9 +207,9 @@ def open_version(path: Path) -> VersionFolder:
         raise DataError(f"{where}: not a file; a version folder holds its manifest. {RESTORE}")
     content = where.read_bytes()
     manifest = _manifest(where, content)
-    found = hashlib.sha256(content).hexdigest()
-    if found != path.name:
-        raise DataError(f"{where}: its digest is {found}, the folder is named {path.name}: it was changed or moved. {RESTORE}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != path.name:
+        raise DataError(f"{where}: its digest is {digest}, the folder is named {path.name}: it was changed or moved. {RESTORE}")
     expected = {entry.file for entry in manifest.files.values()} | {MANIFEST}
     for child in sorted(path.iterdir()):
         if child.name not in expected:

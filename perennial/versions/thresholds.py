@@ -86,14 +86,14 @@ class Thresholds(Record):
     @property
     def unjudged(self) -> tuple[str, ...]:
         """What no window of the version can be judged by, and why; a sentence each, none where all is judged."""
-        said = [
+        sentences = [
             f"{column.column} ({column.method}) never alarms: {column.reason}" for column in self.columns if column.limit is None
         ]
         if not self.columns:
-            said.append("no column is watched (monitoring.columns is empty), so that no drift can be seen")
+            sentences.append("no column is watched (monitoring.columns is empty), so that no drift can be seen")
         if len(self.evaluated) < MIN_LOSSES and len(self.out_of_fold) < MIN_LOSSES:
             weeks = max(len(self.evaluated), len(self.out_of_fold))
-            said.append(
+            sentences.append(
                 f"degradation by the log loss: the training has {weeks} windows of labelled rows, a limit needs {MIN_LOSSES}"
             )
-        return tuple(said)
+        return tuple(sentences)

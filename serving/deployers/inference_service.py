@@ -66,7 +66,7 @@ def inference_service(model: Model, version: Version, run: Run, namespace: str) 
             storage_uri=name_of(version.model, version.number, version.digest),
         ),
     )
-    made = kserve.V1beta1InferenceService(
+    service = kserve.V1beta1InferenceService(
         api_version="serving.kserve.io/v1beta1",
         kind="InferenceService",
         metadata={
@@ -77,8 +77,8 @@ def inference_service(model: Model, version: Version, run: Run, namespace: str) 
         },
         spec=kserve.V1beta1InferenceServiceSpec(predictor=predictor),
     )
-    found: Object = kserve.ApiClient().sanitize_for_serialization(made)
-    return found
+    service_object: Object = kserve.ApiClient().sanitize_for_serialization(service)
+    return service_object
 
 
 def disruption_budget(service: Object) -> Object:

@@ -32,8 +32,8 @@ class KServeDeployer:
 
     def deployed(self, model: str) -> str | None:
         """Digest of the version that the InferenceService names."""
-        found = self._service(model)
-        return None if found is None else _digest(found)
+        service = self._service(model)
+        return None if service is None else _digest(service)
 
     def deploy(self, model: Model, version: Version, run: Run, now: datetime) -> str | None:
         """The InferenceService and its PodDisruptionBudget are as wanted; a change leaves one event on the InferenceService."""
@@ -54,8 +54,8 @@ class KServeDeployer:
         if service is None:
             return Standing(state="absent", sentence="there is no InferenceService")
         deployment = apply.get(self._client, "apps/v1", "Deployment", f"{model}-predictor", self._namespace)
-        of_wanted = {POD_LABEL: model, f"{GROUP}/version": _number(service)}
-        reasons = pods.reasons(self._client, self._namespace, of_wanted)
+        selector = {POD_LABEL: model, f"{GROUP}/version": _number(service)}
+        reasons = pods.reasons(self._client, self._namespace, selector)
         return standing_of(service, deployment, reasons)
 
     def _service(self, model: str) -> Object | None:
@@ -77,14 +77,16 @@ def standing_of(service: Object, deployment: Object | None, reasons: Sequence[Po
     failing = [reason for reason in reasons if reason.is_failing]
     failure = service.get("status", {}).get("modelStatus", {}).get("lastFailureInfo", {}).get("message")
     follows = deployment is not None and _version_of(deployment) == number
-    answering, wanted = _counts(deployment) if deployment is not None and follows else (0, 0)
-    if follows and answering == wanted > 0 and _is_settled(deployment):
-        return Standing(state="serving", sentence=f"version {number}: {answering} of {wanted} pods answer")
-    so_far = f"version {number}: {answering} of {wanted} pods answer" if follows else f"version {number}: no pod of it yet"
+    answering_pods, wanted_pods = _counts(deployment) if deployment is not None and follows else (0, 0)
+    if follows and answering_pods == wanted_pods > 0 and _is_settled(deployment):
+        return Standing(state="serving", sentence=f"version {number}: {answering_pods} of {wanted_pods} pods answer")
+    so_far = (
+        f"version {number}: {answering_pods} of {wanted_pods} pods answer" if follows else f"version {number}: no pod of it yet"
+    )
     if failing:
-        told = failing[0].sentence
-        more = f" ({failure})" if failure and failure not in told else ""
-        return Standing(state="stuck", sentence=f"{so_far}: {told}{more}")
+        sentence = failing[0].sentence
+        more = f" ({failure})" if failure and failure not in sentence else ""
+        return Standing(state="stuck", sentence=f"{so_far}: {sentence}{more}")
     refusal = _refusal(service, deployment if follows else None)
     if refusal is not None:
         return Standing(state="stuck", sentence=f"{so_far}: {refusal}")
@@ -104,8 +106,8 @@ def _is_settled(deployment: Object | None) -> bool:
     if deployment is None:
         return False
     status = deployment.get("status", {})
-    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-    return bool(seen and status.get("replicas", 0) == status.get("updatedReplicas", 0))
+    is_current = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    return bool(is_current and status.get("replicas", 0) == status.get("updatedReplicas", 0))
 
 
 def _refusal(service: Object, deployment: Object | None) -> str | None:
@@ -125,8 +127,8 @@ def _refusal(service: Object, deployment: Object | None) -> str | None:
 
 def _number(service: Object) -> str:
     """Number of the version that is wanted."""
-    found: str = service["metadata"].get("labels", {}).get(f"{GROUP}/version", "?")
-    return found
+    number: str = service["metadata"].get("labels", {}).get(f"{GROUP}/version", "?")
+    return number
 
 
 def _version_of(deployment: Object) -> str | None:
@@ -135,8 +137,8 @@ def _version_of(deployment: Object) -> str | None:
 
 
 def _digest(service: Object) -> str | None:
-    found: str | None = service["metadata"].get("annotations", {}).get(f"{GROUP}/version-digest")
-    return found
+    digest: str | None = service["metadata"].get("annotations", {}).get(f"{GROUP}/version-digest")
+    return digest
 
 
 def _what_changed(applied: AppliedObject, version: Version) -> tuple[str, str]:

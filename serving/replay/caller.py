@@ -90,8 +90,8 @@ class Caller:
         if status != 200:
             kind = {404: NotFoundError}.get(status, DataError if 400 <= status < 500 else PlatformError)
             raise kind(f"{self.url}{path}: answered {status} to a request of {now.isoformat()}: {_said(answer)}")
-        found: dict[str, Any] = orjson.loads(answer)
-        return found
+        payload: dict[str, Any] = orjson.loads(answer)
+        return payload
 
     def predict(self, rows: list[dict[str, object]], now: datetime) -> dict[str, Any]:
         """The answer to these rows by V1. Raises as `ask`."""

@@ -149,22 +149,22 @@ class Replay:
         answers, calls, refusals = list[dict[str, Any]](), 0, list[str]()
         for now, begin, stop in _calls(times, alone=not self.together):
             publication.write_until(now)
-            asked: list[Instance] = [{str(name): value for name, value in row.items()} for row in rows[begin:stop]]
+            instances: list[Instance] = [{str(name): value for name, value in row.items()} for row in rows[begin:stop]]
             calls += 1
             try:
-                answer = caller.predict(asked, now)
+                answer = caller.predict(instances, now)
             except DataError as error:
                 if TIME_HEADER in str(error):  # of the server, not of these rows
                     raise
                 refusals.append(str(error))
-                answers += [{}] * len(asked)
+                answers += [{}] * len(instances)
                 continue
             answers += answer["predictions"]
-            self.after(AnsweredCall(caller, now, asked, answer))
+            self.after(AnsweredCall(caller, now, instances, answer))
         publication.write_until(end)
-        found = pd.DataFrame(answers, columns=["probability", "decision"], index=requests.index)
+        predictions = pd.DataFrame(answers, columns=["probability", "decision"], index=requests.index)
         identifier = self.model.spec.requests.id
-        return Played(requests[[identifier]].assign(**{TIME: times}).join(found), calls, left_out, tuple(refusals))
+        return Played(requests[[identifier]].assign(**{TIME: times}).join(predictions), calls, left_out, tuple(refusals))
 
     def _requests(self, start: datetime, end: datetime, sent: Container[object]) -> tuple[pd.DataFrame, int]:
         """The requests that are sent, in the order of their times, and how many are not because they were answered before."""
@@ -226,7 +226,7 @@ def published(view: ViewInfo, start: datetime, end: datetime) -> pd.DataFrame:
 def _calls(times: "pd.Series[pd.Timestamp]", *, alone: bool) -> Iterator[tuple[datetime, int, int]]:
     """Time, begin and end of each call among requests in the order of their times."""
     moments, begin = [time.to_pydatetime() for time in times], 0
-    for place in range(1, len(moments) + 1):
-        if alone or place == len(moments) or moments[place] != moments[begin]:
-            yield moments[begin], begin, place
-            begin = place
+    for position in range(1, len(moments) + 1):
+        if alone or position == len(moments) or moments[position] != moments[begin]:
+            yield moments[begin], begin, position
+            begin = position

@@ -34,8 +34,11 @@ def replay_server(settings: Settings, model: str, port: int = 0) -> Iterator[str
     command = server_command(settings, model, HOST, port, is_replay=True)
     # Nobody else sends traffic here: it need not be told beforehand that the end comes.
     command += ["--drain-seconds", "0"]
-    with tempfile.TemporaryDirectory(prefix="perennial-") as folder, listening(command, Path(folder) / "server.txt") as found:
-        url = f"http://{HOST}:{found}"
+    with (
+        tempfile.TemporaryDirectory(prefix="perennial-") as folder,
+        listening(command, Path(folder) / "server.txt") as bound_port,
+    ):
+        url = f"http://{HOST}:{bound_port}"
         with Caller(url, model) as caller:
             require_ready(caller, READY_SECONDS)
         yield url

@@ -66,9 +66,9 @@ class Answering:
         predictor, metrics = batch[0].predictor, self._metrics
         rows = [row for work in batch for row in work.rows] if len(batch) > 1 else batch[0].rows
         start = perf_counter()
-        found = predictor.look_up(rows)
+        lookups = predictor.look_up(rows)
         looked_up = perf_counter()
-        predictions = predictor.predict(rows, found, self._ids)
+        predictions = predictor.predict(rows, lookups, self._ids)
         predicted = perf_counter()
         lost = 0 if self._log is None else self._log.append([prediction.row for prediction in predictions])
         metrics.log_time.observe(perf_counter() - predicted)
@@ -83,10 +83,10 @@ class Answering:
         outcomes: list[Outcome] = []
         start_row = 0
         for work in batch:
-            own = predictions[start_row : start_row + len(work.rows)]
+            work_predictions = predictions[start_row : start_row + len(work.rows)]
             start_row += len(work.rows)
             try:
-                outcomes.append(work.write(predictor, own))
+                outcomes.append(work.write(predictor, work_predictions))
             except RequestFailure as failure:
                 outcomes.append(failure)
         return outcomes

@@ -152,11 +152,11 @@ class Application:
         if not self._is_replay:
             raise RequestFailure(400, "Perennial-Time: this server goes by its own clock; it was not started with --replay")
         try:
-            given = datetime.fromisoformat(text)
-            seconds = given.timestamp()
+            moment = datetime.fromisoformat(text)
+            seconds = moment.timestamp()
         except (ValueError, OverflowError):
-            given = None
-        if given is None or given.tzinfo is None:
+            moment = None
+        if moment is None or moment.tzinfo is None:
             raise mistake("Perennial-Time", shown(text), "ISO 8601 with a zone, as 2013-04-01T05:00:00Z")
         if not EARLIEST.timestamp() <= seconds <= LATEST.timestamp():
             raise mistake("Perennial-Time", shown(text), f"{EARLIEST:{WRITTEN}} to {LATEST:{WRITTEN}}, which a log can hold")
@@ -168,8 +168,8 @@ class Application:
         Raises:
             RequestFailure: there is no such thing, or it is asked for by the wrong method.
         """
-        known = path in self._posts or path in self._gets or path == "/metrics"
-        if not known:
+        is_known = path in self._posts or path in self._gets or path == "/metrics"
+        if not is_known:
             if path == f"/v1/models/{self._name}:explain":
                 raise RequestFailure(501, "explanations are not offered")
             return self._versioned(path, method)
@@ -178,20 +178,20 @@ class Application:
         if path == "/metrics":
             self._metrics.waiting = self._batches.waiting_rows
             return 200, self._metrics.text()
-        status, found = self._gets[path]()
-        return status, orjson.dumps(found)
+        status, body = self._gets[path]()
+        return status, orjson.dumps(body)
 
     def _versioned(self, path: str, method: str) -> tuple[int, bytes]:
         """What is asked of a version by its digest or number; only the one that serves can be."""
         beginning = f"/v2/models/{self._name}/versions/"
         predictor = self._watcher.serving
         if path.startswith(beginning) and method in ("GET", "HEAD") and predictor is not None:
-            asked, _, rest = path.removeprefix(beginning).partition("/")
-            if asked not in (predictor.digest, str(predictor.number)):
-                raise RequestFailure(404, f"version {shown(asked)} does not serve; {predictor.digest} does")
+            identifier, _, rest = path.removeprefix(beginning).partition("/")
+            if identifier not in (predictor.digest, str(predictor.number)):
+                raise RequestFailure(404, f"version {shown(identifier)} does not serve; {predictor.digest} does")
             if rest in ("", "ready"):
-                status, found = self._metadata() if rest == "" else self._model_ready()
-                return status, orjson.dumps(found)
+                status, body = self._metadata() if rest == "" else self._model_ready()
+                return status, orjson.dumps(body)
         if path.startswith(("/v1/models/", "/v2/models/")):
             raise RequestFailure(
                 404, f"{shown(path)}: no such model or method; this server has {', '.join([*self._posts, *self._gets])}"
@@ -211,14 +211,14 @@ class Application:
     def _model_ready(self) -> tuple[int, object]:
         """Whether the model can answer, what serves, and what was refused."""
         reason, serving, refused = self._watcher.not_ready(), self._watcher.serving, self._watcher.refused
-        found: dict[str, object] = {"name": self._name, "ready": reason is None}
+        body: dict[str, object] = {"name": self._name, "ready": reason is None}
         if reason is not None:
-            found["reason"] = reason
+            body["reason"] = reason
         if serving is not None:
-            found |= {"version": serving.digest, "number": serving.number}
+            body |= {"version": serving.digest, "number": serving.number}
         if refused is not None:
-            found["refused"] = {"version": refused.digest, "reason": refused.reason}
-        return (200 if reason is None else 503), found
+            body["refused"] = {"version": refused.digest, "reason": refused.reason}
+        return (200 if reason is None else 503), body
 
     def _metadata(self) -> tuple[int, object]:
         if self._watcher.serving is None:

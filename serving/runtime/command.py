@@ -41,25 +41,25 @@ def main() -> int:
         help="how long it says 'not ready' before it stops to listen (default %(default)s)",
     )
     parser.add_argument("--replay", action="store_true", help="let requests say their time in the header Perennial-Time")
-    given = parser.parse_args()
-    if given.bucket is not None and not given.bucket.startswith("s3://"):
-        parser.error(f"argument --bucket: found {given.bucket!r}; allowed: s3://BUCKET or s3://BUCKET/PREFIX")
-    if given.bucket is not None and given.log is None:
+    arguments = parser.parse_args()
+    if arguments.bucket is not None and not arguments.bucket.startswith("s3://"):
+        parser.error(f"argument --bucket: found {arguments.bucket!r}; allowed: s3://BUCKET or s3://BUCKET/PREFIX")
+    if arguments.bucket is not None and arguments.log is None:
         parser.error("argument --bucket: there is nothing to ship without --log")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     options = Options(
-        model=given.model,
-        current=given.current,
-        online=given.online,
-        log=given.log,
-        bucket=given.bucket,
-        ship_seconds=given.ship_seconds,
-        last_ship_seconds=given.last_ship_seconds,
-        host=given.host,
-        port=given.port,
-        largest_body=given.largest_body,
-        drain_seconds=given.drain_seconds,
-        is_replay=given.replay,
+        model=arguments.model,
+        current=arguments.current,
+        online=arguments.online,
+        log=arguments.log,
+        bucket=arguments.bucket,
+        ship_seconds=arguments.ship_seconds,
+        last_ship_seconds=arguments.last_ship_seconds,
+        host=arguments.host,
+        port=arguments.port,
+        largest_body=arguments.largest_body,
+        drain_seconds=arguments.drain_seconds,
+        is_replay=arguments.replay,
     )
     try:
         run(options)

@@ -60,16 +60,16 @@ def main() -> int:
     )
     parser.add_argument("uri", help=f"{SCHEME}<model>/<number>/<digest>")
     parser.add_argument("folder", type=Path, help="where they go, for example /mnt/models")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         where = os.environ.get("PERENNIAL_BUCKET", "")
         if not where.startswith("s3://"):
             raise SpecError(f"environment: PERENNIAL_BUCKET: found {where!r}; allowed: s3://<bucket>/<prefix>")
-        found = fetch(given.uri, given.folder, Bucket(where))
+        current = fetch(arguments.uri, arguments.folder, Bucket(where))
     except Exception as error:
         return exit_code_after(error, "python -m serving.runtime.fetch")
-    LOG.info("fetched version %s of %s", found.number, given.uri)
+    LOG.info("fetched version %s of %s", current.number, arguments.uri)
     return 0
 
 

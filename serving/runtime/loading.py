@@ -52,8 +52,8 @@ def warm_up(predictor: Predictor) -> None:
     """
     keys: tuple[str | int, ...] = tuple("" if key.kind == "string" else 0 for key in predictor.plan.keys)
     row = Row(keys, (None,) * len(predictor.plan.fields), 0.0)
-    found = predictor.look_up([row, row])
+    lookups = predictor.look_up([row, row])
     try:
-        predictor.predict([row, row], found, lambda: "warm-up")
+        predictor.predict([row, row], lookups, lambda: "warm-up")
     except Exception as error:
         raise DataError(f"version {predictor.digest}: its model cannot answer: {type(error).__name__}: {error}") from error

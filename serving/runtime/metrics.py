@@ -33,11 +33,11 @@ class Histogram:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Bounds as text with the number of values up to each."""
-        found, sum_so_far = [], 0
+        buckets, sum_so_far = [], 0
         for bound, count in zip([*map(str, self.bounds), "+Inf"], self.counts, strict=True):
             sum_so_far += count
-            found.append((bound, float(sum_so_far)))
-        return found
+            buckets.append((bound, float(sum_so_far)))
+        return buckets
 
 
 class Metrics(Collector):

@@ -99,14 +99,14 @@ class Predictor:
         Raises:
             RequestFailure: the model gave something that is no probability.
         """
-        treated = [self._treat(row, seen) for row, seen in zip(rows, found, strict=True)]
-        asked = [place for place, (_, _, rejected) in enumerate(treated) if not rejected]
-        matrix = [self._matrix_row(treated[place][0], rows[place].fields) for place in asked]
+        treated = [self._treat(row, lookup) for row, lookup in zip(rows, found, strict=True)]
+        indices = [index for index, (_, _, rejected) in enumerate(treated) if not rejected]
+        matrix = [self._matrix_row(treated[index][0], rows[index].fields) for index in indices]
         answers: list[float | None] = [None] * len(rows)
-        for place, answer in zip(asked, self._probabilities(matrix), strict=True):
-            answers[place] = answer
+        for index, answer in zip(indices, self._probabilities(matrix), strict=True):
+            answers[index] = answer
         predictions = []
-        for row, seen, (values, stale, rejected), probability in zip(rows, found, treated, answers, strict=True):
+        for row, lookup, (values, stale, rejected), probability in zip(rows, found, treated, answers, strict=True):
             fields = dict(zip(self._field_names, row.fields, strict=True))
             if row.id is not None:
                 fields[self.contract.id_column] = row.id
@@ -117,12 +117,12 @@ class Predictor:
                 keys=dict(zip(self._key_names, row.keys, strict=True)),
                 fields=fields,
                 features=dict(zip(self._feature_names, values, strict=True)),
-                observed_at=dict(zip(self.views, seen.observed_at, strict=True)),
+                observed_at=dict(zip(self.views, lookup.observed_at, strict=True)),
                 stale=stale,
                 probability=probability,
                 decision=None if probability is None else probability >= self.contract.threshold,
             )
-            ages = tuple([None if observed is None else row.time - observed for observed in seen.observed_at])
+            ages = tuple([None if observed is None else row.time - observed for observed in lookup.observed_at])
             predictions.append(Prediction(logged, ages, rejected))
         return predictions
 
@@ -155,8 +155,8 @@ class Predictor:
         """`matrix.convert` of each of the model's columns, in its order; ordinary floats and strings need no call."""
         values = (*features, *fields)
         converted: list[Converted] = []
-        for place, dtype in self._columns:
-            value = values[place]
+        for index, dtype in self._columns:
+            value = values[index]
             if type(value) is float:
                 as_it_is = dtype != "string" and -LARGEST <= value <= LARGEST
             else:
@@ -170,10 +170,10 @@ class Predictor:
         matrix = np.empty((len(rows), len(self._columns)), dtype=object)
         matrix[:] = rows
         raw = np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)
-        found: list[float] = self.contract.calibrator.apply(raw).tolist()
-        if not all(0.0 <= probability <= 1.0 for probability in found):
+        probabilities: list[float] = self.contract.calibrator.apply(raw).tolist()
+        if not all(0.0 <= probability <= 1.0 for probability in probabilities):
             raise RequestFailure(500, "the model gave a number that is no probability; the row was not answered")
-        return found
+        return probabilities
 
 
 def _ranges(plan: ReadPlan) -> tuple[tuple[int, int], ...]:

@@ -52,8 +52,8 @@ def install() -> None:
     Raises:
         ImportError: one of them was imported before.
     """
-    loaded = sorted({name.partition(".")[0] for name in sys.modules} & set(REFUSED))
-    if loaded:
-        raise ImportError(f"{', '.join(loaded)}: loaded before the refusal was installed; it must be the process's first import")
+    modules = sorted({name.partition(".")[0] for name in sys.modules} & set(REFUSED))
+    if modules:
+        raise ImportError(f"{', '.join(modules)}: loaded before the refusal was installed; it must be the process's first import")
     if not any(isinstance(finder, Refusal) for finder in sys.meta_path):
         sys.meta_path.insert(0, Refusal())

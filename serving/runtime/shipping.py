@@ -82,11 +82,11 @@ class Shipper:
         if not self._thread.is_alive():
             return True
         self._stopped = True
-        left = [path for ending in (OPEN, SEALED) for path in self._folder.glob(f"*{ending}")]
+        segments = [path for ending in (OPEN, SEALED) for path in self._folder.glob(f"*{ending}")]
         LOG.error(
             "%d segments (%d bytes) could not be shipped within %g s: %s; they are lost unless another process starts in %s",
-            len(left),
-            sum(path.stat().st_size for path in left),
+            len(segments),
+            sum(path.stat().st_size for path in segments),
             seconds,
             self._failure or "the object store has not answered yet",
             self._folder,
@@ -145,10 +145,10 @@ class Shipper:
                 pause = ROUND_SECONDS if is_ending else min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _announce(self, *, at_once: bool) -> None:
-        known, now = self._announced.get(self._log.boot_id, 0), self._clock()
-        pause = ANNOUNCE_SECONDS if self._log.sequence > known else IDLE_SECONDS
-        has_news = self._log.sequence > known and (at_once or known == 0)
-        if has_news or (known > 0 and now - self._announced_at >= pause):
+        announced_sequence, now = self._announced.get(self._log.boot_id, 0), self._clock()
+        pause = ANNOUNCE_SECONDS if self._log.sequence > announced_sequence else IDLE_SECONDS
+        has_news = self._log.sequence > announced_sequence and (at_once or announced_sequence == 0)
+        if has_news or (announced_sequence > 0 and now - self._announced_at >= pause):
             self._say(ended=False)
 
     def _announce_end(self) -> None:
@@ -158,9 +158,9 @@ class Shipper:
             self._say(ended=True)
 
     def _say(self, *, ended: bool) -> None:
-        said = Announcement(self._log.boot_id, self._log.sequence, self._clock(), ended)
-        self._bucket.replace(boot_key(self._model, said.boot_id), said.to_json())
-        self._announced[said.boot_id], self._announced_at = said.next_sequence, said.time
+        announcement = Announcement(self._log.boot_id, self._log.sequence, self._clock(), ended)
+        self._bucket.replace(boot_key(self._model, announcement.boot_id), announcement.to_json())
+        self._announced[announcement.boot_id], self._announced_at = announcement.next_sequence, announcement.time
 
     def _announce_other(self, boot_id: str) -> None:
         """A process that died is looked for, before it announced itself or long after: its segments come only now."""
@@ -169,9 +169,9 @@ class Shipper:
         key, now = boot_key(self._model, boot_id), self._clock()
         if not self._bucket.put(key, Announcement(boot_id, 0, now, ended=False).to_json()):
             with suppress(DataError):  # of a newer release: its reader looks for the segments anyway
-                said = read_announcement(self._bucket.get(key), key)
-                if not said.ended:
-                    self._bucket.replace(key, replace(said, time=now).to_json())
+                announcement = read_announcement(self._bucket.get(key), key)
+                if not announcement.ended:
+                    self._bucket.replace(key, replace(announcement, time=now).to_json())
         self._announced[boot_id] = 0
 
     def _finished(self) -> list[Path]:
@@ -193,9 +193,9 @@ class Shipper:
     def _count(self) -> None:
         """The metrics say what waits."""
         waiting = self._finished()
-        growing = [path for path in self._folder.glob(f"*{OPEN}") if NAME.fullmatch(path.stem)]
+        open_segments = [path for path in self._folder.glob(f"*{OPEN}") if NAME.fullmatch(path.stem)]
         first: dict[str, Path] = {}
-        for path in sorted((*waiting, *growing), key=lambda path: path.stem):
+        for path in sorted((*waiting, *open_segments), key=lambda path: path.stem):
             first.setdefault(path.stem.partition("-")[0], path)
         begins = [opened for path in first.values() if (opened := _opened(path)) is not None]
         self._metrics.waiting_segments = len(waiting)

@@ -108,33 +108,33 @@ class Watcher:
 
     def _look_at_file(self) -> None:
         try:
-            wanted, written = Current.read(self._file), self._file.stat().st_mtime_ns
+            current, mtime = Current.read(self._file), self._file.stat().st_mtime_ns
         except (NotFoundError, DataError, OSError) as error:
             if str(error) != self._file_failure:
                 LOG.warning("%s", error)
             self._file_failure = str(error)
             return
         self._file_failure = ""
-        if self.serving is not None and wanted.digest == self.serving.digest:
+        if self.serving is not None and current.digest == self.serving.digest:
             self._refuse(None)
             return
-        if self.refused is not None and self._tried == (wanted, written) and self._looks_until_retry > 0:
+        if self.refused is not None and self._tried == (current, mtime) and self._looks_until_retry > 0:
             self._looks_until_retry -= 1
             return
-        self._tried = (wanted, written)
+        self._tried = (current, mtime)
         try:
-            loaded = load(wanted, self._name, self._online)
+            loaded = load(current, self._name, self._online)
         except PerennialError as error:
             # A store that does not answer is looked at again at once, a wrong version only now and then.
             self._looks_until_retry = 0 if isinstance(error, PlatformError) else RETRY_LOOKS
-            self._refuse(Refused(wanted.digest, str(error)))
+            self._refuse(Refused(current.digest, str(error)))
             return
         self._refuse(None)
         self._probe = PlanReader(loaded.plan, self._online)
         self.serving = loaded
         self._metrics.serving = (loaded.digest, loaded.number)
         self._metrics.swaps += 1
-        LOG.info("version %s (%s) is in service", wanted.number, wanted.digest)
+        LOG.info("version %s (%s) is in service", current.number, current.digest)
 
     def _refuse(self, refused: Refused | None) -> None:
         if refused is not None and refused != self.refused:

@@ -127,8 +127,8 @@ def _call(row: Mapping[str, Any], inputs: Mapping[str, str], writers: Sequence[t
 
 def _stored(row: Mapping[str, Any], view: PlanView, layout: Layout) -> Row | None:
     """What the store holds of a view at the time of a row; None where nothing was found."""
-    known = {feature.name for feature in view.features} | {view.observed_at}
-    values = [plain(row[field.name], field.kind) if field.name in known else None for field in view.fields]
+    names = {feature.name for feature in view.features} | {view.observed_at}
+    values = [plain(row[field.name], field.kind) if field.name in names else None for field in view.fields]
     if all(value is None for value in values):
         return None
     key = [plain(row[key.name], key.kind) for key in view.join_keys]
@@ -137,8 +137,8 @@ def _stored(row: Mapping[str, Any], view: PlanView, layout: Layout) -> Row | Non
 
 def _sent(value: Any, kind: str) -> Value:
     """A value as a request brings it; what a model takes for missing is null."""
-    found = plain(value, kind)
-    return None if isinstance(found, float) and not abs(found) <= LARGEST else found
+    plain_value = plain(value, kind)
+    return None if isinstance(plain_value, float) and not abs(plain_value) <= LARGEST else plain_value
 
 
 def plain(value: Any, kind: str) -> Value:

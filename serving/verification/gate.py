@@ -63,11 +63,11 @@ def check_serving(files: Path, *, model: str, run_key: str, p95_ms: float, calls
     """
     try:
         with tempfile.TemporaryDirectory(prefix="serving-check-") as folder:
-            measured = _measure(files, Path(folder), model, run_key, _Effort(p95_ms, calls, warm_up))
+            measurement = _measure(files, Path(folder), model, run_key, _Effort(p95_ms, calls, warm_up))
     except (DataError, NotFoundError) as error:
         sentence = f"The model server does not serve the refitted files: {_one_line(str(error))}."
         return GateResult(name=NAME, verdict="fail", sentence=sentence, numbers={"limit": p95_ms, "tolerance": TOLERANCE})
-    return _judge(measured, p95_ms)
+    return _judge(measurement, p95_ms)
 
 
 def _judge(measured: MeasuredCalls, p95_ms: float) -> GateResult:
@@ -102,13 +102,13 @@ def _measure(files: Path, folder: Path, model: str, run_key: str, effort: _Effor
     if contract.plan is None:
         raise DataError("its contract has no read plan, so that no features can be looked up; build the dataset again and train")
     paths = {"model": files / "model.skops", "contract": files / "contract.json", "reference": files / "reference.parquet"}
-    published = publish(paths, model, run_key, folder / "versions")
+    version = publish(paths, model, run_key, folder / "versions")
     calls = calls_of(_reference(paths["reference"]), contract.plan, effort.calls + effort.warm_up)
     layouts = [layout_of(view) for view in contract.plan.views]
     online = str(folder / "online.db")
     with open_database(online) as database:
         database.keep_layouts(layouts)
-    deploy(folder / "current", published.path, None)
+    deploy(folder / "current", version.path, None)
     with booted(folder, model, online) as port, connected(port) as connection:
         _check_ready(connection, model)
         return _asked(Asking(connection, model, online, layouts, MeasuredCalls()), calls, effort)

@@ -102,13 +102,13 @@ def _port_in(output: Path, process: "subprocess.Popen[bytes]") -> int:
     until = time.monotonic() + BOOT_SECONDS
     while True:
         code, text = process.poll(), output.read_text(encoding="utf-8", errors="replace")
-        found = re.search(r"serving .* on http://\S+:(\d+)", text)
-        if found and code is None:
-            return int(found[1])
-        said = f"it said: {text.strip().splitlines()[-1]}" if text.strip() else "it said nothing"
+        match = re.search(r"serving .* on http://\S+:(\d+)", text)
+        if match and code is None:
+            return int(match[1])
+        message = f"it said: {text.strip().splitlines()[-1]}" if text.strip() else "it said nothing"
         if code is not None:
             kind = PlatformError if code == PlatformError.exit_code else NotServedError
-            raise kind(f"the server ended with exit code {code} before it listened; {said}")
+            raise kind(f"the server ended with exit code {code} before it listened; {message}")
         if time.monotonic() > until:
-            raise NotServedError(f"the server did not listen within {BOOT_SECONDS:g} s; {said}")
+            raise NotServedError(f"the server did not listen within {BOOT_SECONDS:g} s; {message}")
         time.sleep(0.02)

@@ -82,25 +82,25 @@ class Inputs:
                 if field.name not in keys
             ),
         )
-        self.names = tuple(given.name for given in self.all)
-        self._checks = tuple((given.name, given.check) for given in self.all)
+        self.names = tuple(item.name for item in self.all)
+        self._checks = tuple((item.name, item.check) for item in self.all)
         self._keys = len(keys)
-        places = {name: place for place, name in enumerate(self.names)}
-        self._fields = tuple(places[field.name] for field in plan.fields)
-        self._id_place = places.get(id_column)
+        positions = {name: position for position, name in enumerate(self.names)}
+        self._fields = tuple(positions[field.name] for field in plan.fields)
+        self._id_place = positions.get(id_column)
         """Where the id stands when it is one of the keys: then a request always has it."""
         self.id = None
         """The id that a request may carry besides; None when there is none."""
         if id_column and self._id_place is None:
             self.id = Input(id_column, id_kind, True, _or_null(CHECKS[id_kind]))
-        self.by_name = {given.name: given for given in (*self.all, self.id) if given is not None}
+        self.by_name = {item.name: item for item in (*self.all, self.id) if item is not None}
         """Everything that a request may hold."""
 
     def row(self, values: Sequence[Value], time: float, identifier: Value = None) -> Row:
         """A row of checked values in the order of `all`, and of the request's own id if it has one."""
         keys = cast(tuple[str | int, ...], tuple(values[: self._keys]))  # their checks let nothing else through
-        own = identifier if self._id_place is None else values[self._id_place]
-        return Row(keys, tuple([values[place] for place in self._fields]), time, cast(str | int | None, own))
+        row_id = identifier if self._id_place is None else values[self._id_place]
+        return Row(keys, tuple([values[position] for position in self._fields]), time, cast(str | int | None, row_id))
 
     def read(self, instance: object, place: int, time: float) -> Row:
         """The row in one object of a V1 request.
@@ -129,16 +129,16 @@ class Inputs:
         for name in instance:
             if name not in self.by_name:
                 return RequestFailure(400, f"{place}: unknown name {shown(name)}; allowed: {', '.join(self.by_name)}")
-        for given in self.by_name.values():
-            if given.name not in instance:
-                if given is self.id:
+        for item in self.by_name.values():
+            if item.name not in instance:
+                if item is self.id:
                     continue
-                hint = " (null where it is not known)" if given.nullable else ""
-                return RequestFailure(400, f"{place}.{given.name}: missing; required{hint}: {', '.join(self.names)}")
+                hint = " (null where it is not known)" if item.nullable else ""
+                return RequestFailure(400, f"{place}.{item.name}: missing; required{hint}: {', '.join(self.names)}")
             try:
-                given.check(instance[given.name])
+                item.check(instance[item.name])
             except ValueError as error:
-                return mistake(f"{place}.{given.name}", shown(instance[given.name]), str(error))
+                return mistake(f"{place}.{item.name}", shown(instance[item.name]), str(error))
         return RequestFailure(400, f"{place}: not understood")
 
 

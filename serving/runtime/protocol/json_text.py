@@ -19,15 +19,15 @@ def read_object(body: bytes) -> dict[str, object]:
     if not body:
         raise RequestFailure(400, "the body is empty; expected a JSON object")
     try:
-        found = orjson.loads(body)
+        payload = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         # orjson has no type for it, and two sentences: one where its limit is reached, one where its memory for nesting ends.
         is_deep = "depth limit" in error.msg or "allocate memory" in error.msg
         reason = "it is nested too deeply" if is_deep else str(error)
         raise RequestFailure(400, f"the body is not valid JSON: {reason}") from error
-    if found.__class__ is not dict:
-        raise mistake("the body", shown(found), "a JSON object")
-    return dict[str, object](found)
+    if payload.__class__ is not dict:
+        raise mistake("the body", shown(payload), "a JSON object")
+    return dict[str, object](payload)
 
 
 def check_repeats(body: bytes, pairs: int) -> None:
@@ -58,11 +58,11 @@ def check_repeats(body: bytes, pairs: int) -> None:
 
 
 def _refuse_repeats(pairs: list[tuple[str, object]]) -> None:
-    seen = set()
+    names = set()
     for name, _ in pairs:
-        if name in seen:
+        if name in names:
             raise RequestFailure(400, f"{shown(name)}: given twice in one object; allowed: once")
-        seen.add(name)
+        names.add(name)
 
 
 def shown(value: object) -> str:

@@ -35,7 +35,7 @@ def read(body: bytes, inputs: Inputs, time: float) -> list[Row]:
         raise mistake("instances", shown(instances), "a list of objects")
     if not 1 <= len(instances) <= MAX_ROWS:
         raise mistake("instances", f"{len(instances)} rows", f"1 to {MAX_ROWS}")
-    rows = [inputs.read(instance, place, time) for place, instance in enumerate(instances)]
+    rows = [inputs.read(instance, index, time) for index, instance in enumerate(instances)]
     check_repeats(body, 1 + sum(map(len, instances)))
     return rows
 

@@ -56,11 +56,11 @@ def read(body: bytes, inputs: Inputs, views: Sequence[str], time: float) -> Call
     pairs = len(payload) + _parameters(payload, "", ("binary_data_output",))
     tensors = payload.get("inputs")
     if not isinstance(tensors, list):
-        found = "missing" if tensors is None else f"found {shown(tensors)}"
-        raise RequestFailure(400, f"inputs: {found}; required: a list of tensors named {', '.join(inputs.names)}")
+        finding = "missing" if tensors is None else f"found {shown(tensors)}"
+        raise RequestFailure(400, f"inputs: {finding}; required: a list of tensors named {', '.join(inputs.names)}")
     columns: dict[str, list[Value]] = {}
-    for place, tensor in enumerate(tensors):
-        where = f"inputs[{place}]"
+    for index, tensor in enumerate(tensors):
+        where = f"inputs[{index}]"
         if not isinstance(tensor, dict):
             raise mistake(where, shown(tensor), "a tensor: an object with name, shape, datatype and data")
         item = _named(tensor, where, inputs.by_name, columns)
@@ -85,15 +85,15 @@ def _rows(columns: dict[str, list[Value]], inputs: Inputs, time: float) -> list[
     if not 1 <= rows <= MAX_ROWS:
         raise mistake("inputs", f"{rows} rows", f"1 to {MAX_ROWS}")
     values = list(zip(*[columns[name] for name in inputs.names], strict=True))
-    own = [None] * rows if inputs.id is None else columns.get(inputs.id.name, [None] * rows)
-    return [inputs.row(row, time, identifier) for row, identifier in zip(values, own, strict=True)]
+    identifiers = [None] * rows if inputs.id is None else columns.get(inputs.id.name, [None] * rows)
+    return [inputs.row(row, time, identifier) for row, identifier in zip(values, identifiers, strict=True)]
 
 
 def _named(tensor: dict[str, object], where: str, given: dict[str, Input], columns: dict[str, list[Value]]) -> Input:
     name = tensor.get("name")
     if not isinstance(name, str):
-        found = "missing" if name is None else f"found {shown(name)}"
-        raise RequestFailure(400, f"{where}.name: {found}; allowed: {', '.join(given)}")
+        finding = "missing" if name is None else f"found {shown(name)}"
+        raise RequestFailure(400, f"{where}.name: {finding}; allowed: {', '.join(given)}")
     if name not in given:
         raise RequestFailure(400, f"{where}: unknown tensor {shown(name)}; allowed: {', '.join(given)}")
     if name in columns:
@@ -105,18 +105,18 @@ def _column(tensor: dict[str, object], item: Input, where: str) -> list[Value]:
     """A tensor's values, checked."""
     datatype = tensor.get("datatype")
     if datatype not in ACCEPTED[item.kind]:
-        found = "missing" if datatype is None else f"found {shown(datatype)}"
-        raise RequestFailure(400, f"{where}.datatype: {found}; allowed: {', '.join(ACCEPTED[item.kind])}")
+        finding = "missing" if datatype is None else f"found {shown(datatype)}"
+        raise RequestFailure(400, f"{where}.datatype: {finding}; allowed: {', '.join(ACCEPTED[item.kind])}")
     shape, length = tensor.get("shape"), -1
     if isinstance(shape, list) and (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1 and type(shape[1]) is int)):
         length = shape[0] if type(shape[0]) is int else -1
     if length < 0:
-        found = "missing" if shape is None else f"found {orjson.dumps(shape).decode()[:60]}"
-        raise RequestFailure(400, f"{where}.shape: {found}; allowed: [n] or [n, 1]")
+        finding = "missing" if shape is None else f"found {orjson.dumps(shape).decode()[:60]}"
+        raise RequestFailure(400, f"{where}.shape: {finding}; allowed: [n] or [n, 1]")
     data = tensor.get("data")
     if not isinstance(data, list):
-        found = "missing" if data is None else f"found {shown(data)}"
-        raise RequestFailure(400, f"{where}.data: {found}; required: a list of {length} values")
+        finding = "missing" if data is None else f"found {shown(data)}"
+        raise RequestFailure(400, f"{where}.data: {finding}; required: a list of {length} values")
     if len(shape if isinstance(shape, list) else ()) == 2 and data and all(isinstance(v, list) and len(v) == 1 for v in data):
         data = [value[0] for value in data]
     if len(data) != length:
@@ -130,11 +130,11 @@ def _checked(data: list[object], item: Input, where: str) -> list[Value]:
         return [check(value) for value in data]
     except ValueError:
         pass
-    for place, value in enumerate(data):
+    for index, value in enumerate(data):
         try:
             check(value)
         except ValueError as error:
-            raise mistake(f"{where}.data[{place}]", shown(value), str(error)) from None
+            raise mistake(f"{where}.data[{index}]", shown(value), str(error)) from None
     raise AssertionError("a value that was refused passes")
 
 
@@ -153,32 +153,32 @@ def _parameters(owner: dict[str, object], where: str, binary: Sequence[str]) -> 
     parameters = owner.get("parameters")
     if parameters is None:
         return 0
-    place = f"{where}.parameters" if where else "parameters"
+    location = f"{where}.parameters" if where else "parameters"
     if not isinstance(parameters, dict):
-        raise mistake(place, shown(parameters), "an object")
+        raise mistake(location, shown(parameters), "an object")
     for name in binary:
         if parameters.get(name):
-            raise RequestFailure(400, f"{place}.{name}: {NO_BINARY}")
+            raise RequestFailure(400, f"{location}.{name}: {NO_BINARY}")
     return len(parameters)
 
 
 def _outputs(payload: dict[str, object], views: Sequence[str]) -> tuple[tuple[str, ...], int]:
     """The wanted outputs, and how many pairs their objects have."""
-    wanted, known = payload.get("outputs"), output_names(views)
-    if wanted is None:
+    outputs, allowed_names = payload.get("outputs"), output_names(views)
+    if outputs is None:
         return (), 0
-    if not isinstance(wanted, list):
-        raise mistake("outputs", shown(wanted), "a list of objects with a name")
+    if not isinstance(outputs, list):
+        raise mistake("outputs", shown(outputs), "a list of objects with a name")
     names: list[str] = []
     pairs = 0
-    for place, output in enumerate(wanted):
-        where = f"outputs[{place}]"
+    for index, output in enumerate(outputs):
+        where = f"outputs[{index}]"
         if not isinstance(output, dict):
             raise mistake(where, shown(output), "an object with a name")
         _only(output, OUTPUT, where)
         name = output.get("name")
-        if not isinstance(name, str) or name not in known:
-            raise RequestFailure(400, f"{where}: unknown output {shown(name)}; allowed: {', '.join(known)}")
+        if not isinstance(name, str) or name not in allowed_names:
+            raise RequestFailure(400, f"{where}: unknown output {shown(name)}; allowed: {', '.join(allowed_names)}")
         if name in names:
             raise RequestFailure(400, f"{where}: output {name!r} is asked for twice; allowed: once")
         pairs += len(output) + _parameters(output, where, ("binary_data",))
@@ -197,9 +197,9 @@ def write(predictor: Predictor, call: Call, predictions: Sequence[Prediction]) -
     Raises:
         RequestFailure: a row was rejected; a tensor has no place for "no prediction".
     """
-    for place, prediction in enumerate(predictions):
+    for index, prediction in enumerate(predictions):
         if prediction.rejected:
-            raise _rejected(predictor, place, prediction)
+            raise _rejected(predictor, index, prediction)
     rows = [prediction.row for prediction in predictions]
     columns: dict[str, tuple[str, list[object]]] = {
         "probability": ("FP64", [row.probability for row in rows]),
@@ -224,8 +224,8 @@ def _rejected(predictor: Predictor, place: int, prediction: Prediction) -> Reque
     reasons = []
     for view in prediction.rejected:
         age = prediction.ages[predictor.views.index(view)]
-        seen = "cannot be read (stale layout)" if age is None else f"was observed {age / 3600:.2f} h before the request"
-        reasons.append(f"view {view!r} {seen}, at most {limits[view]:g} h are allowed (on_stale: reject)")
+        finding = "cannot be read (stale layout)" if age is None else f"was observed {age / 3600:.2f} h before the request"
+        reasons.append(f"view {view!r} {finding}, at most {limits[view]:g} h are allowed (on_stale: reject)")
     return RequestFailure(503, f"row {place}: no prediction: {'; '.join(reasons)}")
 
 
@@ -238,8 +238,8 @@ def metadata(predictor: Predictor) -> dict[str, object]:
         "versions": [predictor.digest],
         "platform": "perennial_scikit-learn",
         "inputs": [
-            {"name": given.name, "datatype": DATATYPES[given.kind], "shape": [-1], **optional.get(given, {})}
-            for given in predictor.inputs.by_name.values()
+            {"name": item.name, "datatype": DATATYPES[item.kind], "shape": [-1], **optional.get(item, {})}
+            for item in predictor.inputs.by_name.values()
         ],
         "outputs": [{"name": name, "datatype": types.get(name, "FP64"), "shape": [-1]} for name in output_names(predictor.views)],
     }
