@@ -168,12 +168,12 @@ def says_outage(name: str, text: str) -> bool:
     >>> says_outage("sqlalchemy.exc.OperationalError", "(sqlite3.OperationalError) no such table: t")
     False
     """
-    full = name if "." in name else f"builtins.{name}"
-    if full.startswith("sqlalchemy.exc.") and (driver := _DRIVER.match(text)):
+    full_name = name if "." in name else f"builtins.{name}"
+    if full_name.startswith("sqlalchemy.exc.") and (driver := _DRIVER.match(text)):
         return says_outage(driver["name"], driver["text"])
-    if full in _SQLALCHEMY:
+    if full_name in _SQLALCHEMY:
         return True
-    rule = RULES.get(full)
+    rule = RULES.get(full_name)
     return rule is not None and rule.search(text) is not None
 
 
@@ -224,9 +224,9 @@ def translated(error: BaseException, where: str, report: str = "the whole output
 
 def exit_code_after(error: Exception, where: str) -> int:
     """Exit code of a program that an exception ended; what it means is said on standard error, without a traceback."""
-    ours = translated(error, where, "what it printed")
-    sys.stderr.write(f"{ours}\n")
-    return ours.exit_code
+    translation = translated(error, where, "what it printed")
+    sys.stderr.write(f"{translation}\n")
+    return translation.exit_code
 
 
 def outage(where: str, kind: str, text: str) -> PlatformError:
@@ -244,12 +244,12 @@ def unexpected(where: str, kind: str, text: str, place: str, report: str) -> Une
         place: where it was raised; empty where that is not known.
         report: what whoever reports it sends along.
     """
-    at = f" ({place})" if place else ""
-    said = f"{_plain(kind)}: {_first(text)}" if text.strip() else _plain(kind)
+    location = f" ({place})" if place else ""
+    description = f"{_plain(kind)}: {_first(text)}" if text.strip() else _plain(kind)
     python = ".".join(map(str, sys.version_info[:3]))
     return UnexpectedError(
-        f"{where}: {said}{at}. Nobody foresaw this: it is a bug or a fault of the data, and trying again is useless. "
-        f"To report it, send {report}, and that it was Perennial {version('perennial')} on Python {python}"
+        f"{where}: {description}{location}. Nobody foresaw this: it is a bug or a fault of the data, and trying again is "
+        f"useless. To report it, send {report}, and that it was Perennial {version('perennial')} on Python {python}"
     )
 
 
@@ -259,9 +259,9 @@ def place_of(frames: Iterable[FrameSummary]) -> str:
     >>> place_of([FrameSummary("/opt/perennial/data/rows.py", 7, "read"), FrameSummary("/opt/lib/numpy/core.py", 3, "dot")])
     'perennial/data/rows.py, line 7, in read'
     """
-    known = [(_file(frame.filename), frame) for frame in frames]
-    ours = [found for found in known if found[0].split("/")[0] in OURS]
-    for file, frame in (ours or known)[-1:]:
+    locations = [(_file(frame.filename), frame) for frame in frames]
+    package_locations = [location for location in locations if location[0].split("/")[0] in OURS]
+    for file, frame in (package_locations or locations)[-1:]:
         return f"{file}, line {frame.lineno}, in {frame.name}"
     return ""
 

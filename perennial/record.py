@@ -57,8 +57,10 @@ def old_keys(*within: str, **today: str) -> Any:
         return {today.get(key, key): item for key, item in value.items()} if isinstance(value, dict) else value
 
     def renamed(_: type[BaseModel], value: object) -> object:
-        found = rename(value)
-        return {key: rename(item) if key in within else item for key, item in found.items()} if isinstance(found, dict) else found
+        fields = rename(value)
+        return (
+            {key: rename(item) if key in within else item for key, item in fields.items()} if isinstance(fields, dict) else fields
+        )
 
     method: Any = classmethod(renamed)
     return model_validator(mode="before")(method)

@@ -143,22 +143,22 @@ class Settings(BaseModel):
             ...
         perennial.errors.SpecError: environment: PERENNIAL_STAET is not a setting; allowed: PERENNIAL_BUCKET, ...
         """
-        found = os.environ if environment is None else environment
-        given = {key: value for key, value in found.items() if key.startswith(PREFIX)}
-        allowed = {PREFIX + name.upper(): name for name in cls.model_fields}
-        for key in given:
-            if key not in allowed:
-                raise SpecError(f"environment: {key} is not a setting; allowed: {', '.join(sorted(allowed))}")
-        project = Path(given.get("PERENNIAL_PROJECT", ".")).absolute()
-        state = Path(given.get("PERENNIAL_STATE", project / ".perennial")).absolute()
-        sources = given.get("PERENNIAL_SOURCES", f"{given.get('PERENNIAL_BUCKET', state)}/sources").rstrip("/")
-        embedded = {
+        all_variables = os.environ if environment is None else environment
+        variables = {key: value for key, value in all_variables.items() if key.startswith(PREFIX)}
+        field_names = {PREFIX + name.upper(): name for name in cls.model_fields}
+        for key in variables:
+            if key not in field_names:
+                raise SpecError(f"environment: {key} is not a setting; allowed: {', '.join(sorted(field_names))}")
+        project = Path(variables.get("PERENNIAL_PROJECT", ".")).absolute()
+        state = Path(variables.get("PERENNIAL_STATE", project / ".perennial")).absolute()
+        sources = variables.get("PERENNIAL_SOURCES", f"{variables.get('PERENNIAL_BUCKET', state)}/sources").rstrip("/")
+        defaults = {
             "ledger": sqlite.url_of(state / "ledger.db"),
             "feature_registry": sqlite.url_of(state / "feast" / "registry.db"),
             "online_store": str(state / "feast" / "online.db"),
             "tracking": sqlite.url_of(state / "mlflow" / "mlflow.db"),
         }
-        values = embedded | {allowed[key]: value for key, value in given.items()}
+        values = defaults | {field_names[key]: value for key, value in variables.items()}
         for name, variable in SECRETS.items():
             if _has_password(values[name]):
                 raise SpecError(f"environment: {PREFIX}{name.upper()}: holds a password; give it as {variable}, from a secret")
@@ -180,5 +180,5 @@ class Settings(BaseModel):
 
 
 def _has_password(url: str) -> bool:
-    parsed = urlsplit(url)
-    return parsed.password is not None or any("password" in name for name, _ in parse_qsl(parsed.query))
+    parts = urlsplit(url)
+    return parts.password is not None or any("password" in name for name, _ in parse_qsl(parts.query))

@@ -143,21 +143,21 @@ def store(dataset: Dataset, folder: Path) -> Path:
         PlatformError: the folder cannot be written.
     """
     frame, info = dataset
-    found = values_digest(frame)
-    if found != info.digest:
-        raise DataError(f"dataset: its values have digest {found}, its description says {info.digest}; build it again")
+    digest = values_digest(frame)
+    if digest != info.digest:
+        raise DataError(f"dataset: its values have digest {digest}, its description says {info.digest}; build it again")
     target = folder / info.digest
     try:
         if not (target / DATA).is_file():
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".dataset-", dir=folder) as temporary:
-                made = Path(temporary) / info.digest
-                made.mkdir()
-                frame.to_parquet(made / DATA, index=False, compression="zstd", coerce_timestamps="us")
-                info.write(made / INFO)
+                draft = Path(temporary) / info.digest
+                draft.mkdir()
+                frame.to_parquet(draft / DATA, index=False, compression="zstd", coerce_timestamps="us")
+                info.write(draft / INFO)
                 # Another process may have been first: its values are the same, or the digest would be another.
                 with contextlib.suppress(OSError):
-                    made.rename(target)
+                    draft.rename(target)
         if (target / INFO).read_text(encoding="utf-8") != info.to_json():
             replacement = target / f".{INFO}.{os.getpid()}"
             info.write(replacement)
@@ -201,10 +201,10 @@ def load(path: Path) -> Dataset:
         if is_outage(error):
             raise translated(error, str(path / DATA)) from error
         raise DataError(f"{path / DATA}: not a Parquet file: {error}; build the dataset again") from error
-    found = values_digest(frame)
-    if found != info.digest:
+    digest = values_digest(frame)
+    if digest != info.digest:
         raise DataError(
-            f"{path / DATA}: its values have digest {found}, expected {info.digest}: it was changed; build the dataset again"
+            f"{path / DATA}: its values have digest {digest}, expected {info.digest}: it was changed; build the dataset again"
         )
     return Dataset(frame, info)
 

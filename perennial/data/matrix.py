@@ -95,9 +95,9 @@ def to_matrix(frame: pd.DataFrame, columns: Sequence[Column]) -> NDArray[np.obje
     Raises:
         DataError: a column is not there or holds values of another type.
     """
-    missing = [column.name for column in columns if column.name not in frame]
-    if missing:
-        raise DataError(f"the frame has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+    missing_columns = [column.name for column in columns if column.name not in frame]
+    if missing_columns:
+        raise DataError(f"the frame has no column {', '.join(missing_columns)}; it has {', '.join(map(str, frame.columns))}")
     matrix = np.empty((len(frame), len(columns)), dtype=object)
     for position, column in enumerate(columns):
         series = frame[column.name]
@@ -111,16 +111,16 @@ def to_matrix(frame: pd.DataFrame, columns: Sequence[Column]) -> NDArray[np.obje
 
 def _converted(values: NDArray[np.object_], column: Column) -> list[float | str | None]:
     """Each value of a column converted; each distinct string only once."""
-    known: dict[str, float | str | None] = {}
-    converted: list[float | str | None] = []
+    cache: dict[str, float | str | None] = {}
+    cells: list[float | str | None] = []
     for value in values:
         if value.__class__ is str:
-            if value not in known:
-                known[value] = _named(value, column)
-            converted.append(known[value])
+            if value not in cache:
+                cache[value] = _named(value, column)
+            cells.append(cache[value])
         else:
-            converted.append(_named(value, column))
-    return converted
+            cells.append(_named(value, column))
+    return cells
 
 
 def _named(value: object, column: Column) -> float | str | None:

@@ -67,17 +67,19 @@ def from_dataset(dataset: Dataset) -> Rows:
         DataError: a column is not there or of another type, a label has no time at which it became known, a time no zone.
     """
     frame, info = dataset
-    expected = [info.id_column, "event_timestamp", "label", "label_known_at"]
-    missing = [name for name in expected if name not in frame]
-    if missing:
-        raise DataError(f"dataset {info.digest[:12]}: no column {', '.join(missing)}; it needs {', '.join(expected)}")
-    labelled = frame[frame["label"].notna()]
+    needed_columns = [info.id_column, "event_timestamp", "label", "label_known_at"]
+    missing_columns = [name for name in needed_columns if name not in frame]
+    if missing_columns:
+        raise DataError(
+            f"dataset {info.digest[:12]}: no column {', '.join(missing_columns)}; it needs {', '.join(needed_columns)}"
+        )
+    labelled_rows = frame[frame["label"].notna()]
     return Rows(
-        ids=labelled[info.id_column].to_numpy(),
-        matrix=to_matrix(labelled, info.columns),
-        label=labelled["label"].to_numpy(dtype=bool),
-        time=_times(labelled, "event_timestamp", info),
-        known_at=_times(labelled, "label_known_at", info),
+        ids=labelled_rows[info.id_column].to_numpy(),
+        matrix=to_matrix(labelled_rows, info.columns),
+        label=labelled_rows["label"].to_numpy(dtype=bool),
+        time=_times(labelled_rows, "event_timestamp", info),
+        known_at=_times(labelled_rows, "label_known_at", info),
     )
 
 

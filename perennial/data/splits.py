@@ -50,8 +50,8 @@ def evaluation_block(now: datetime, maturity_hours: float, days: int) -> Block:
     >>> evaluation_block(datetime(2013, 4, 2, tzinfo=UTC), 24, 28).end.isoformat()
     '2013-04-01T00:00:00+00:00'
     """
-    matured = now.astimezone(UTC) - timedelta(hours=maturity_hours)
-    end = matured.replace(hour=0, minute=0, second=0, microsecond=0)
+    cutoff = now.astimezone(UTC) - timedelta(hours=maturity_hours)
+    end = cutoff.replace(hour=0, minute=0, second=0, microsecond=0)
     return Block(end - timedelta(days=days), end)
 
 
@@ -82,14 +82,14 @@ def time_folds(rows: Rows, folds: Folds, until: datetime) -> tuple[Fold, ...]:
             f"{days} days of labelled rows before {until:%Y-%m-%d} are too few for {folds.count} folds after the first "
             f"{folds.first_share:.0%}; lower training.folds.count or use more days"
         )
-    made = []
+    splits = []
     for begin, stop in pairwise(bounds):
         start = first + np.timedelta64(begin, "D")
-        known = (rows.known_at < start) & (rows.time < start)
+        train = (rows.known_at < start) & (rows.time < start)
         test = (day >= start) & (day < first + np.timedelta64(stop, "D"))
-        made.append(Fold(known, test, datetime.combine(start.astype(object), datetime.min.time(), UTC)))
-        _check(made[-1], rows, len(made))
-    return tuple(made)
+        splits.append(Fold(train, test, datetime.combine(start.astype(object), datetime.min.time(), UTC)))
+        _check(splits[-1], rows, len(splits))
+    return tuple(splits)
 
 
 def block_bounds(days: int, folds: Folds) -> list[int]:

@@ -50,8 +50,8 @@ def validate(dataset: Dataset, gates: DataGate) -> Validation:
         *whole_findings(dataset, gates, counts),
     )
     if findings:
-        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        sentence = f"The dataset cannot be trained on: {findings[0]}{more}{exclusion_note(info.model, info.excluded)}."
+        suffix = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        sentence = f"The dataset cannot be trained on: {findings[0]}{suffix}{exclusion_note(info.model, info.excluded)}."
     else:
         sentence = (
             f"All {len(info.columns)} columns of {len(frame):,} requests are as they must be; "
@@ -156,9 +156,9 @@ def row_findings(dataset: Dataset) -> Iterator[str]:
             contract(info).validate(frame.reset_index(drop=True), lazy=True)
             return
         except pa.errors.SchemaErrors as errors:
-            found = errors.failure_cases
+            failures = errors.failure_cases
     words = {"not_nullable": "missing; must be known in every row", "field_uniqueness": "more than once; must be unique"}
-    for (column, check), cases in found.groupby(["column", "check"], sort=False, dropna=False):
+    for (column, check), cases in failures.groupby(["column", "check"], sort=False, dropna=False):
         if check == "column_in_dataframe":
             yield from (f"{name}: no such column; the dataset must have it" for name in cases["failure_case"])
             continue
@@ -176,11 +176,11 @@ def order_findings(dataset: Dataset) -> Iterator[str]:
         (f"{view.view}_observed_at", "event_timestamp", f"{view.view}_observed_at: after the request, which is a leak")
         for view in info.views
     ]
-    for first, second, said in pairs:
+    for first, second, message in pairs:
         if {first, second} <= set(frame.columns) and _zoned(frame[first]) and _zoned(frame[second]):
             rows = (frame[first] > frame[second]).to_numpy().nonzero()[0].tolist()
             if rows:
-                yield f"{said}{_examples(dataset, rows, frame[first].iloc[rows[:EXAMPLES]].astype(str).tolist())}"
+                yield f"{message}{_examples(dataset, rows, frame[first].iloc[rows[:EXAMPLES]].astype(str).tolist())}"
     if {"label", "label_known_at"} <= set(frame.columns):
         rows = (frame["label"].isna() != frame["label_known_at"].isna()).to_numpy().nonzero()[0].tolist()
         if rows:
@@ -193,8 +193,8 @@ def _examples(dataset: Dataset, rows: list[int], values: list[str]) -> str:
     if not rows:
         return ""
     ids = dict.fromkeys(str(frame[info.id_column].iloc[row]) for row in rows[:EXAMPLES]) if info.id_column in frame else ["?"]
-    shown = f" (found {', '.join(dict.fromkeys(values))})" if values else ""
-    return f"; {len(rows):,} of {len(frame):,} rows, such as {info.id_column} {', '.join(ids)}{shown}"
+    examples = f" (found {', '.join(dict.fromkeys(values))})" if values else ""
+    return f"; {len(rows):,} of {len(frame):,} rows, such as {info.id_column} {', '.join(ids)}{examples}"
 
 
 def whole_findings(dataset: Dataset, gates: DataGate, counts: Counts) -> Iterator[str]:
@@ -208,16 +208,16 @@ def whole_findings(dataset: Dataset, gates: DataGate, counts: Counts) -> Iterato
         return
     yield from _label_findings(dataset, gates, counts)
     yield from _null_findings(dataset, gates, counts)
-    worst = 0.0
+    largest_share = 0.0
     for view in info.views:
         share = view.stale / (info.rows + info.rejected) if info.rows + info.rejected else 0.0
-        worst = max(worst, share)
+        largest_share = max(largest_share, share)
         if share > gates.max_stale_share:
             yield (
                 f"{view.view}: older than its freshness limit for {share:.1%} of the requests; "
                 f"at most {gates.max_stale_share:.1%} (gates.data.max_stale_share)"
             )
-    counts.add("stale_share", worst)
+    counts.add("stale_share", largest_share)
     counts.add("max_stale_share", gates.max_stale_share)
 
 
@@ -227,30 +227,33 @@ def _label_findings(dataset: Dataset, gates: DataGate, counts: Counts) -> Iterat
 
     if not {"label", "event_timestamp"} <= set(frame.columns) or not _zoned(frame["event_timestamp"]):
         return
-    labelled = frame["label"].notna()
+    label_mask = frame["label"].notna()
     if str(frame["label"].dtype) != "boolean":
         return
-    share = counts.add("unlabelled_share", 1 - float(labelled.mean()))
+    share = counts.add("unlabelled_share", 1 - float(label_mask.mean()))
     counts.add("max_unlabelled_share", gates.max_unlabelled_share)
     if share > gates.max_unlabelled_share:
         limit = f"{gates.max_unlabelled_share:.1%} (gates.data.max_unlabelled_share)"
         yield f"label: missing for {share:.1%} of the requests; at most {limit}"
-    earlier = frame["event_timestamp"] < pd.Timestamp(info.evaluation_start)
-    training = counts.add("training_rows", float((labelled & earlier).sum()))
+    training_mask = frame["event_timestamp"] < pd.Timestamp(info.evaluation_start)
+    training = counts.add("training_rows", float((label_mask & training_mask).sum()))
     counts.add("min_rows", float(gates.min_rows))
     if training < gates.min_rows:
         yield (
             f"label: {training:,.0f} labelled rows before the evaluation block ({info.evaluation_start[:10]}); "
             f"at least {gates.min_rows:,} (gates.data.min_rows)"
         )
-    for part, mask in (("before the evaluation block", labelled & earlier), ("in the evaluation block", labelled & ~earlier)):
+    for part, mask in (
+        ("before the evaluation block", label_mask & training_mask),
+        ("in the evaluation block", label_mask & ~training_mask),
+    ):
         values = frame["label"][mask].astype(bool)
         if not len(values):
             yield f"label: no labelled row {part}"
         elif values.nunique() == 1:
             yield f"label: {'always true' if values.iloc[0] else 'never true'} {part}; both must occur"
-    if labelled.any():
-        counts.add("label_rate", float(frame["label"][labelled].astype(bool).mean()))
+    if label_mask.any():
+        counts.add("label_rate", float(frame["label"][label_mask].astype(bool).mean()))
 
 
 def _null_findings(dataset: Dataset, gates: DataGate, counts: Counts) -> Iterator[str]:
@@ -258,23 +261,23 @@ def _null_findings(dataset: Dataset, gates: DataGate, counts: Counts) -> Iterato
     import pandas as pd
 
     names = dict.fromkeys([*info.join_keys, *(column.name for column in info.columns)])
-    worst = 0.0
-    earlier = None
+    largest_share = 0.0
+    training_mask = None
     if "event_timestamp" in frame and _zoned(frame["event_timestamp"]):
-        earlier = frame["event_timestamp"] < pd.Timestamp(info.evaluation_start)
+        training_mask = frame["event_timestamp"] < pd.Timestamp(info.evaluation_start)
     for name in names:
         if name not in frame:
             continue
-        missing = frame[name].isna()
-        share = float(missing.mean())
-        worst = max(worst, share)
+        nulls = frame[name].isna()
+        share = float(nulls.mean())
+        largest_share = max(largest_share, share)
         if share == 1:
             yield f"{name}: every value is missing; at most {gates.max_null_share:.1%} may be (gates.data.max_null_share)"
         elif share > gates.max_null_share:
             yield f"{name}: {share:.1%} of the values are missing; at most {gates.max_null_share:.1%} (gates.data.max_null_share)"
-        elif earlier is not None:
-            for part, mask in (("before", earlier), ("in", ~earlier)):
-                if mask.any() and missing[mask].all():
+        elif training_mask is not None:
+            for part, mask in (("before", training_mask), ("in", ~training_mask)):
+                if mask.any() and nulls[mask].all():
                     yield f"{name}: every value {part} the evaluation block is missing; a model cannot use it"
-    counts.add("null_share", worst)
+    counts.add("null_share", largest_share)
     counts.add("max_null_share", gates.max_null_share)

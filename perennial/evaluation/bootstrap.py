@@ -67,8 +67,8 @@ class Resamples:
         days, day = np.unique(time.astype("datetime64[D]"), return_inverse=True)
         if len(days) < 2:
             raise DataError(f"an interval over days needs rows of at least 2 days; found {len(days)} in {len(time):,} rows")
-        drawn = np.random.default_rng(seed).multinomial(len(days), np.full(len(days), 1 / len(days)), size=resamples)
-        return cls(days, day.astype(np.intp), drawn.astype(np.float64))
+        weights = np.random.default_rng(seed).multinomial(len(days), np.full(len(days), 1 / len(days)), size=resamples)
+        return cls(days, day.astype(np.intp), weights.astype(np.float64))
 
     @property
     def count(self) -> int:
@@ -102,8 +102,8 @@ class Resamples:
         """
         value = float(statistic(*(np.array([total.sum()]) for total in sums))[0])
         with np.errstate(divide="ignore", invalid="ignore"):
-            resampled = statistic(*(self.weights @ total for total in sums))
-        return interval(value, resampled, self.count, confidence, self.count, bounds)
+            replicates = statistic(*(self.weights @ total for total in sums))
+        return interval(value, replicates, self.count, confidence, self.count, bounds)
 
 
 def interval(
@@ -127,11 +127,11 @@ def interval(
         units: days that carry information (with the rarer class, with the group): they make the degrees of freedom.
         bounds: the smallest and largest value that there can be; the interval is cut there.
     """
-    exists = resampled[np.isfinite(resampled)]
-    error = float(exists.std(ddof=1)) * float(np.sqrt(days / (days - 1))) if len(exists) > 1 else 0.0
+    replicates = resampled[np.isfinite(resampled)]
+    error = float(replicates.std(ddof=1)) * float(np.sqrt(days / (days - 1))) if len(replicates) > 1 else 0.0
     reach = quantile(confidence, units) * error
-    least, most = bounds or (-np.inf, np.inf)
-    return Estimate(value=value, low=max(value - reach, least), high=min(value + reach, most), standard_error=error)
+    minimum, maximum = bounds or (-np.inf, np.inf)
+    return Estimate(value=value, low=max(value - reach, minimum), high=min(value + reach, maximum), standard_error=error)
 
 
 def pair_counts(score: Floats, label: Bools, resamples: Resamples) -> Floats:
@@ -156,9 +156,9 @@ def pair_counts(score: Floats, label: Bools, resamples: Resamples) -> Floats:
     negatives = np.argsort(resamples.day[~label], kind="stable")
     starts = np.searchsorted(resamples.day[~label][negatives], np.arange(days + 1))
     for day in range(days):
-        found = np.bincount(code[~label][negatives[starts[day] : starts[day + 1]]], minlength=levels)
-        below_or_half = np.cumsum(found) - 0.5 * found
-        counts[:, day] = np.bincount(positive_day, weights=below_or_half[positive_code], minlength=days)
+        level_counts = np.bincount(code[~label][negatives[starts[day] : starts[day + 1]]], minlength=levels)
+        wins = np.cumsum(level_counts) - 0.5 * level_counts
+        counts[:, day] = np.bincount(positive_day, weights=wins[positive_code], minlength=days)
     return counts
 
 
@@ -204,19 +204,21 @@ def average_precision(score: Floats, label: Bools, day: NDArray[np.intp], weight
     hits = np.diff(np.cumsum(label)[last], prepend=0)
     ends = last[hits > 0]
     days = weights.shape[1]
-    total, seen = np.zeros(len(weights)), np.zeros(len(weights))
-    above, positives_above = np.zeros(days), np.zeros(days)
+    total, positives_before = np.zeros(len(weights)), np.zeros(len(weights))
+    rows_above, positives_above = np.zeros(days), np.zeros(days)
     for start in range(0, len(score), chunk):
         rows = slice(start, min(start + chunk, len(score)))
         of_day = day[rows, None] == np.arange(days)
-        counted = above + np.cumsum(of_day, axis=0)
-        counted_positives = positives_above + np.cumsum(of_day & label[rows, None], axis=0)
-        here = ends[(ends >= rows.start) & (ends < rows.stop)] - start
-        everything, hit = counted[here] @ weights.T, counted_positives[here] @ weights.T
-        step = np.diff(hit, axis=0, prepend=seen[None, :])
-        total += np.divide(step * hit, everything, out=np.zeros_like(hit), where=everything > 0).sum(axis=0)
-        above, positives_above = counted[-1], counted_positives[-1]
-        seen = hit[-1] if len(here) else seen
+        row_counts = rows_above + np.cumsum(of_day, axis=0)
+        positive_counts = positives_above + np.cumsum(of_day & label[rows, None], axis=0)
+        cutoffs = ends[(ends >= rows.start) & (ends < rows.stop)] - start
+        weighted_rows, weighted_positives = row_counts[cutoffs] @ weights.T, positive_counts[cutoffs] @ weights.T
+        step = np.diff(weighted_positives, axis=0, prepend=positives_before[None, :])
+        total += np.divide(
+            step * weighted_positives, weighted_rows, out=np.zeros_like(weighted_positives), where=weighted_rows > 0
+        ).sum(axis=0)
+        rows_above, positives_above = row_counts[-1], positive_counts[-1]
+        positives_before = weighted_positives[-1] if len(cutoffs) else positives_before
     with np.errstate(divide="ignore", invalid="ignore"):
-        result: Floats = total / seen
+        result: Floats = total / positives_before
     return result

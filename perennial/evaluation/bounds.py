@@ -82,23 +82,23 @@ def decide(
     numbers = numbers_of(found, limit=limit.value, margin=limit.margin, power=power, days=days)
     number = {"plain": f".{digits}f", "signed": f"+.{digits}f", "share": "+.2%"}[style]
     required = f"required: {limit.words} {limit.value:{number}}"
-    sure = f"with {100 * confidence:.4g} % confidence"
+    certainty = f"with {100 * confidence:.4g} % confidence"
     if room > 0 or (room == 0 and not limit.strict):
         side = "at least" if limit.at_least else "at most"
         return BoundDecision(
-            "pass", f"{what} is {found.value:{number}} and, {sure}, {side} {bad_end:{number}}; {required}.", numbers
+            "pass", f"{what} is {found.value:{number}} and, {certainty}, {side} {bad_end:{number}}; {required}.", numbers
         )
     if best_case < 0 or (best_case == 0 and limit.strict):
         side = "at most" if limit.at_least else "at least"
         return BoundDecision(
-            "fail", f"{what} is {found.value:{number}} and, {sure}, {side} {good_end:{number}}; {required}.", numbers
+            "fail", f"{what} is {found.value:{number}} and, {certainty}, {side} {good_end:{number}}; {required}.", numbers
         )
-    more = more_days(abs(found.value - limit.value), reach, days)
+    needed_days = more_days(abs(found.value - limit.value), reach, days)
     sentence = (
         f"{what} is {found.value:{number}} with an interval of {found.low:{number}} to {found.high:{number}}, "
-        f"which holds the limit; {required}; {wait(more, passes=sign * (found.value - limit.value) > 0)}."
+        f"which holds the limit; {required}; {wait(needed_days, passes=sign * (found.value - limit.value) > 0)}."
     )
-    return BoundDecision("undecided", sentence, numbers | {"needed_days": float(more)})
+    return BoundDecision("undecided", sentence, numbers | {"needed_days": float(needed_days)})
 
 
 def more_days(distance: float, reach: float, days: int) -> int:
@@ -156,5 +156,5 @@ def digits_for(*numbers: float) -> int:
     >>> digits_for(0.68, 0.02), digits_for(0.1), digits_for(20.0, 10.0)
     (3, 3, 1)
     """
-    least = 3 if all(abs(number) < 1 for number in numbers) else 1
-    return min(4, max(least, *(1 + len(f"{number:.4f}".rstrip("0").split(".")[1]) for number in numbers)))
+    minimum = 3 if all(abs(number) < 1 for number in numbers) else 1
+    return min(4, max(minimum, *(1 + len(f"{number:.4f}".rstrip("0").split(".")[1]) for number in numbers)))

@@ -49,12 +49,12 @@ class Calibrator(Record):
         Args:
             probability: of the model, [rows].
         """
-        given = np.asarray(probability, dtype=np.float64)
+        probabilities = np.asarray(probability, dtype=np.float64)
         if self.kind == "sigmoid":
-            return expit(self.slope * log_odds(given) + self.intercept)
+            return expit(self.slope * log_odds(probabilities) + self.intercept)
         if self.kind == "isotonic":
-            return np.interp(given, self.x, self.y)
-        return given.copy()
+            return np.interp(probabilities, self.x, self.y)
+        return probabilities.copy()
 
 
 def log_odds(probability: Floats) -> Floats:
@@ -74,8 +74,8 @@ def expit(odds: Floats) -> Floats:
     >>> expit(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [0.0, 0.5, 1.0]
     """
-    small = np.exp(-np.abs(odds))
-    return np.where(odds >= 0, 1.0, small) / (1.0 + small)
+    exponential = np.exp(-np.abs(odds))
+    return np.where(odds >= 0, 1.0, exponential) / (1.0 + exponential)
 
 
 def fit_calibrator(spec: Calibration, probability: Floats, label: NDArray[np.bool_]) -> Calibrator:
@@ -98,9 +98,11 @@ def fit_calibrator(spec: Calibration, probability: Floats, label: NDArray[np.boo
     """
     if isinstance(spec, NoCalibration):
         return Calibrator(kind="none")
-    wrong = int(np.count_nonzero(~np.isfinite(probability)))
-    if wrong:
-        raise DataError(f"calibration: {wrong:,} of {len(probability):,} out-of-fold predictions are not numbers; fix the model")
+    invalid_count = int(np.count_nonzero(~np.isfinite(probability)))
+    if invalid_count:
+        raise DataError(
+            f"calibration: {invalid_count:,} of {len(probability):,} out-of-fold predictions are not numbers; fix the model"
+        )
     if label.all() or not label.any():
         return Calibrator(kind="none", note=f"the {len(label):,} out-of-fold labels are all the same: nothing can be calibrated")
     if isinstance(spec, Isotonic):
@@ -125,11 +127,11 @@ def sigmoid(probability: Floats, label: NDArray[np.bool_]) -> Calibrator:
     parameters = np.array([1.0, 0.0])
     loss = _cross_entropy(inputs @ parameters, target)
     for _ in range(100):
-        found = expit(inputs @ parameters)
-        gradient = inputs.T @ (found - target)
+        predictions = expit(inputs @ parameters)
+        gradient = inputs.T @ (predictions - target)
         if np.abs(gradient).max() < 1e-8 * len(label):
             break
-        curvature = (inputs * (found * (1 - found))[:, None]).T @ inputs + 1e-12 * np.eye(2)
+        curvature = (inputs * (predictions * (1 - predictions))[:, None]).T @ inputs + 1e-12 * np.eye(2)
         step, size = np.linalg.solve(curvature, gradient), 1.0
         while size > 1e-10 and _cross_entropy(inputs @ (parameters - size * step), target) > loss:
             size /= 2

@@ -54,9 +54,9 @@ def ranking_curves(probability: Floats, label: Bools) -> tuple[Curve, Curve]:
 def thinned(x: Floats, y: Floats) -> Curve:
     """A curve of at most 200 of the points, evenly spread along x and y; the first and last stay."""
     if len(x) > CURVE_POINTS:
-        along = np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
-        keep = np.unique(np.searchsorted(along, np.linspace(0, along[-1], CURVE_POINTS)).clip(max=len(x) - 1))
-        x, y = x[keep], y[keep]
+        distance = np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
+        indices = np.unique(np.searchsorted(distance, np.linspace(0, distance[-1], CURVE_POINTS)).clip(max=len(x) - 1))
+        x, y = x[indices], y[indices]
     return Curve(x=tuple(x.tolist()), y=tuple(y.tolist()))
 
 

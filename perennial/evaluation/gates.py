@@ -117,8 +117,8 @@ def calibration_gate(gate: CalibrationGate, evaluation: BlockEvaluation) -> Gate
     power = result.numbers.get("power")
     if power is None:
         return result
-    either_side = max(0.0, 2 * power - 1)
-    return result.model_copy(update={"numbers": result.numbers | {"power": either_side}})
+    two_sided_power = max(0.0, 2 * power - 1)
+    return result.model_copy(update={"numbers": result.numbers | {"power": two_sided_power}})
 
 
 def champion_gates(gate: NonInferiority, judged: Judged, confidence: float) -> tuple[GateResult, ...]:
@@ -142,15 +142,20 @@ def champion_gates(gate: NonInferiority, judged: Judged, confidence: float) -> t
     if comparison.days < gate.min_days:
         return tuple(_too_few_days(name, comparison.days, gate.min_days) for name in names)
     ratio, days, margin = comparison.log_loss_ratio, comparison.days, gate.log_loss_margin
-    no_worse, better = Limit(margin, at_least=False, margin=margin), Limit(0.0, at_least=False, margin=margin, strict=True)
-    ranks = Limit(-gate.auc_margin, at_least=True, margin=gate.auc_margin)
+    tolerance, improvement = (
+        Limit(margin, at_least=False, margin=margin),
+        Limit(0.0, at_least=False, margin=margin, strict=True),
+    )
+    auc_limit = Limit(-gate.auc_margin, at_least=True, margin=gate.auc_margin)
     superiority = _not_applicable(names[3], "The recipe is the champion's: it need not be better, only no worse.")
     if judged.recipe_changed:
-        what = "The log loss of the changed recipe, relative to the champion's,"
-        superiority = _decided(names[3], what, ratio, better, confidence, days, style="share")
+        subject = "The log loss of the changed recipe, relative to the champion's,"
+        superiority = _decided(names[3], subject, ratio, improvement, confidence, days, style="share")
     return (
-        _decided(names[0], "The log loss, relative to the champion's,", ratio, no_worse, confidence, days, style="share"),
-        _decided(names[1], "The AUC, less the champion's,", comparison.auc_difference, ranks, confidence, days, style="signed"),
+        _decided(names[0], "The log loss, relative to the champion's,", ratio, tolerance, confidence, days, style="share"),
+        _decided(
+            names[1], "The AUC, less the champion's,", comparison.auc_difference, auc_limit, confidence, days, style="signed"
+        ),
         utility_gate(comparison),
         superiority,
     )
@@ -161,18 +166,18 @@ def utility_gate(comparison: Comparison) -> GateResult:
 
     A tie is no pass: a change without a gain is not worth its risk. Power: of a challenger that is equal; a coin's.
     """
-    found = comparison.utility_difference
-    if not _finite(found):
+    difference = comparison.utility_difference
+    if not _finite(difference):
         return _not_a_number("utility")
-    power = 0.5 if found.standard_error > 0 else 0.0
+    power = 0.5 if difference.standard_error > 0 else 0.0
     return GateResult(
         name="utility",
-        verdict="pass" if found.value > 0 else "fail",
+        verdict="pass" if difference.value > 0 else "fail",
         sentence=(
-            f"On the same rows the challenger earned {found.value:+.1f} per 1000 requests against the champion "
-            f"(interval {found.low:+.1f} to {found.high:+.1f}); required: more than 0."
+            f"On the same rows the challenger earned {difference.value:+.1f} per 1000 requests against the champion "
+            f"(interval {difference.low:+.1f} to {difference.high:+.1f}); required: more than 0."
         ),
-        numbers=numbers_of(found, limit=0.0, margin=0.0, power=power, days=comparison.days),
+        numbers=numbers_of(difference, limit=0.0, margin=0.0, power=power, days=comparison.days),
     )
 
 
@@ -193,32 +198,39 @@ def segments_gate(
         confidence: one-sided, of all groups together.
         invalid: rows of the block without a valid probability.
     """
-    judged = [group for group in analysis.declared if group.judged]
+    groups = [group for group in analysis.declared if group.judged]
     if not declared:
         return _not_applicable("segments", "The objective names no segments.")
     if invalid:
         return _invalid("segments", invalid)
-    if not judged:
-        needed = f"{gate.min_rows:,} labelled rows on {gate.min_days} days"
-        return _not_applicable("segments", f"No group of {', '.join(declared)} has {needed}: none can be judged.")
-    if not all(_finite(group.excess) for group in judged):
+    if not groups:
+        requirement = f"{gate.min_rows:,} labelled rows on {gate.min_days} days"
+        return _not_applicable("segments", f"No group of {', '.join(declared)} has {requirement}: none can be judged.")
+    if not all(_finite(group.excess) for group in groups):
         return _not_a_number("segments")
-    margin, each = gate.log_loss_margin, 1 - (1 - confidence) / len(judged)
-    lows = {group.name: group.excess.value - quantile(each, group.days) * group.excess.standard_error for group in judged}
-    harmed = [group for group in judged if group.excess.value > margin and lows[group.name] > 0]
-    worst = max(harmed or judged, key=lambda group: (group.excess.value, group.name))
-    power = min(chance(margin, group.excess.standard_error, quantile(each, group.days)) for group in judged)
-    numbers = numbers_of(worst.excess, limit=margin, margin=margin, power=power, days=worst.days)
-    numbers |= {"low": lows[worst.name], "rows": float(worst.rows), "groups": float(len(judged)), "harmed": float(len(harmed))}
-    allowed = f"more than {margin:.1%} above that of the {worst.comparator}"
-    if harmed:
-        named = "; ".join(f"{group.name} ({group.excess.value:+.1%}, at least {lows[group.name]:+.1%})" for group in harmed)
-        sentence = f"The log loss of {len(harmed)} of {len(judged)} groups is {allowed}, and not by chance: {named}."
+    margin, level = gate.log_loss_margin, 1 - (1 - confidence) / len(groups)
+    lows = {group.name: group.excess.value - quantile(level, group.days) * group.excess.standard_error for group in groups}
+    harmed_groups = [group for group in groups if group.excess.value > margin and lows[group.name] > 0]
+    worst_group = max(harmed_groups or groups, key=lambda group: (group.excess.value, group.name))
+    power = min(chance(margin, group.excess.standard_error, quantile(level, group.days)) for group in groups)
+    numbers = numbers_of(worst_group.excess, limit=margin, margin=margin, power=power, days=worst_group.days)
+    numbers |= {
+        "low": lows[worst_group.name],
+        "rows": float(worst_group.rows),
+        "groups": float(len(groups)),
+        "harmed": float(len(harmed_groups)),
+    }
+    limit = f"more than {margin:.1%} above that of the {worst_group.comparator}"
+    if harmed_groups:
+        details = "; ".join(
+            f"{group.name} ({group.excess.value:+.1%}, at least {lows[group.name]:+.1%})" for group in harmed_groups
+        )
+        sentence = f"The log loss of {len(harmed_groups)} of {len(groups)} groups is {limit}, and not by chance: {details}."
         return GateResult(name="segments", verdict="fail", sentence=sentence, numbers=numbers)
     sentence = (
-        f"None of {len(judged)} groups is shown to have a log loss {allowed}; the highest is {worst.name} with "
-        f"{worst.excess.value:+.1%}, at least {lows[worst.name]:+.1%}; where it is hardest to see, harm of {margin:.1%} is told "
-        f"from chance with a probability of {power:.2f}."
+        f"None of {len(groups)} groups is shown to have a log loss {limit}; the highest is {worst_group.name} with "
+        f"{worst_group.excess.value:+.1%}, at least {lows[worst_group.name]:+.1%}; where it is hardest to see, "
+        f"harm of {margin:.1%} is told from chance with a probability of {power:.2f}."
     )
     return GateResult(name="segments", verdict="pass", sentence=sentence, numbers=numbers)
 
@@ -244,15 +256,15 @@ def rank_agreement(judged: NDArray[np.float64], refitted: NDArray[np.float64], m
         return GateResult(name=name, verdict="fail", sentence=sentence, numbers=numbers)
     from scipy.stats import spearmanr
 
-    found = float(spearmanr(judged, refitted).statistic)
+    correlation = float(spearmanr(judged, refitted).statistic)
     return GateResult(
         name=name,
-        verdict="pass" if found >= minimum else "fail",
+        verdict="pass" if correlation >= minimum else "fail",
         sentence=(
-            f"The refitted model ranks {len(judged):,} rows like the judged one with a correlation of {found:.3f}; "
+            f"The refitted model ranks {len(judged):,} rows like the judged one with a correlation of {correlation:.3f}; "
             f"required: at least {minimum:g}."
         ),
-        numbers=numbers | {"value": found},
+        numbers=numbers | {"value": correlation},
     )
 
 
@@ -261,10 +273,10 @@ def _measured(name: str, metric: Metric, evaluation: BlockEvaluation, limit: Lim
     if evaluation.invalid:
         return _invalid(name, evaluation.invalid)
     if metric not in evaluation.metrics:
-        why = evaluation.missing.get(metric, "it was not measured")
-        return _unknown(name, f"{WORDS[metric]} cannot be computed: {why}; more days with labels are needed.", evaluation.days)
-    found, digits = evaluation.metrics[metric], digits_for(limit.value, limit.margin)
-    return _decided(name, WORDS[metric], found, limit, evaluation.confidence, evaluation.days, digits=digits)
+        reason = evaluation.missing.get(metric, "it was not measured")
+        return _unknown(name, f"{WORDS[metric]} cannot be computed: {reason}; more days with labels are needed.", evaluation.days)
+    estimate, digits = evaluation.metrics[metric], digits_for(limit.value, limit.margin)
+    return _decided(name, WORDS[metric], estimate, limit, evaluation.confidence, evaluation.days, digits=digits)
 
 
 def _decided(
@@ -299,8 +311,10 @@ def _not_a_number(name: str) -> GateResult:
 
 
 def _invalid(name: str, rows: int) -> GateResult:
-    where = "one row" if rows == 1 else f"{rows:,} rows"
-    sentence = f"On {where} a model's probability is not a number between 0 and 1: such a model is broken, and nothing is shown."
+    count_text = "one row" if rows == 1 else f"{rows:,} rows"
+    sentence = (
+        f"On {count_text} a model's probability is not a number between 0 and 1: such a model is broken, and nothing is shown."
+    )
     return GateResult(name=name, verdict="fail", sentence=sentence, numbers={"invalid": float(rows)})
 
 

@@ -244,7 +244,7 @@ def evaluate(
         end=block.end.isoformat(),
         days=days,
         rows=len(predictions),
-        unlabelled=sum(unlabelled for unlabelled, _ in block.unlabelled_by_day.values()),
+        unlabelled=sum(count for count, _ in block.unlabelled_by_day.values()),
         label_rate=float(predictions.label.mean()),
         threshold=threshold,
         confidence=evaluation.confidence,
@@ -275,11 +275,11 @@ def _add_ranking(
         return
     weights = np.vstack([np.ones(resamples.count), resamples.weights])
     counts = bootstrap.pair_counts(probability, label, resamples)
-    found = {
+    statistics = {
         "auc": bootstrap.auc(counts, resamples.sums(label), resamples.sums(~label), weights),
         "average_precision": bootstrap.average_precision(probability, label, resamples.day, weights),
     }
-    for name, values in found.items():
+    for name, values in statistics.items():
         metrics[name] = bootstrap.interval(float(values[0]), values[1:], resamples.count, confidence, units, (0.0, 1.0))
 
 
@@ -294,17 +294,17 @@ def _add_means(
 ) -> None:
     probability, label = predictions.probability, predictions.label
     rows = resamples.sums(np.ones(len(label)))
-    constant, acts = np.full(len(label), baseline.probability), np.full(len(label), baseline.acts)
-    baseline_earned = value(utility, acts, label)
-    earned = value(utility, probability >= threshold, label)
+    constant, baseline_decisions = np.full(len(label), baseline.probability), np.full(len(label), baseline.acts)
+    baseline_earnings = value(utility, baseline_decisions, label)
+    earnings = value(utility, probability >= threshold, label)
     infinite = float("inf")
     means: dict[str, tuple[Floats, tuple[float, float]]] = {
         "log_loss": (log_losses(probability, label), (0.0, infinite)),
         "brier": ((probability - label) ** 2, (0.0, 1.0)),
-        "utility": (PER_REQUESTS * (earned - baseline_earned), (-infinite, infinite)),
+        "utility": (PER_REQUESTS * (earnings - baseline_earnings), (-infinite, infinite)),
         "baseline_log_loss": (log_losses(constant, label), (0.0, infinite)),
         "baseline_brier": ((constant - label) ** 2, (0.0, 1.0)),
-        "baseline_utility": (PER_REQUESTS * baseline_earned, (-infinite, infinite)),
+        "baseline_utility": (PER_REQUESTS * baseline_earnings, (-infinite, infinite)),
     }
     for name, (values, bounds) in means.items():
         metrics[name] = resamples.estimate(np.divide, resamples.sums(values), rows, confidence=confidence, bounds=bounds)
@@ -368,15 +368,17 @@ def compare(
         DataError: there are labelled rows of fewer than two days.
     """
     label = challenger.label
-    ours, ours_invalid = worst_where_invalid(challenger.probability, label)
-    theirs, theirs_invalid = worst_where_invalid(champion, label)
+    probability, invalid = worst_where_invalid(challenger.probability, label)
+    champion_probability, champion_invalid = worst_where_invalid(champion, label)
     resamples = Resamples.draw(challenger.time, evaluation.resamples, seed)
     total = resamples.sums
-    earned = value(utility, ours >= thresholds[0], label) - value(utility, theirs >= thresholds[1], label)
+    earnings = value(utility, probability >= thresholds[0], label) - value(utility, champion_probability >= thresholds[1], label)
     units, difference = class_days(label, resamples), None
     if units >= 2:
         weights = np.vstack([np.ones(resamples.count), resamples.weights])
-        counts = bootstrap.pair_counts(ours, label, resamples) - bootstrap.pair_counts(theirs, label, resamples)
+        counts = bootstrap.pair_counts(probability, label, resamples) - bootstrap.pair_counts(
+            champion_probability, label, resamples
+        )
         values = bootstrap.auc(counts, total(label), total(~label), weights)
         bounds = (-1.0, 1.0)
         difference = bootstrap.interval(float(values[0]), values[1:], resamples.count, evaluation.confidence, units, bounds)
@@ -385,13 +387,16 @@ def compare(
         days=resamples.count,
         rows=len(label),
         log_loss_ratio=resamples.estimate(
-            relative, total(log_losses(ours, label)), total(log_losses(theirs, label)), confidence=evaluation.confidence
+            relative,
+            total(log_losses(probability, label)),
+            total(log_losses(champion_probability, label)),
+            confidence=evaluation.confidence,
         ),
         auc_difference=difference,
         utility_difference=resamples.estimate(
-            np.divide, total(PER_REQUESTS * earned), total(np.ones(len(label))), confidence=evaluation.confidence
+            np.divide, total(PER_REQUESTS * earnings), total(np.ones(len(label))), confidence=evaluation.confidence
         ),
-        invalid=max(ours_invalid, theirs_invalid),
+        invalid=max(invalid, champion_invalid),
     )
 
 

@@ -13,8 +13,8 @@ def row_log_loss(probability: NDArray[np.float64], label: NDArray[np.bool_]) -> 
     >>> row_log_loss(np.array([0.5, 1.0]), np.array([True, True])).round(4).tolist()
     [0.6931, 0.0]
     """
-    clipped = np.clip(probability, SMALLEST, 1 - SMALLEST)
-    return -np.log(np.where(label, clipped, 1 - clipped))
+    clipped_probability = np.clip(probability, SMALLEST, 1 - SMALLEST)
+    return -np.log(np.where(label, clipped_probability, 1 - clipped_probability))
 
 
 def area_under_curve(probability: NDArray[np.float64], label: NDArray[np.bool_]) -> float:

@@ -105,16 +105,16 @@ def analyse(
     valid = predictions.scored(worst_where_invalid(predictions.probability, predictions.label)[0])
     pairing = Pairing.of(valid, comparator, Resamples.draw(predictions.time, evaluation.resamples, seed))
     groups = [group for name in dict.fromkeys(declared) for group in split(name, columns[name])]
-    shown = [group for group in groups if pairing.is_shown(group)]
-    results = tuple(pairing.result(group, gate, evaluation.confidence) for group in shown)
+    shown_groups = [group for group in groups if pairing.is_shown(group)]
+    results = tuple(pairing.result(group, gate, evaluation.confidence) for group in shown_groups)
     notes = []
-    if len(shown) < len(groups):
+    if len(shown_groups) < len(groups):
         notes.append(
-            f"{len(groups) - len(shown):,} of {len(groups):,} groups of the declared segments are not shown: they have fewer "
-            f"than {SHOWN_ROWS} labelled rows, or occur on one day."
+            f"{len(groups) - len(shown_groups):,} of {len(groups):,} groups of the declared segments are not shown: they have "
+            f"fewer than {SHOWN_ROWS} labelled rows, or occur on one day."
         )
-    found, note = search(columns, valid, gate=gate, evaluation=evaluation, seed=seed)
-    return ErrorAnalysis(declared=results, found=found, note=" ".join([*notes, note]))
+    worst_groups, note = search(columns, valid, gate=gate, evaluation=evaluation, seed=seed)
+    return ErrorAnalysis(declared=results, found=worst_groups, note=" ".join([*notes, note]))
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class Pairing:
     def of(cls, predictions: Predictions, comparator: Comparator, resamples: Resamples) -> "Pairing":
         """The losses of both; a probability of the comparator that is none counts as its worst answer."""
         label = predictions.label
-        theirs = log_losses(worst_where_invalid(comparator.probability, label)[0], label)
-        return cls(label, log_losses(predictions.probability, label), theirs, comparator.name, resamples)
+        comparator_losses = log_losses(worst_where_invalid(comparator.probability, label)[0], label)
+        return cls(label, log_losses(predictions.probability, label), comparator_losses, comparator.name, resamples)
 
     def is_shown(self, group: Group) -> bool:
         """Whether a declared group says anything: it has rows enough, on two days at least."""
@@ -142,7 +142,7 @@ class Pairing:
         """A declared group's log loss beside the comparator's on the same rows."""
         rows, days = int(group.member.sum()), self.resamples.days_with(group.member)
         sums = self.resamples.sums
-        ours, theirs = sums(self.losses * group.member), sums(self.comparator_losses * group.member)
+        losses, comparator_losses = sums(self.losses * group.member), sums(self.comparator_losses * group.member)
         return SegmentResult(
             name=group.name,
             column=group.column,
@@ -150,7 +150,7 @@ class Pairing:
             days=days,
             label_rate=float(self.label[group.member].mean()),
             log_loss=float(self.losses[group.member].mean()),
-            excess=excess(ours, theirs, self.resamples, confidence, days),
+            excess=excess(losses, comparator_losses, self.resamples, confidence, days),
             comparator=self.comparator,
             judged=rows >= gate.min_rows and days >= gate.min_days,
         )
@@ -173,14 +173,14 @@ def split(column: str, values: Values, least: int = 1) -> list[Group]:
     """
     numbers = as_numbers(values)
     if numbers is None:
-        present, named = named_texts(column, values, least)
+        value_mask, parts = named_texts(column, values, least)
     else:
-        present = np.isfinite(numbers)
-        named = named_numbers(column, numbers[present])
-    groups = [Group(f"{column} is missing", column, ~present)]
-    for name, among in named:
+        value_mask = np.isfinite(numbers)
+        parts = named_numbers(column, numbers[value_mask])
+    groups = [Group(f"{column} is missing", column, ~value_mask)]
+    for name, mask in parts:
         member = np.zeros(len(values), dtype=bool)
-        member[present] = among
+        member[value_mask] = mask
         groups.insert(-1, Group(name, column, member))
     return [group for group in groups if group.member.sum() >= max(least, 1)]
 
@@ -196,36 +196,38 @@ def as_numbers(values: Values) -> Floats | None:
     try:
         return values.astype(np.float64)
     except TypeError:  # a missing value of another library
-        known = [isinstance(value, int | float | np.number) for value in values.tolist()]
-        return np.where(known, values, np.nan).astype(np.float64)
+        number_mask = [isinstance(value, int | float | np.number) for value in values.tolist()]
+        return np.where(number_mask, values, np.nan).astype(np.float64)
 
 
 def named_texts(column: str, values: Values, least: int) -> tuple[Bools, list[tuple[str, Bools]]]:
     """Which rows hold a text, and each text with at least so many rows, among those."""
-    given = values.tolist()
-    present = np.array([isinstance(value, str) for value in given], dtype=bool)
+    items = values.tolist()
+    text_mask = np.array([isinstance(value, str) for value in items], dtype=bool)
     code_of: dict[str, int] = {}
-    codes = np.array([code_of.setdefault(value, len(code_of)) for value in given if isinstance(value, str)], dtype=np.intp)
+    codes = np.array([code_of.setdefault(value, len(code_of)) for value in items if isinstance(value, str)], dtype=np.intp)
     counts = np.bincount(codes, minlength=len(code_of))
-    return present, [(f"{column} = {text}", codes == code_of[text]) for text in sorted(code_of) if counts[code_of[text]] >= least]
+    return text_mask, [
+        (f"{column} = {text}", codes == code_of[text]) for text in sorted(code_of) if counts[code_of[text]] >= least
+    ]
 
 
 def named_numbers(column: str, numbers: Floats) -> list[tuple[str, Bools]]:
     """Each value of a number that has few, else its quarters."""
-    distinct = np.unique(numbers)
-    if len(distinct) <= VALUES:
-        return [(f"{column} = {number:g}", numbers == number) for number in distinct.tolist()]
+    distinct_numbers = np.unique(numbers)
+    if len(distinct_numbers) <= VALUES:
+        return [(f"{column} = {number:g}", numbers == number) for number in distinct_numbers.tolist()]
     return quarters(column, numbers)
 
 
 def quarters(column: str, numbers: Floats) -> list[tuple[str, Bools]]:
     """The rows between the quartiles of a number; the cuts are rounded first, so that the names are exact."""
     cuts = sorted({float(f"{cut:.4g}") for cut in np.quantile(numbers, [0.25, 0.5, 0.75]).tolist()})
-    bin_of = np.searchsorted(cuts, numbers, side="right")
+    bins = np.searchsorted(cuts, numbers, side="right")
     names = [f"{column} < {cuts[0]:g}"]
     names += [f"{low:g} ≤ {column} < {high:g}" for low, high in pairwise(cuts)]
     names.append(f"{column} ≥ {cuts[-1]:g}")
-    return [(name, bin_of == position) for position, name in enumerate(names)]
+    return [(name, bins == position) for position, name in enumerate(names)]
 
 
 def search(
@@ -248,22 +250,26 @@ def search(
     days, day = np.unique(predictions.time.astype("datetime64[D]"), return_inverse=True)
     if len(days) < SEARCH_DAYS:
         return (), f"No groups were searched for: that needs {SEARCH_DAYS} days with labels, there are {len(days)}."
-    searched = Half.of(predictions, day % 2 == 0, evaluation, seed)
-    other = Half.of(predictions, day % 2 == 1, evaluation, seed + 1)
-    support = gate.min_rows // 2, min(gate.min_days // 2, searched.resamples.count)
+    search_half = Half.of(predictions, day % 2 == 0, evaluation, seed)
+    test_half = Half.of(predictions, day % 2 == 1, evaluation, seed + 1)
+    support = gate.min_rows // 2, min(gate.min_days // 2, search_half.resamples.count)
     groups = [group for name, values in columns.items() for group in split(name, values, support[0])]
-    singles = searched.supported(groups, *support)
-    ranked = searched.ranked(singles)
-    pairs = searched.pairs(ranked[:PAIRED], *support)
-    worse = searched.ranked([pair for pair, alone in pairs if searched.bound(pair, len(pairs)) > alone])
-    chosen = distinct_groups(sorted(ranked + worse, key=_worst_first), FOUND)
-    measured = [found for group in chosen if (found := other.result(group, searched.correction(group))) is not None]
+    singles = search_half.supported(groups, *support)
+    ranked_singles = search_half.ranked(singles)
+    pairs = search_half.pairs(ranked_singles[:PAIRED], *support)
+    ranked_pairs = search_half.ranked([pair for pair, single_gain in pairs if search_half.bound(pair, len(pairs)) > single_gain])
+    worst_groups = distinct_groups(sorted(ranked_singles + ranked_pairs, key=_worst_first), FOUND)
+    measurements = [
+        measurement
+        for group in worst_groups
+        if (measurement := test_half.result(group, search_half.correction(group))) is not None
+    ]
     note = (
         f"The worst groups were searched for among {len(singles) + len(pairs):,} groups of {len(columns)} columns "
-        f"on {searched.resamples.count} days; all their figures are from the {other.resamples.count} days between, which the "
-        f"search did not see."
+        f"on {search_half.resamples.count} days; all their figures are from the {test_half.resamples.count} days between, "
+        f"which the search did not see."
     )
-    return tuple(result for _, result in sorted(measured, key=_worst_first)), note
+    return tuple(result for _, result in sorted(measurements, key=_worst_first)), note
 
 
 def _worst_first(item: tuple[Estimate, Group | SegmentResult]) -> tuple[float, str]:
@@ -272,14 +278,16 @@ def _worst_first(item: tuple[Estimate, Group | SegmentResult]) -> tuple[float, s
 
 def distinct_groups(ranked: Iterable[tuple[Estimate, Group]], most: int) -> list[Group]:
     """The first groups of a ranking that do not say the same thing twice."""
-    kept: list[Group] = []
+    groups: list[Group] = []
     for _, group in ranked:
-        if len(kept) == most:
+        if len(groups) == most:
             break
-        shares = (np.sum(group.member & other.member) / np.sum(group.member | other.member) for other in kept)
+        shares = (
+            np.sum(group.member & earlier_group.member) / np.sum(group.member | earlier_group.member) for earlier_group in groups
+        )
         if all(share <= SAME for share in shares):
-            kept.append(group)
-    return kept
+            groups.append(group)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -303,39 +311,39 @@ class Half:
 
     def supported(self, groups: list[Group], least_rows: int, least_days: int) -> list[Group]:
         """The groups with enough rows on enough days, and a rest to differ from."""
-        kept = []
+        supported_groups = []
         for group in groups:
             member = group.member[self.taken]
             if least_rows <= member.sum() <= WHOLE * len(member) and self.resamples.days_with(member) >= least_days:
-                kept.append(group)
-        return kept
+                supported_groups.append(group)
+        return supported_groups
 
     def correction(self, group: Group) -> Calibrator:
         """Slope and intercept that fit the group on these days; its label rate where the labels do not rise with the model."""
         member = group.member[self.taken]
         label = self.label[member]
-        found = sigmoid(self.probability[member], label)
-        if found.kind == "sigmoid":
-            return found
+        calibrator = sigmoid(self.probability[member], label)
+        if calibrator.kind == "sigmoid":
+            return calibrator
         rate = (float(label.sum()) + 1) / (len(label) + 2)
         return Calibrator(kind="isotonic", x=(0.5,), y=(rate,))
 
     def sums(self, group: Group, correction: Calibrator) -> tuple[Floats, Floats, Floats]:
         """By day: log loss of the model, log loss of the corrected model, rows."""
         member = group.member[self.taken]
-        corrected = np.zeros(len(member))
-        corrected[member] = log_losses(correction.apply(self.probability[member]), self.label[member])
+        corrected_losses = np.zeros(len(member))
+        corrected_losses[member] = log_losses(correction.apply(self.probability[member]), self.label[member])
         sums = self.resamples.sums
-        return sums(self.losses * member), sums(corrected), sums(member)
+        return sums(self.losses * member), sums(corrected_losses), sums(member)
 
     def pairs(self, worst: list[tuple[Estimate, Group]], least_rows: int, least_days: int) -> list[tuple[Group, float]]:
         """The supported pairs of groups of different columns, with the larger of what the two gain alone."""
         pairs = [
-            (left & right, max(gained.value, also_gained.value))
-            for (gained, left), (also_gained, right) in combinations(worst, 2)
-            if left.column != right.column
+            (left_group & right_group, max(left_gain.value, right_gain.value))
+            for (left_gain, left_group), (right_gain, right_group) in combinations(worst, 2)
+            if left_group.column != right_group.column
         ]
-        return [(pair, alone) for pair, alone in pairs if self.supported([pair], least_rows, least_days)]
+        return [(pair, single_gain) for pair, single_gain in pairs if self.supported([pair], least_rows, least_days)]
 
     def ranked(self, groups: list[Group]) -> list[tuple[Estimate, Group]]:
         """The groups with what their correction gains, by its lower bound, worst first."""
@@ -352,13 +360,13 @@ class Half:
         By row, not relative to what is left: else groups in which hardly anything ever happens would rank first.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = (self.resamples.weights @ (ours - corrected)) / (self.resamples.weights @ rows)
+            replicates = (self.resamples.weights @ (ours - corrected)) / (self.resamples.weights @ rows)
         value = float((ours - corrected).sum() / rows.sum())
-        return interval(value, drawn, self.resamples.count, confidence, units=int(np.count_nonzero(rows)))
+        return interval(value, replicates, self.resamples.count, confidence, units=int(np.count_nonzero(rows)))
 
     def result(self, group: Group, correction: Calibrator) -> tuple[Estimate, SegmentResult] | None:
         """A found group's figures on these days, after the gain by which it is ordered; none without support."""
-        ours, corrected, rows = self.sums(group, correction)
+        losses, corrected_losses, rows = self.sums(group, correction)
         days, count = int(np.count_nonzero(rows)), int(rows.sum())
         if count < SHOWN_ROWS or days < 2:
             return None
@@ -368,17 +376,17 @@ class Half:
             rows=count,
             days=days,
             label_rate=float(self.label[group.member[self.taken]].mean()),
-            log_loss=float(ours.sum() / count),
-            excess=excess(ours, corrected, self.resamples, self.confidence, days),
+            log_loss=float(losses.sum() / count),
+            excess=excess(losses, corrected_losses, self.resamples, self.confidence, days),
             comparator=CORRECTED,
             judged=False,
         )
-        return self.gain(ours, corrected, rows, self.confidence), result
+        return self.gain(losses, corrected_losses, rows, self.confidence), result
 
 
 def excess(ours: Floats, theirs: Floats, resamples: Resamples, confidence: float, days: int) -> Estimate:
     """How much larger one log loss is than another, as a share of the other, from sums by day."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = relative(resamples.weights @ ours, resamples.weights @ theirs)
+        replicates = relative(resamples.weights @ ours, resamples.weights @ theirs)
     value = float(relative(np.array([ours.sum()]), np.array([theirs.sum()]))[0])
-    return interval(value, drawn, resamples.count, confidence, units=days)
+    return interval(value, replicates, resamples.count, confidence, units=days)

@@ -20,9 +20,9 @@ def threshold(utility: Utility) -> float:
     >>> threshold(Utility(unit="points", true_positive=0.0, false_positive=-1.0, false_negative=-9.0))
     0.1
     """
-    wrongly = utility.true_negative - utility.false_positive
-    rightly = utility.true_positive - utility.false_negative
-    return wrongly / (wrongly + rightly)
+    cost = utility.true_negative - utility.false_positive
+    benefit = utility.true_positive - utility.false_negative
+    return cost / (cost + benefit)
 
 
 def value(utility: Utility, decision: NDArray[np.bool_], label: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -37,6 +37,6 @@ def value(utility: Utility, decision: NDArray[np.bool_], label: NDArray[np.bool_
         decision: whether it was acted, [rows].
         label: what came true, [rows].
     """
-    acted = np.where(label, utility.true_positive, utility.false_positive)
-    passed_by = np.where(label, utility.false_negative, utility.true_negative)
-    return np.where(decision, acted, passed_by)
+    action_utility = np.where(label, utility.true_positive, utility.false_positive)
+    inaction_utility = np.where(label, utility.false_negative, utility.true_negative)
+    return np.where(decision, action_utility, inaction_utility)

@@ -31,13 +31,13 @@ class Claims(Transactions):
             now: UTC.
         """
         values = {"key": key, "model": model, "owner": owner, "decision": decision, "moved": now}
-        other = select(claims.c.key).where((claims.c.model == model) & (claims.c.key != key) & claims.c.state.not_in(OVER))
+        open_claims = select(claims.c.key).where((claims.c.model == model) & (claims.c.key != key) & claims.c.state.not_in(OVER))
         with suppress(IntegrityError), self._write() as connection:
-            if connection.scalar(other.limit(1)) is not None:
+            if connection.scalar(open_claims.limit(1)) is not None:
                 return None
-            anew = {"owner": owner, "token": claims.c.token + 1, "state": "intended", "moved": now}
-            left = (claims.c.key == key) & (claims.c.state == "failed") & claims.c.decision.is_not(None)
-            if connection.execute(update(claims).where(left).values(**anew)).rowcount == 0:
+            renewal = {"owner": owner, "token": claims.c.token + 1, "state": "intended", "moved": now}
+            failed_claim = (claims.c.key == key) & (claims.c.state == "failed") & claims.c.decision.is_not(None)
+            if connection.execute(update(claims).where(failed_claim).values(**renewal)).rowcount == 0:
                 connection.execute(insert(claims).values(**values, token=0, state="intended", starts=0))
         with self._read() as connection:
             return read_one(connection, select(claims).where(claims.c.key == key), Claim)
@@ -50,10 +50,10 @@ class Claims(Transactions):
             owner: id of the other run.
             now: UTC.
         """
-        same = (claims.c.key == claim.key) & (claims.c.token == claim.token) & (claims.c.owner == claim.owner)
+        condition = (claims.c.key == claim.key) & (claims.c.token == claim.token) & (claims.c.owner == claim.owner)
         with self._write() as connection:
-            changed = {"owner": owner, "token": claim.token + 1, "state": "intended", "moved": now}
-            connection.execute(update(claims).where(same & claims.c.state.not_in(OVER)).values(**changed))
+            values = {"owner": owner, "token": claim.token + 1, "state": "intended", "moved": now}
+            connection.execute(update(claims).where(condition & claims.c.state.not_in(OVER)).values(**values))
             return _claim(connection, claim.key)
 
     def submitted(self, claim: Claim, now: datetime) -> Claim:
@@ -62,11 +62,11 @@ class Claims(Transactions):
         Raises:
             NotFoundError: there is no such claim.
         """
-        same = (claims.c.key == claim.key) & (claims.c.owner == claim.owner)
+        condition = (claims.c.key == claim.key) & (claims.c.owner == claim.owner)
         with self._write() as connection:
-            connection.execute(update(claims).where(same).values(starts=claims.c.starts + 1))
-            moved = {"state": "submitted", "moved": now}
-            connection.execute(update(claims).where(same & (claims.c.state == "intended")).values(**moved))
+            connection.execute(update(claims).where(condition).values(starts=claims.c.starts + 1))
+            values = {"state": "submitted", "moved": now}
+            connection.execute(update(claims).where(condition & (claims.c.state == "intended")).values(**values))
             return _claim(connection, claim.key)
 
     def take(self, key: str, owner: str, now: datetime) -> Claim | None:
@@ -77,12 +77,12 @@ class Claims(Transactions):
         Raises:
             NotFoundError: there is no such claim.
         """
-        same = (claims.c.key == key) & (claims.c.owner == owner) & claims.c.state.not_in(OVER)
+        condition = (claims.c.key == key) & (claims.c.owner == owner) & claims.c.state.not_in(OVER)
         with self._write() as connection:
-            taken = {"token": claims.c.token + 1, "state": "seen", "moved": now}
-            count = connection.execute(update(claims).where(same).values(**taken)).rowcount
-            found = _claim(connection, key)
-            return found if count else None
+            values = {"token": claims.c.token + 1, "state": "seen", "moved": now}
+            count = connection.execute(update(claims).where(condition).values(**values)).rowcount
+            claim = _claim(connection, key)
+            return claim if count else None
 
     def end_claim(self, key: str, *, state: Literal["done", "failed"], now: datetime) -> Claim:
         """The claim is over; over already, it stays as it is.
@@ -91,8 +91,8 @@ class Claims(Transactions):
             NotFoundError: there is no such claim.
         """
         with self._write() as connection:
-            same = (claims.c.key == key) & claims.c.state.not_in(OVER)
-            connection.execute(update(claims).where(same).values(state=state, moved=now))
+            condition = (claims.c.key == key) & claims.c.state.not_in(OVER)
+            connection.execute(update(claims).where(condition).values(state=state, moved=now))
             return _claim(connection, key)
 
     def claim(self, key: str) -> Claim:
@@ -123,13 +123,13 @@ class Claims(Transactions):
         """
         expires = now + timedelta(seconds=seconds)
         with self._write() as connection:
-            found = _lease(connection, name)
-            if found is None:
+            lease = _lease(connection, name)
+            if lease is None:
                 connection.execute(insert(leases).values(name=name, holder=holder, token=1, expires=expires))
-            elif found.holder == holder:
+            elif lease.holder == holder:
                 connection.execute(update(leases).where(leases.c.name == name).values(expires=expires))
-            elif found.expires <= now:
-                values = {"holder": holder, "token": found.token + 1, "expires": expires}
+            elif lease.expires <= now:
+                values = {"holder": holder, "token": lease.token + 1, "expires": expires}
                 connection.execute(update(leases).where(leases.c.name == name).values(**values))
             else:
                 return None
@@ -137,9 +137,9 @@ class Claims(Transactions):
 
     def release_lease(self, lease: Lease, now: datetime) -> None:
         """The lease has run out, if it is still this one: another holder need not wait."""
-        same = (leases.c.name == lease.name) & (leases.c.token == lease.token) & (leases.c.holder == lease.holder)
+        condition = (leases.c.name == lease.name) & (leases.c.token == lease.token) & (leases.c.holder == lease.holder)
         with self._write() as connection:
-            connection.execute(update(leases).where(same).values(expires=now))
+            connection.execute(update(leases).where(condition).values(expires=now))
 
     def note_tick(self, name: str, ticked: datetime) -> None:
         """The holder of the lease has ticked for this time."""
@@ -153,10 +153,10 @@ class Claims(Transactions):
 
 
 def _claim(connection: Connection, key: str) -> Claim:
-    found = read_one(connection, select(claims).where(claims.c.key == key), Claim)
-    if found is None:
+    claim = read_one(connection, select(claims).where(claims.c.key == key), Claim)
+    if claim is None:
         raise NotFoundError(f"ledger: no claim {key!r}: a run's claim is made before the run is started")
-    return found
+    return claim
 
 
 def _lease(connection: Connection, name: str) -> Lease | None:

@@ -38,8 +38,8 @@ def name_of(url: str) -> str:
     >>> name_of("sqlite:////team/ledger.db"), name_of("postgresql://me:secret@db/ledger")
     ('/team/ledger.db', 'postgresql://me:***@db/ledger')
     """
-    parsed = make_url(url)
-    return str(parsed.database) if parsed.get_backend_name() == "sqlite" else parsed.render_as_string(hide_password=True)
+    address = make_url(url)
+    return str(address.database) if address.get_backend_name() == "sqlite" else address.render_as_string(hide_password=True)
 
 
 def connect(url: str, wait_seconds: float) -> Engine:
@@ -53,18 +53,18 @@ def connect(url: str, wait_seconds: float) -> Engine:
         PlatformError: the URL is not one, or the folder cannot be made.
     """
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite":
+        address = make_url(url)
+        if address.get_backend_name() != "sqlite":
             # Between two calls a server may be started anew: what the pool kept is tried before it is used.
-            engine = create_engine(parsed, pool_pre_ping=True, connect_args=postgresql.connect_options(wait_seconds))
+            engine = create_engine(address, pool_pre_ping=True, connect_args=postgresql.connect_options(wait_seconds))
             event.listen(engine, "begin", partial(_begin_in_line, wait_seconds))
             return engine
-        folder = Path(str(parsed.database)).parent
+        folder = Path(str(address.database)).parent
         folder.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": wait_seconds})
+        engine = create_engine(address, poolclass=NullPool, connect_args={"timeout": wait_seconds})
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        allowed = f"sqlite:///… or {postgresql.SCHEME}…"
-        raise PlatformError(f"ledger: not a URL that can be opened ({error}); allowed: {allowed}") from error
+        schemes = f"sqlite:///… or {postgresql.SCHEME}…"
+        raise PlatformError(f"ledger: not a URL that can be opened ({error}); allowed: {schemes}") from error
     except OSError as error:
         raise PlatformError(f"ledger {name_of(url)}: {error.strerror}: {error.filename}; {WRITABLE}") from error
     event.listen(engine, "connect", partial(_set_up, wait_seconds))
@@ -133,19 +133,21 @@ def translated(where: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]
         cause = error.orig if isinstance(error.orig, Exception) else error
         if not (is_outage(error) or postgresql.has_remedy(cause)):
             raise outages.translated(cause, f"ledger {where}") from error
-        told = _remedy(cause, where, wait_seconds) if isinstance(cause, sqlite3.Error) else postgresql.remedy(cause, wait_seconds)
-        raise PlatformError(f"ledger {where}: {postgresql.said(cause)}; {told}") from error
+        remedy = (
+            _remedy(cause, where, wait_seconds) if isinstance(cause, sqlite3.Error) else postgresql.remedy(cause, wait_seconds)
+        )
+        raise PlatformError(f"ledger {where}: {postgresql.said(cause)}; {remedy}") from error
 
 
 def _remedy(error: sqlite3.Error, where: str, wait_seconds: float) -> str:
-    found = str(error)
-    if "locked" in found or "busy" in found:
+    message = str(error)
+    if "locked" in message or "busy" in message:
         return (
             f"another process has held it for more than {wait_seconds:g} s: wait for its end and try again "
             f"(`fuser {where}` names it)"
         )
-    if "unable to open" in found or "readonly" in found:
+    if "unable to open" in message or "readonly" in message:
         return WRITABLE
-    if "not a database" in found or "malformed" in found:
+    if "not a database" in message or "malformed" in message:
         return "the file is not a ledger or is damaged: put a backup in its place, or move it away to begin a new one"
     return "see the database's message; the same call may work later"

@@ -40,16 +40,16 @@ class Decisions(Transactions):
             judged: begins of those whose performance it looked at for the first time.
             state: `open` where the controller is to act.
         """
-        same = (decisions.c.model == model) & (decisions.c.cause == cause)
+        condition = (decisions.c.model == model) & (decisions.c.cause == cause)
         with self._write() as connection:
-            found = connection.scalar(select(decisions.c.number).where(same))
-            if found is not None:
-                return _decision(connection, model, int(found)), False
+            existing_number = connection.scalar(select(decisions.c.number).where(condition))
+            if existing_number is not None:
+                return _decision(connection, model, int(existing_number)), False
             number = _next(connection, decisions, model)
             values = {"model": model, "number": number, "cause": cause, "made": now, "state": state, "outcome": ""}
-            seen = {"windows": windows, "judged": judged}
-            kept = {name: [start.isoformat() for start in starts] for name, starts in seen.items()}
-            connection.execute(insert(decisions).values(**values, **draft.model_dump(mode="json"), **kept))
+            window_starts = {"windows": windows, "judged": judged}
+            iso_starts = {name: [start.isoformat() for start in starts] for name, starts in window_starts.items()}
+            connection.execute(insert(decisions).values(**values, **draft.model_dump(mode="json"), **iso_starts))
             return _decision(connection, model, number), True
 
     def move_decision(
@@ -60,9 +60,11 @@ class Decisions(Transactions):
         Raises:
             NotFoundError: there is no such decision.
         """
-        same = (decisions.c.model == model) & (decisions.c.number == number)
+        condition = (decisions.c.model == model) & (decisions.c.number == number)
         with self._write() as connection:
-            connection.execute(update(decisions).where(same & (decisions.c.state == before)).values(state=after, outcome=outcome))
+            connection.execute(
+                update(decisions).where(condition & (decisions.c.state == before)).values(state=after, outcome=outcome)
+            )
             return _decision(connection, model, number)
 
     def end_decision(self, model: str, number: int, *, state: Literal["done", "failed"], outcome: str) -> Decision:
@@ -71,10 +73,10 @@ class Decisions(Transactions):
         Raises:
             NotFoundError: there is no such decision.
         """
-        same = (decisions.c.model == model) & (decisions.c.number == number)
+        condition = (decisions.c.model == model) & (decisions.c.number == number)
         with self._write() as connection:
-            ended = update(decisions).where(same & decisions.c.state.in_(UNDER_WAY)).values(state=state, outcome=outcome)
-            connection.execute(ended)
+            statement = update(decisions).where(condition & decisions.c.state.in_(UNDER_WAY)).values(state=state, outcome=outcome)
+            connection.execute(statement)
             return _decision(connection, model, number)
 
     def decisions(self, model: str, limit: int | None = None) -> tuple[Decision, ...]:
@@ -94,9 +96,9 @@ class Decisions(Transactions):
 
     def open_decisions(self, model: str) -> tuple[Decision, ...]:
         """Decisions on which the controller acts next, or acts, oldest first."""
-        wanted = (decisions.c.model == model) & decisions.c.state.in_(UNDER_WAY)
+        condition = (decisions.c.model == model) & decisions.c.state.in_(UNDER_WAY)
         with self._read() as connection:
-            return read_all(connection, select(decisions).where(wanted).order_by(decisions.c.number), Decision)
+            return read_all(connection, select(decisions).where(condition).order_by(decisions.c.number), Decision)
 
     def open_incident(
         self,
@@ -124,12 +126,12 @@ class Decisions(Transactions):
             excluded_until: … up to here, exclusive.
             needed: clean windows after which it closes by itself.
         """
-        same = (incidents.c.model == model) & (incidents.c.decision == decision)
+        condition = (incidents.c.model == model) & (incidents.c.decision == decision)
         with self._write() as connection:
             _decision(connection, model, decision)
-            found = connection.scalar(select(incidents.c.number).where(same))
-            if found is not None:
-                return _incident(connection, model, int(found))
+            existing_number = connection.scalar(select(incidents.c.number).where(condition))
+            if existing_number is not None:
+                return _incident(connection, model, int(existing_number))
             number = _next(connection, incidents, model)
             values = {"model": model, "number": number, "decision": decision, "opened": now, "owner": owner, "seen": seen}
             values |= {
@@ -186,18 +188,18 @@ class Decisions(Transactions):
         Raises:
             NotFoundError: there is no such incident.
         """
-        same = (incidents.c.model == model) & (incidents.c.number == number)
-        closing = {"closed": acceptance.when, "closing": f"{acceptance.who} accepted the change: {acceptance.why}"}
-        accepted = update(incidents).where(same & incidents.c.accepted.is_(None))
+        condition = (incidents.c.model == model) & (incidents.c.number == number)
+        closure = {"closed": acceptance.when, "closing": f"{acceptance.who} accepted the change: {acceptance.why}"}
+        statement = update(incidents).where(condition & incidents.c.accepted.is_(None))
         with self._write() as connection:
-            connection.execute(update(incidents).where(_open(model, number)).values(**closing))
-            connection.execute(accepted.values(accepted=acceptance.model_dump(mode="json")))
+            connection.execute(update(incidents).where(_open(model, number)).values(**closure))
+            connection.execute(statement.values(accepted=acceptance.model_dump(mode="json")))
             return _incident(connection, model, number)
 
     def excluded(self, model: str) -> tuple[tuple[datetime, datetime], ...]:
         """Times [from, until) whose requests train no model, by their begin: those of incidents that nobody accepted."""
-        found = (incident for incident in self.incidents(model) if incident.accepted is None)
-        return tuple(sorted((incident.excluded_from, incident.excluded_until) for incident in found))
+        faults = (incident for incident in self.incidents(model) if incident.accepted is None)
+        return tuple(sorted((incident.excluded_from, incident.excluded_until) for incident in faults))
 
     def incidents(self, model: str, only_open: bool = False) -> tuple[Incident, ...]:
         """The incidents of a model, newest first."""
@@ -218,16 +220,16 @@ def _next(connection: Connection, table: Table, model: str) -> int:
 
 
 def _decision(connection: Connection, model: str, number: int) -> Decision:
-    same = (decisions.c.model == model) & (decisions.c.number == number)
-    found = read_one(connection, select(decisions).where(same), Decision)
-    if found is None:
+    condition = (decisions.c.model == model) & (decisions.c.number == number)
+    decision = read_one(connection, select(decisions).where(condition), Decision)
+    if decision is None:
         raise NotFoundError(f"ledger: {model} has no decision {number}; `perennial decisions {model}` lists them")
-    return found
+    return decision
 
 
 def _incident(connection: Connection, model: str, number: int) -> Incident:
-    same = (incidents.c.model == model) & (incidents.c.number == number)
-    found = read_one(connection, select(incidents).where(same), Incident)
-    if found is None:
+    condition = (incidents.c.model == model) & (incidents.c.number == number)
+    incident = read_one(connection, select(incidents).where(condition), Incident)
+    if incident is None:
         raise NotFoundError(f"ledger: {model} has no incident {number}; `perennial decisions {model}` lists them")
-    return found
+    return incident

@@ -59,11 +59,11 @@ class RequestLedger(Transactions):
         Raises:
             NotFoundError: there is no such request.
         """
-        stored = None if failure is None else failure.model_dump(mode="json")
+        failure_fields = None if failure is None else failure.model_dump(mode="json")
         with self._write() as connection:
-            under_way = _same(request.model, request.number) & (requests.c.state != "done")
-            values = {"state": "done", "outcome": outcome, "run": run, "failure": stored}
-            connection.execute(update(requests).where(under_way).values(**values))
+            condition = _same(request.model, request.number) & (requests.c.state != "done")
+            values = {"state": "done", "outcome": outcome, "run": run, "failure": failure_fields}
+            connection.execute(update(requests).where(condition).values(**values))
             return _request(connection, request.model, request.number)
 
     def request(self, model: str, number: int) -> Request:
@@ -89,7 +89,7 @@ def _same(model: str, number: int) -> ColumnElement[bool]:
 
 
 def _request(connection: Connection, model: str, number: int) -> Request:
-    found = read_one(connection, select(requests).where(_same(model, number)), Request)
-    if found is None:
+    request = read_one(connection, select(requests).where(_same(model, number)), Request)
+    if request is None:
         raise NotFoundError(f"ledger: {model} has no request {number}")
-    return found
+    return request

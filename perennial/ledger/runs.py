@@ -83,8 +83,8 @@ class Runs(Transactions):
         values = {"outcome": outcome, "run_key": run_key, "dataset": dataset, "mlflow_run_id": mlflow_run_id}
         with self._write() as connection:
             if run_of(connection, run_id).state != "succeeded":
-                ended = {"finished": finished, "state": "succeeded", "reason": reason}
-                connection.execute(update(runs).where(runs.c.run_id == run_id).values(**values, **ended))
+                ending = {"finished": finished, "state": "succeeded", "reason": reason}
+                connection.execute(update(runs).where(runs.c.run_id == run_id).values(**values, **ending))
             return run_of(connection, run_id)
 
     def fail_run(self, run_id: str, *, finished: datetime, failure: Failure) -> Run:
@@ -100,9 +100,9 @@ class Runs(Transactions):
         """
         with self._write() as connection:
             if run_of(connection, run_id).state == "running":
-                ended = {"finished": finished, "state": "failed", "reason": failure.sentence}
-                ended |= {"failure_kind": failure.kind, "failure_retry": failure.retry, "failure_step": failure.step}
-                connection.execute(update(runs).where(runs.c.run_id == run_id).values(**ended))
+                ending = {"finished": finished, "state": "failed", "reason": failure.sentence}
+                ending |= {"failure_kind": failure.kind, "failure_retry": failure.retry, "failure_step": failure.step}
+                connection.execute(update(runs).where(runs.c.run_id == run_id).values(**ending))
             return run_of(connection, run_id)
 
     def runs(self, model: str | None = None, limit: int = 20) -> tuple[Run, ...]:
@@ -150,9 +150,11 @@ class Runs(Transactions):
         """
         from perennial.evaluation.gates import GateResult
 
-        wanted = (gate_results.c.name, gate_results.c.verdict, gate_results.c.sentence, gate_results.c.numbers)
+        columns = (gate_results.c.name, gate_results.c.verdict, gate_results.c.sentence, gate_results.c.numbers)
         with self._read() as connection:
-            query = select(*wanted).where(gate_results.c.run_id == _full_id(connection, run_id)).order_by(gate_results.c.position)
+            query = (
+                select(*columns).where(gate_results.c.run_id == _full_id(connection, run_id)).order_by(gate_results.c.position)
+            )
             return read_all(connection, query, GateResult)
 
 
@@ -162,19 +164,21 @@ def run_of(connection: Connection, run_id: str) -> Run:
     Raises:
         NotFoundError: there is none.
     """
-    found = read_one(connection, select(runs).where(runs.c.run_id == run_id), Run)
-    if found is None:
+    run = read_one(connection, select(runs).where(runs.c.run_id == run_id), Run)
+    if run is None:
         raise NotFoundError(f"ledger: no run {run_id!r}; `perennial runs` lists them")
-    return found
+    return run
 
 
 def _full_id(connection: Connection, beginning: str) -> str:
     if connection.scalar(select(runs.c.run_id).where(runs.c.run_id == beginning)) is not None:
         return beginning
     query = select(runs.c.run_id).where(runs.c.run_id.startswith(beginning, autoescape=True)).order_by(runs.c.run_id).limit(6)
-    found = [str(name) for name in connection.scalars(query)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    run_ids = [str(name) for name in connection.scalars(query)]
+    if len(run_ids) == 1:
+        return run_ids[0]
+    if not run_ids:
         raise NotFoundError(f"ledger: no run {beginning!r}; `perennial runs` lists them")
-    raise NotFoundError(f"ledger: several runs begin with {beginning!r}: {', '.join(found[:5])}{', …' if len(found) > 5 else ''}")
+    raise NotFoundError(
+        f"ledger: several runs begin with {beginning!r}: {', '.join(run_ids[:5])}{', …' if len(run_ids) > 5 else ''}"
+    )

@@ -93,10 +93,10 @@ class Transactions:
         # Writers queue: nobody takes the claim between this look and the commit.
         token = connection.scalar(fence_query(self._fence))
         if token != self._fence.token:
-            found = "it is gone" if token is None else f"it has token {token}"
+            finding = "it is gone" if token is None else f"it has token {token}"
             raise FencedError(
                 f"ledger {self._where}: the {self._fence.kind} {self._fence.key!r} was taken by another process "
-                f"({found}, this one holds {self._fence.token}): nothing was written; the other one goes on with the work"
+                f"({finding}, this one holds {self._fence.token}): nothing was written; the other one goes on with the work"
             )
 
 

@@ -32,24 +32,24 @@ def upgrade(readers: Engine, writers: Engine, where: str) -> None:
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory(str(MIGRATIONS))
-    known = {script.revision for script in scripts.walk_revisions()}  # read before others have to wait for it
+    revisions = {script.revision for script in scripts.walk_revisions()}  # read before others have to wait for it
     with writers.begin() as connection:
-        current = revision_of(connection)
-        if current is not None and current not in known:
+        revision = revision_of(connection)
+        if revision is not None and revision not in revisions:
             raise PlatformError(
-                f"ledger {where}: written by a newer release (its revision is {current}, this one knows up to {HEAD}); "
+                f"ledger {where}: written by a newer release (its revision is {revision}, this one knows up to {HEAD}); "
                 "install that release, or name another ledger"
             )
-        if current != HEAD:
-            _migrate(connection, scripts, current)
+        if revision != HEAD:
+            _migrate(connection, scripts, revision)
 
 
 def revision_of(connection: Connection) -> str | None:
     """Revision of the tables; None where there are none yet."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
-    return None if found is None else str(found)
+    revision = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
+    return None if revision is None else str(revision)
 
 
 def _migrate(connection: Connection, scripts: "ScriptDirectory", current: str | None) -> None:

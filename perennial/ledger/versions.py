@@ -49,13 +49,13 @@ class Versions(Transactions):
         """
         values = {"model": model, "run_key": run_key, "digest": digest, "created": created, "run_id": run_id}
         values |= {"recipe": recipe.model_dump(mode="json"), "searched_at": searched_at, "trained_until": trained_until}
-        same = (versions.c.model == model) & (versions.c.run_key == run_key)
+        condition = (versions.c.model == model) & (versions.c.run_key == run_key)
         newest = select(func.coalesce(func.max(versions.c.number), 0)).where(versions.c.model == model)
         with self._write() as connection:
             run_of(connection, run_id)
-            found = connection.scalar(select(versions.c.number).where(same))
-            if found is not None:
-                return int(found), False
+            existing_number = connection.scalar(select(versions.c.number).where(condition))
+            if existing_number is not None:
+                return int(existing_number), False
             number = int(connection.scalar(newest) or 0) + 1
             connection.execute(insert(versions).values(**values, number=number))
             return number, True
@@ -72,13 +72,13 @@ class Versions(Transactions):
         Raises:
             NotFoundError: there is none.
         """
-        found = self.versions(model)
-        for version in found:
+        history = self.versions(model)
+        for version in history:
             if number in (None, version.number):
                 return version
-        if not found:
+        if not history:
             raise NotFoundError(f"ledger {self._where}: {model} has no version; `perennial train {model}` makes the first")
-        raise NotFoundError(f"ledger {self._where}: {model} has no version {number}; it has 1 to {found[0].number}")
+        raise NotFoundError(f"ledger {self._where}: {model} has no version {number}; it has 1 to {history[0].number}")
 
     def champion(self, model: str) -> Version | None:
         """The version that has the traffic: that of the newest rollout in state *champion*; none when there is none."""
@@ -102,22 +102,22 @@ class Versions(Transactions):
         """
         digest = self.version(model, number).digest
         with suppress(IntegrityError), self._write() as connection:
-            before = {found.attempt: found for found in _rollouts(connection, model) if found.number == number}
+            before = {rollout.attempt: rollout for rollout in _rollouts(connection, model) if rollout.number == number}
             if attempt in before:
                 return before[attempt]
             last = before.get(attempt - 1)
             if attempt > 1 and (last is None or not last.is_over):
-                where = "was never made" if last is None else f"is {last.state}"
+                state = "was never made" if last is None else f"is {last.state}"
                 raise DataError(
-                    f"{model}: request {attempt} for version {number} cannot be made: request {attempt - 1} {where}; "
+                    f"{model}: request {attempt} for version {number} cannot be made: request {attempt - 1} {state}; "
                     "allowed once it is refused or rolled back"
                 )
             previous = _champion(connection, model)
-            wanted = request(
+            new_rollout = request(
                 model=model, number=number, digest=digest, previous=previous, now=now, reason=reason, attempt=attempt
             )
-            connection.execute(insert(rollouts).values(**dict(wanted)))
-        return next(found for found in self.rollouts(model) if (found.number, found.attempt) == (number, attempt))
+            connection.execute(insert(rollouts).values(**dict(new_rollout)))
+        return next(rollout for rollout in self.rollouts(model) if (rollout.number, rollout.attempt) == (number, attempt))
 
     def move_rollout(self, before: Rollout, observation: Observation) -> Rollout:
         """The rollout as it stands after what was observed. `rollout.step` decides, and only from the state that was read.
@@ -132,15 +132,17 @@ class Versions(Transactions):
             NotFoundError: there is no such rollout.
         """
         after = step(before, observation)
-        same = (rollouts.c.model == before.model) & (rollouts.c.number == before.number) & (rollouts.c.attempt == before.attempt)
+        condition = (
+            (rollouts.c.model == before.model) & (rollouts.c.number == before.number) & (rollouts.c.attempt == before.attempt)
+        )
         with self._write() as connection:
             if after != before:
-                changed = {"state": after.state, "moved": after.moved, "reason": after.reason}
-                connection.execute(update(rollouts).where(same & (rollouts.c.state == before.state)).values(**changed))
-            found = read_one(connection, select(rollouts).where(same), Rollout)
-        if found is None:
+                values = {"state": after.state, "moved": after.moved, "reason": after.reason}
+                connection.execute(update(rollouts).where(condition & (rollouts.c.state == before.state)).values(**values))
+            rollout = read_one(connection, select(rollouts).where(condition), Rollout)
+        if rollout is None:
             raise NotFoundError(f"ledger {self._where}: no rollout {before.attempt} of {before.model} version {before.number}")
-        return found
+        return rollout
 
     def rollouts(self, model: str) -> tuple[Rollout, ...]:
         """Every request for traffic of a model's versions, newest first."""

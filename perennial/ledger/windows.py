@@ -36,10 +36,10 @@ class Windows(Transactions):
         Raises:
             NotFoundError: the window was not measured.
         """
-        same = (windows.c.model == model) & (windows.c.start == start)
+        condition = (windows.c.model == model) & (windows.c.start == start)
         with self._write() as connection:
-            changed = update(windows).where(same & windows.c.performance.is_(None))
-            connection.execute(changed.values(performance=performance.model_dump(mode="json")))
+            statement = update(windows).where(condition & windows.c.performance.is_(None))
+            connection.execute(statement.values(performance=performance.model_dump(mode="json")))
             return _window(connection, model, start)
 
     def windows(self, model: str, limit: int | None = None) -> tuple[WindowRecord, ...]:
@@ -50,8 +50,8 @@ class Windows(Transactions):
 
 
 def _window(connection: Connection, model: str, start: datetime) -> WindowRecord:
-    same = (windows.c.model == model) & (windows.c.start == start)
-    found = read_one(connection, select(windows).where(same), WindowRecord)
-    if found is None:
+    condition = (windows.c.model == model) & (windows.c.start == start)
+    record = read_one(connection, select(windows).where(condition), WindowRecord)
+    if record is None:
         raise NotFoundError(f"ledger: the window of {model} from {start.isoformat()} was never measured")
-    return found
+    return record

@@ -100,25 +100,33 @@ def _trained(dataset: Dataset, model: Model, recipe: str, power: Power, progress
     info = dataset.info
     training = model.spec.training
     rows, until = matured_before(from_dataset(dataset), info.evaluation_start, model.spec.label.maturity_hours)
-    wanted = Recipe.model_validate_json(recipe) if recipe else None
-    gone = [] if wanted is None else [name for name in wanted.columns if name not in {column.name for column in info.columns}]
-    if wanted is not None and not gone:
-        result = refit_result(wanted)
+    champion_recipe = Recipe.model_validate_json(recipe) if recipe else None
+    missing_columns = (
+        []
+        if champion_recipe is None
+        else [name for name in champion_recipe.columns if name not in {column.name for column in info.columns}]
+    )
+    if champion_recipe is not None and not missing_columns:
+        result = refit_result(champion_recipe)
     else:
-        note = f"The champion's recipe names {', '.join(gone)}, which the dataset no longer has: searched again." if gone else ""
+        note = (
+            f"The champion's recipe names {', '.join(missing_columns)}, which the dataset no longer has: searched again."
+            if missing_columns
+            else ""
+        )
         if note:
             progress(note)
         result = search(rows, info.columns, training, until, power, progress).model_copy(update={"note": note})
     folds = time_folds(rows, training.folds, until)
-    fitted, tested = fit_and_test(rows, folds, result.recipe, info.columns, training.seed, power)
-    label = rows.label[tested.index]
+    pipeline, predictions = fit_and_test(rows, folds, result.recipe, info.columns, training.seed, power)
+    label = rows.label[predictions.index]
     utility = model.spec.objective.utility
     summary = CandidateSummary(
         search=result,
-        calibrator=fit_calibrator(training.calibration, tested.probability, label),
+        calibrator=fit_calibrator(training.calibration, predictions.probability, label),
         baseline=baseline_of(rows.label, utility),
         threshold=threshold(utility),
         rows=len(rows),
     )
-    scores = pd.DataFrame({"id": rows.ids[tested.index], "probability": tested.probability, "label": label})
-    return TrainedCandidate(fitted, summary, scores)
+    scores = pd.DataFrame({"id": rows.ids[predictions.index], "probability": predictions.probability, "label": label})
+    return TrainedCandidate(pipeline, summary, scores)

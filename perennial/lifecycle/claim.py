@@ -29,11 +29,11 @@ def take(ledger_url: str, key: str, owner: str, now: datetime) -> tuple[str, int
         now: the real time.
     """
     with Ledger.open(ledger_url) as ledger:
-        taken = ledger.take(key, owner, now)
-        if taken is not None:
-            return MINE, taken.token
-        found = ledger.claim(key)
-        reason = f"claim {key} is {found.state} and belongs to {found.owner}: this run stood aside and did nothing"
+        claim = ledger.take(key, owner, now)
+        if claim is not None:
+            return MINE, claim.token
+        other_claim = ledger.claim(key)
+        reason = f"claim {key} is {other_claim.state} and belongs to {other_claim.owner}: this run stood aside and did nothing"
         ledger.finish_run(owner, finished=now, outcome=SUPERSEDED, reason=reason)
         return THEIRS, 0
 
@@ -60,8 +60,8 @@ def is_tried_again(claim: Claim, run: Run | None) -> bool:
         claim: open.
         run: its owner, which failed or was killed; none where it was never prepared.
     """
-    failed_for_good = run is not None and run.failure is not None and not run.failure.retry
-    return claim.starts < MAX_STARTS and not failed_for_good
+    is_final = run is not None and run.failure is not None and not run.failure.retry
+    return claim.starts < MAX_STARTS and not is_final
 
 
 def put_back(ledger: Ledger, claim: Claim, why: str, moment: Moment, *, kind: str = PlatformError.__name__) -> None:

@@ -56,8 +56,8 @@ def judge_candidate(
         answers: what the champion answered before; asked only where it cannot be scored on the rows.
     """
     frame, info = dataset
-    spec, everything = model.spec, from_dataset(dataset)
-    block = evaluation_rows(everything, info)
+    spec, rows = model.spec, from_dataset(dataset)
+    block = evaluation_rows(rows, info)
     requests = frame[frame["event_timestamp"] >= pd.Timestamp(info.evaluation_start)]
     predictions = Predictions(trained.probability(block, info), block.label, block.time)
     evaluation = evaluate(
@@ -78,7 +78,7 @@ def judge_candidate(
         version = Champion.read(version_store.folder(settings, model.name, champion))
         sides = Sides(trained, version, info, model)
         power = Power(settings.threads, settings.workers)
-        basis = against_champion(sides, everything, predictions, basis.comparator, answers, power)
+        basis = against_champion(sides, rows, predictions, basis.comparator, answers, power)
     analysis = analyse(
         segment_columns(dataset, block, model),
         spec.objective.segments,
@@ -173,14 +173,16 @@ def against_champion(
         power: how many fits run side by side, and threads of each.
     """
     champion, info, block = sides.champion, sides.info, evaluation_rows(everything, sides.info)
-    changed = champion.contract.recipe != sides.trained.recipe
-    missing = champion.missing(info)
-    if missing:
+    recipe_changed = champion.contract.recipe != sides.trained.recipe
+    missing_columns = champion.missing(info)
+    if missing_columns:
         comparison, days = compare_with_answers(champion, block, predictions, answers(info), sides.model, sides.trained)
-        return ComparisonBasis(baseline, comparison, "" if comparison else unscored(sides.model, missing, days), changed)
+        return ComparisonBasis(
+            baseline, comparison, "" if comparison else unscored(sides.model, missing_columns, days), recipe_changed
+        )
     comparison = compare_with(sides, everything, block, predictions, power)
     comparator = Comparator("champion", champion.probability(block, info)) if champion.has_not_seen(block).all() else baseline
-    return ComparisonBasis(comparator, comparison, "", changed)
+    return ComparisonBasis(comparator, comparison, "", recipe_changed)
 
 
 def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predictions, power: Power) -> Comparison:
@@ -197,31 +199,33 @@ def compare_with(sides: Sides, everything: Rows, block: Rows, predictions: Predi
         power: how many fits run side by side, and threads of each.
     """
     trained, champion, info, model = sides.trained, sides.champion, sides.info, sides.model
-    spec, unseen = model.spec, champion.has_not_seen(block)
-    paired = partial(
+    spec, unseen_mask = model.spec, champion.has_not_seen(block)
+    comparison_of = partial(
         compare,
         thresholds=(trained.summary.threshold, champion.contract.threshold),
         utility=spec.objective.utility,
         evaluation=spec.evaluation,
         seed=spec.training.seed,
     )
-    fresh = block.take(unseen)
-    days = len(np.unique(fresh.day))
+    unseen_rows = block.take(unseen_mask)
+    days = len(np.unique(unseen_rows.day))
     if days >= spec.gates.non_inferiority.min_days:
-        basis = f"both versions on the {len(fresh):,} labelled requests of {days} days that neither was trained on"
-        return paired(predictions.take(unseen), champion.probability(fresh, info), basis=basis)
+        basis = f"both versions on the {len(unseen_rows):,} labelled requests of {days} days that neither was trained on"
+        return comparison_of(predictions.take(unseen_mask), champion.probability(unseen_rows, info), basis=basis)
     folds = time_folds(everything, spec.training.folds, datetime.fromisoformat(info.end))
-    ours, theirs = (
+    candidate_scores, champion_scores = (
         out_of_fold(everything, folds, recipe, info.columns, spec.training.seed, power)
         for recipe in (trained.recipe, champion.contract.recipe)
     )
-    tested = everything.take(ours.index)
+    test_rows = everything.take(candidate_scores.index)
     basis = (
-        f"both recipes on {len(folds)} rolling origins, {len(tested):,} labelled requests: only {days} days of the evaluation "
+        f"both recipes on {len(folds)} rolling origins, {len(test_rows):,} labelled requests: only {days} days of the evaluation "
         "block begin after the champion's training ended"
     )
-    tried = Predictions(trained.summary.calibrator.apply(ours.probability), tested.label, tested.time)
-    return paired(tried, champion.contract.calibrator.apply(theirs.probability), basis=basis)
+    candidate_predictions = Predictions(
+        trained.summary.calibrator.apply(candidate_scores.probability), test_rows.label, test_rows.time
+    )
+    return comparison_of(candidate_predictions, champion.contract.calibrator.apply(champion_scores.probability), basis=basis)
 
 
 def compare_with_answers(
@@ -237,9 +241,9 @@ def compare_with_answers(
     None where they cover fewer days than the gates ask for.
     """
     spec = model.spec
-    answered = np.array([answers.get(one, np.nan) for one in block.ids.tolist()], dtype=np.float64)
-    chosen = champion.has_not_seen(block) & ~np.isnan(answered)
-    rows = block.take(chosen)
+    champion_probability = np.array([answers.get(request_id, np.nan) for request_id in block.ids.tolist()], dtype=np.float64)
+    mask = champion.has_not_seen(block) & ~np.isnan(champion_probability)
+    rows = block.take(mask)
     days = len(np.unique(rows.day))
     if days < spec.gates.non_inferiority.min_days:
         return None, days
@@ -249,8 +253,8 @@ def compare_with_answers(
     )
     return (
         compare(
-            predictions.take(chosen),
-            answered[chosen],
+            predictions.take(mask),
+            champion_probability[mask],
             thresholds=(trained.summary.threshold, champion.contract.threshold),
             utility=spec.objective.utility,
             evaluation=spec.evaluation,

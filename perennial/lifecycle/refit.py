@@ -51,7 +51,7 @@ def refit_candidate(dataset: Dataset, model: Model, trained: TrainedCandidate, r
     """
     frame, info = dataset
     spec, rows = model.spec, from_dataset(dataset)
-    fitted = fit(rows, trained.recipe, info.columns, spec.training.seed, threads)
+    pipeline = fit(rows, trained.recipe, info.columns, spec.training.seed, threads)
     block = evaluation_rows(rows, info)
     raw = predict(trained.model, block.matrix, info.columns, trained.recipe)
     probability = np.concatenate([trained.scores["probability"].to_numpy(dtype=np.float64), raw])
@@ -78,11 +78,11 @@ def refit_candidate(dataset: Dataset, model: Model, trained: TrainedCandidate, r
         id_column=info.id_column,
         id_kind="int64" if pd.api.types.is_integer_dtype(frame[info.id_column].dtype) else "string",
     )
-    chosen = np.random.default_rng(spec.training.seed).permutation(len(rows))[:REFERENCE_ROWS]
-    sample = rows.take(np.sort(chosen))
+    positions = np.random.default_rng(spec.training.seed).permutation(len(rows))[:REFERENCE_ROWS]
+    sample = rows.take(np.sort(positions))
     reference = frame.set_index(info.id_column).loc[sample.ids].reset_index()
-    reference["probability"] = calibrator.apply(predict(fitted, sample.matrix, info.columns, trained.recipe))
-    return Refitted(fitted, contract, reference)
+    reference["probability"] = calibrator.apply(predict(pipeline, sample.matrix, info.columns, trained.recipe))
+    return Refitted(pipeline, contract, reference)
 
 
 def check_refit(dataset: Dataset, model: Model, trained: TrainedCandidate, folder: Path) -> tuple[GateResult, ...]:
@@ -99,19 +99,22 @@ def check_refit(dataset: Dataset, model: Model, trained: TrainedCandidate, folde
     """
     info = dataset.info
     contract = Contract.read(folder / "contract.json")
-    loaded = model_file.load(folder / "model.skops")
+    pipeline = model_file.load(folder / "model.skops")
     rows = from_dataset(dataset)
     shared, _ = matured_before(rows, info.evaluation_start, model.spec.label.maturity_hours)
-    (judged, refitted), unseen = (
-        (trained.probability(some, info), contract.calibrator.apply(predict(loaded, some.matrix, info.columns, contract.recipe)))
-        for some in (shared, evaluation_rows(rows, info))
+    (judged_probability, refit_probability), block_probabilities = (
+        (
+            trained.probability(sample, info),
+            contract.calibrator.apply(predict(pipeline, sample.matrix, info.columns, contract.recipe)),
+        )
+        for sample in (shared, evaluation_rows(rows, info))
     )
     minimum = model.spec.gates.min_rank_agreement
-    agreement = rank_agreement(judged, refitted, minimum)
-    beside = rank_agreement(*unseen, minimum).numbers["value"]
-    agreement = agreement.model_copy(update={"numbers": agreement.numbers | {"on_evaluation_block": beside}})
+    agreement = rank_agreement(judged_probability, refit_probability, minimum)
+    block_agreement = rank_agreement(*block_probabilities, minimum).numbers["value"]
+    agreement = agreement.model_copy(update={"numbers": agreement.numbers | {"on_evaluation_block": block_agreement}})
     reference = pd.read_parquet(folder / "reference.parquet")
-    return (agreement, same_answers(loaded, contract, reference, from_dataset(Dataset(reference, info)).matrix, info))
+    return (agreement, same_answers(pipeline, contract, reference, from_dataset(Dataset(reference, info)).matrix, info))
 
 
 TOLERANCE = 1e-9
@@ -124,12 +127,12 @@ def same_answers(
     """Whether the model file gives the outputs that the fitted model gave on the reference sample."""
     answers = contract.calibrator.apply(predict(loaded, matrix, info.columns, contract.recipe))
     difference = float(np.max(np.abs(answers - reference["probability"].to_numpy())))
-    equal = difference <= TOLERANCE
+    is_equal = difference <= TOLERANCE
     return GateResult(
         name="model-file",
-        verdict="pass" if equal else "fail",
+        verdict="pass" if is_equal else "fail",
         sentence=(
-            f"The model read back from its file {'gives' if equal else 'does not give'} the outputs of the fitted one on "
+            f"The model read back from its file {'gives' if is_equal else 'does not give'} the outputs of the fitted one on "
             f"{len(reference):,} rows: largest difference {difference:.1e}, allowed {TOLERANCE:.0e}."
         ),
         numbers={"value": difference, "limit": TOLERANCE, "rows": len(reference)},

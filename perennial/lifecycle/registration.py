@@ -62,9 +62,9 @@ def outcome_of(findings: Findings) -> tuple[str, str]:
     """What became of a run, in a word and in a sentence."""
     if findings.registered:
         return REGISTERED, "every gate passed or was not applicable"
-    stopping = [result for result in findings.results if result.verdict not in ("pass", "not applicable")]
-    named = "; ".join(f"{result.name} {result.verdict}" for result in stopping)
-    return (INVALID if findings.gates is None else STOPPED), f"nothing registered: {named}{_noted(findings)}"
+    failures = [result for result in findings.results if result.verdict not in ("pass", "not applicable")]
+    verdicts = "; ".join(f"{result.name} {result.verdict}" for result in failures)
+    return (INVALID if findings.gates is None else STOPPED), f"nothing registered: {verdicts}{_noted(findings)}"
 
 
 def _noted(findings: Findings) -> str:
@@ -108,13 +108,13 @@ def register(
         for path in (folder / "report.html", page):
             path.write_text(text, encoding="utf-8")
         outcome, reason = outcome_of(findings)
-        logged = _log(settings, findings, ending, run_key, outcome)
+        mlflow_run_id = _log(settings, findings, ending, run_key, outcome)
         ledger.write_gates(ending.run_id, findings.results)
         if findings.registered and version is not None:
             files = {**_files(folder, version, thresholds), **pictures}
-            reason = _add_version(settings, ledger, findings, files, ending, run_key, logged)
-        ended = {"outcome": outcome, "reason": reason, "run_key": run_key, "dataset": findings.info.digest}
-        run = ledger.finish_run(ending.run_id, finished=ending.finished, mlflow_run_id=logged, **ended)
+            reason = _add_version(settings, ledger, findings, files, ending, run_key, mlflow_run_id)
+        fields = {"outcome": outcome, "reason": reason, "run_key": run_key, "dataset": findings.info.digest}
+        run = ledger.finish_run(ending.run_id, finished=ending.finished, mlflow_run_id=mlflow_run_id, **fields)
         claim.end(ledger, run, ending.finished)
     return outcome
 
@@ -136,10 +136,10 @@ def _log(settings: Settings, findings: Findings, ending: Ending, run_key: str, o
 def _files(folder: Path, version: Path, thresholds: Path | None) -> dict[str, Path]:
     """Files of a version by role, but for card, summary and pictures."""
     environment().write(folder / "environment.json")
-    stored = ("spec", "dataset", "validation", "candidate", "judgement", "gates", "environment")
-    files = {name: folder / f"{name}.json" for name in stored} | {"report": folder / "report.html"}
-    refitted = {"model": "model.skops", "contract": "contract.json", "reference": "reference.parquet"}
-    files |= {role: version / name for role, name in refitted.items()}
+    roles = ("spec", "dataset", "validation", "candidate", "judgement", "gates", "environment")
+    files = {name: folder / f"{name}.json" for name in roles} | {"report": folder / "report.html"}
+    version_files = {"model": "model.skops", "contract": "contract.json", "reference": "reference.parquet"}
+    files |= {role: version / name for role, name in version_files.items()}
     if thresholds is not None:
         files |= {"thresholds": thresholds / "thresholds.json", "blocks": thresholds / "blocks.parquet"}
     return files
@@ -164,31 +164,31 @@ def _add_version(
         (folder / f"{role}.md").write_text(text, encoding="utf-8")
     run = ledger.run(run_id)
     remove_drafts(name, settings.versions, run.started)
-    published = version_store.keep(settings, {**files, **{role: folder / f"{role}.md" for role in texts}}, name, run_key)
+    publication = version_store.keep(settings, {**files, **{role: folder / f"{role}.md" for role in texts}}, name, run_key)
     champion = ledger.champion(name)
-    searched = run.now if findings.candidate.search.mode == "search" or champion is None else champion.searched_at
+    searched_at = run.now if findings.candidate.search.mode == "search" or champion is None else champion.searched_at
     number, is_new = ledger.add_version(
         model=name,
         run_key=run_key,
-        digest=published.digest,
+        digest=publication.digest,
         created=ending.finished,
         run_id=run_id,
         recipe=recipe,
-        searched_at=searched,
+        searched_at=searched_at,
         trained_until=datetime.fromisoformat(findings.info.end),
     )
     ledger.request_rollout(model=name, number=number, now=run.now, reason=f"run {run_id} passed every gate")
-    kept = ledger.version(name, number)
+    version = ledger.version(name, number)
     registry.add_version(
         settings,
         model=name,
         number=number,
-        source=version_store.uri(settings, name, kept.digest),
+        source=version_store.uri(settings, name, version.digest),
         mlflow_run_id=logged,
-        tags=_tags(kept, findings),
+        tags=_tags(version, findings),
     )
-    again = "" if is_new else ", which the same run key had made before"
-    return f"version {number}{again}: every gate passed or was not applicable{_noted(findings)}"
+    repeat_note = "" if is_new else ", which the same run key had made before"
+    return f"version {number}{repeat_note}: every gate passed or was not applicable{_noted(findings)}"
 
 
 def _tags(version: Version, findings: Findings) -> dict[str, str]:
@@ -199,7 +199,7 @@ def _tags(version: Version, findings: Findings) -> dict[str, str]:
 def _parameters(findings: Findings) -> dict[str, object]:
     """What MLflow shows as a run's parameters."""
     info = findings.info
-    found: dict[str, object] = {
+    parameters: dict[str, object] = {
         "start": info.start,
         "evaluation_start": info.evaluation_start,
         "end": info.end,
@@ -207,5 +207,5 @@ def _parameters(findings: Findings) -> dict[str, object]:
     }
     if findings.candidate is not None:
         recipe = findings.candidate.search.recipe
-        found |= {"kind": recipe.kind, "columns": len(recipe.columns), **recipe.parameters}
-    return found
+        parameters |= {"kind": recipe.kind, "columns": len(recipe.columns), **recipe.parameters}
+    return parameters

@@ -23,9 +23,9 @@ def incident_state(incident: Incident) -> str:
     """How an incident stands: who must act, or how it was closed."""
     if incident.closed is not None:
         return f"closed on {incident.closed:%Y-%m-%d %H:%M}: {incident.closing}"
-    excluded = f"requests of {incident.excluded_from:%Y-%m-%d} to {incident.excluded_until:%Y-%m-%d} do not train"
+    exclusion = f"requests of {incident.excluded_from:%Y-%m-%d} to {incident.excluded_until:%Y-%m-%d} do not train"
     return (
-        f"open, {incident.owner} acts; {excluded}; it closes by itself after {incident.needed} clean windows "
+        f"open, {incident.owner} acts; {exclusion}; it closes by itself after {incident.needed} clean windows "
         f"({incident.clean} so far), or with `perennial decisions close {incident.model}`; if the data are like this now: "
         f"`perennial decisions accept-change {incident.model} {incident.number} --reason '…'`"
     )

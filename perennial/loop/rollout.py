@@ -127,8 +127,8 @@ def step(rollout: Rollout, observation: Observation) -> Rollout:
     >>> step(asked, seen).state, step(asked, seen.model_copy(update={"seen": "promoted"})).state
     ('checked', 'requested')
     """
-    following = TRANSITIONS.get((rollout.state, observation.seen))
-    unproved = observation.seen == "checked" and not (observation.loaded and observation.passed)
-    if following is None or unproved or observation.digest != rollout.digest:
+    state = TRANSITIONS.get((rollout.state, observation.seen))
+    is_unproved = observation.seen == "checked" and not (observation.loaded and observation.passed)
+    if state is None or is_unproved or observation.digest != rollout.digest:
         return rollout
-    return rollout.model_copy(update={"state": following, "moved": observation.time, "reason": observation.reason})
+    return rollout.model_copy(update={"state": state, "moved": observation.time, "reason": observation.reason})

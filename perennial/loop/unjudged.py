@@ -26,10 +26,10 @@ def unjudged_in(record: WindowRecord) -> Unjudged | None:
     Args:
         record: as the ledger keeps it.
     """
-    watched = record.measurement.columns
+    watched_columns = record.measurement.columns
     if not record.measurement.rows:
-        return Unjudged("no prediction", len(watched), len(watched))
-    if not watched:
+        return Unjudged("no prediction", len(watched_columns), len(watched_columns))
+    if not watched_columns:
         return Unjudged("no column")
-    columns = [column for column in watched if column.verdict == "not judged"]
-    return Unjudged("columns", len(columns), len(watched), columns[0].sentence) if columns else None
+    columns = [column for column in watched_columns if column.verdict == "not judged"]
+    return Unjudged("columns", len(columns), len(watched_columns), columns[0].sentence) if columns else None

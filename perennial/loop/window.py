@@ -146,8 +146,8 @@ class Measurement(Record):
     @property
     def alarms(self) -> tuple[ColumnDrift, ...]:
         """The columns that alarm and are not broken."""
-        broken = {check.subject for check in self.broken}
-        return tuple(column for column in self.columns if column.verdict == "alarm" and column.column not in broken)
+        broken_columns = {check.subject for check in self.broken}
+        return tuple(column for column in self.columns if column.verdict == "alarm" and column.column not in broken_columns)
 
 
 class Labels(Record):
@@ -256,5 +256,5 @@ def lasting_findings(records: Sequence[WindowRecord]) -> tuple[str, ...]:
         Titles of the checks that failed in all of them, sorted; none where fewer windows are broken, or each in its own way.
     """
     newest = [record for record in records if record.measurement.rows][:SAME_FINDINGS]
-    found = [{check.title for check in record.measurement.broken} for record in newest]
-    return tuple(sorted(set.intersection(*found))) if len(newest) == SAME_FINDINGS else ()
+    titles = [{check.title for check in record.measurement.broken} for record in newest]
+    return tuple(sorted(set.intersection(*titles))) if len(newest) == SAME_FINDINGS else ()

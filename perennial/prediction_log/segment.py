@@ -162,9 +162,9 @@ def parse_segment(path: Path, data: bytes) -> Segment:
             heads.update(record.head)
         if seal is None and path.suffix != OPEN:
             raise DamageError(f"byte {len(data)}: the file ends without a seal: its end was cut off", cut=True)
-    except DamageError as found:
-        if not (found.cut and path.suffix == OPEN):
-            damage = f"{found}; {len(rows)} rows before it were read"
+    except DamageError as error:
+        if not (error.cut and path.suffix == OPEN):
+            damage = f"{error}; {len(rows)} rows before it were read"
     return Segment(path, boot_id, first, opened, tuple(sequences), tuple(rows), next_sequence, seal, damage)
 
 
@@ -192,22 +192,24 @@ def records(data: bytes) -> Iterator[SegmentRecord]:
     Raises:
         DamageError: a record is cut off, its checksum does not fit, or something follows the seal.
     """
-    at, end = HEADER_BYTES, len(data)
-    while at < end:
-        begin = at + HEAD_BYTES
+    offset, end = HEADER_BYTES, len(data)
+    while offset < end:
+        begin = offset + HEAD_BYTES
         if begin > end:
-            raise DamageError(f"byte {at}: the file ends within a record's head", cut=True)
-        (check,) = _CHECK.unpack_from(data, at)
-        length, kind, sequence = _REST.unpack_from(data, at + _CHECK.size)
+            raise DamageError(f"byte {offset}: the file ends within a record's head", cut=True)
+        (check,) = _CHECK.unpack_from(data, offset)
+        length, kind, sequence = _REST.unpack_from(data, offset + _CHECK.size)
         if begin + length > end:
-            raise DamageError(f"byte {at}: a record of {length} bytes, but {end - begin} follow: cut off, or damaged", cut=True)
+            raise DamageError(
+                f"byte {offset}: a record of {length} bytes, but {end - begin} follow: cut off, or damaged", cut=True
+            )
         payload = data[begin : begin + length]
-        if zlib.crc32(payload, zlib.crc32(data[at + _CHECK.size : begin])) != check:
-            raise DamageError(f"byte {at}: a record's checksum does not fit")
-        yield SegmentRecord(at, data[at:begin], kind, sequence, payload)
-        at = begin + length
-        if kind == SEAL and at < end:
-            raise DamageError(f"byte {at}: {end - at} bytes follow the seal")
+        if zlib.crc32(payload, zlib.crc32(data[offset + _CHECK.size : begin])) != check:
+            raise DamageError(f"byte {offset}: a record's checksum does not fit")
+        yield SegmentRecord(offset, data[offset:begin], kind, sequence, payload)
+        offset = begin + length
+        if kind == SEAL and offset < end:
+            raise DamageError(f"byte {offset}: {end - offset} bytes follow the seal")
 
 
 def seal_left(folder: Path, now: float) -> tuple[Path, ...]:
@@ -222,10 +224,10 @@ def seal_left(folder: Path, now: float) -> tuple[Path, ...]:
         now: Unix seconds UTC, for the seal.
     """
     try:
-        left = sorted(folder.glob(f"*{OPEN}"))
+        paths = sorted(folder.glob(f"*{OPEN}"))
     except OSError:
         return ()
-    return tuple(done for path in left if (done := _seal_if_left(path, now)) is not None)
+    return tuple(sealed_path for path in paths if (sealed_path := _seal_if_left(path, now)) is not None)
 
 
 def _seal_if_left(path: Path, now: float) -> Path | None:
@@ -242,9 +244,9 @@ def _seal_if_left(path: Path, now: float) -> Path | None:
             path.unlink()  # its writer died before the first row, or opens it right now and will see that it is gone
             return None
         _append_seal(descriptor, path.read_bytes(), now, size)
-        done = path.with_suffix(SEALED)
-        path.rename(done)
-        return done
+        sealed_path = path.with_suffix(SEALED)
+        path.rename(sealed_path)
+        return sealed_path
     except OSError:
         return None
     finally:

@@ -81,7 +81,7 @@ def read_announcement(content: bytes, key: str) -> Announcement:
     perennial.errors.DataError: boots/5f.json: not an announcement of a serving process: found b'{}'
     """
     try:
-        found = orjson.loads(content)
-        return Announcement(str(found["boot_id"]), int(found["next_sequence"]), float(found["time"]), bool(found["ended"]))
+        fields = orjson.loads(content)
+        return Announcement(str(fields["boot_id"]), int(fields["next_sequence"]), float(fields["time"]), bool(fields["ended"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{key}: not an announcement of a serving process: found {content!r:.60}") from error

@@ -104,10 +104,10 @@ class LogWriter:
             self._sequence += len(rows)
             self._failure = None
             heads, parts = self._frame(rows, first)
-            written = bool(heads) and self._write(b"".join(heads), b"".join(parts), len(heads), first)
-            lost = len(rows) - (len(heads) if written else 0)
-            self._lost += lost
-            return lost
+            is_written = bool(heads) and self._write(b"".join(heads), b"".join(parts), len(heads), first)
+            lost_rows = len(rows) - (len(heads) if is_written else 0)
+            self._lost += lost_rows
+            return lost_rows
 
     def seal_if_due(self) -> bool:
         """The segment is sealed when its time has come; returns whether it was. For a timer, when no rows come."""
@@ -141,9 +141,9 @@ class LogWriter:
             except TypeError as error:  # orjson's only error
                 self._failure = f"row {row.prediction_id}: cannot be encoded: {error}"
                 continue
-            top = head(ROW, sequence, payload)
-            heads.append(top)
-            parts += (top, payload)
+            record_head = head(ROW, sequence, payload)
+            heads.append(record_head)
+            parts += (record_head, payload)
         return heads, parts
 
     def _write(self, heads: bytes, data: bytes, rows: int, first: int) -> bool:
@@ -157,14 +157,14 @@ class LogWriter:
         if segment.size == 0:
             data = header(self._boot_id, first, segment.opened) + data
         try:
-            done = os.write(segment.descriptor, data)
+            byte_count = os.write(segment.descriptor, data)
         except OSError as error:
             self._failed(segment, f"{segment.path}: {error.strerror}")
             return False
-        if done != len(data):
-            self._failed(segment, f"{segment.path}: {done} of {len(data)} bytes were written: no space")
+        if byte_count != len(data):
+            self._failed(segment, f"{segment.path}: {byte_count} of {len(data)} bytes were written: no space")
             return False
-        segment.size += done
+        segment.size += byte_count
         segment.rows += rows
         segment.heads.update(heads)
         if self._left_open:  # there is space again
@@ -226,8 +226,8 @@ class LogWriter:
             by="writer",
         )
         try:
-            done = os.write(segment.descriptor, seal)
-            if done != len(seal):
+            byte_count = os.write(segment.descriptor, seal)
+            if byte_count != len(seal):
                 os.ftruncate(segment.descriptor, segment.size)
                 raise OSError("the seal was written in part")
             segment.path.rename(segment.path.with_suffix(SEALED))

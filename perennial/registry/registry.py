@@ -78,18 +78,18 @@ def log_run(settings: Settings, entry: RunEntry, *, now: datetime, wait_seconds:
     moment = int(now.astimezone(UTC).timestamp() * 1000)
     with _client(settings, wait_seconds) as client:
         experiment = _experiment(client, settings)
-        found = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{entry.run_id}'", max_results=1)
-        if found and found[0].info.status == "FINISHED":
-            return str(found[0].info.run_id)
-        if found:
-            logged = str(found[0].info.run_id)
+        runs = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{entry.run_id}'", max_results=1)
+        if runs and runs[0].info.status == "FINISHED":
+            return str(runs[0].info.run_id)
+        if runs:
+            run_id = str(runs[0].info.run_id)
         else:
-            created = client.create_run(experiment, start_time=moment, tags={RUN_TAG: entry.run_id}, run_name=entry.run_id)
-            logged = str(created.info.run_id)
-        _log(client, logged, entry.parameters, entry.metrics, {**entry.tags, "perennial.model": entry.model}, moment)
-        client.log_artifacts(logged, str(entry.artifacts))
-        client.set_terminated(logged, "FINISHED", end_time=moment)
-        return logged
+            run = client.create_run(experiment, start_time=moment, tags={RUN_TAG: entry.run_id}, run_name=entry.run_id)
+            run_id = str(run.info.run_id)
+        _log(client, run_id, entry.parameters, entry.metrics, {**entry.tags, "perennial.model": entry.model}, moment)
+        client.log_artifacts(run_id, str(entry.artifacts))
+        client.set_terminated(run_id, "FINISHED", end_time=moment)
+        return run_id
 
 
 def add_version(
@@ -129,12 +129,12 @@ def add_version(
         for version in client.search_model_versions(f"name = '{model}'"):
             if version.tags.get(NUMBER_TAG) == str(number):
                 return str(version.version)
-        everything = {**tags, NUMBER_TAG: str(number)}
+        all_tags = {**tags, NUMBER_TAG: str(number)}
         if _is_server(settings.tracking) and source.startswith("file:"):
             # It refuses links into a file system, which could be its own.
             source = name_of(model, number, source.rpartition("/")[2])
-        created = client.create_model_version(model, source, run_id=mlflow_run_id, tags=everything)
-        return str(created.version)
+        new_version = client.create_model_version(model, source, run_id=mlflow_run_id, tags=all_tags)
+        return str(new_version.version)
 
 
 def set_champion(settings: Settings, *, model: str, number: int, wait_seconds: float = WAIT_SECONDS) -> bool:
@@ -177,8 +177,8 @@ def _log(
 def _experiment(client: "MlflowClient", settings: Settings) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(settings.name)
-    if found is None:
+    experiment = client.get_experiment_by_name(settings.name)
+    if experiment is None:
         try:
             # A server keeps the artifacts of its runs itself, and shows them.
             location = None if _is_server(settings.tracking) else settings.tracking_artifacts.as_uri()
@@ -186,13 +186,13 @@ def _experiment(client: "MlflowClient", settings: Settings) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(settings.name)
-    if found is None or found.lifecycle_stage != "active":
+            experiment = client.get_experiment_by_name(settings.name)
+    if experiment is None or experiment.lifecycle_stage != "active":
         raise PlatformError(
             f"MLflow {settings.tracking}: the experiment {settings.name!r} was deleted there; "
             "restore it in MLflow, or set PERENNIAL_NAME to another name"
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 @contextmanager
@@ -222,8 +222,8 @@ def _client(settings: Settings, wait_seconds: float) -> "Iterator[MlflowClient]"
         first = str(error).splitlines()[0]
         raise PlatformError(f"MLflow {settings.tracking}: {first}; the same call may work later") from error
     except OSError as error:
-        in_the_way = isinstance(error.filename, str) and Path(error.filename).is_relative_to(settings.tracking_artifacts)
-        if not (in_the_way or is_outage(error)):
+        is_artifact_path = isinstance(error.filename, str) and Path(error.filename).is_relative_to(settings.tracking_artifacts)
+        if not (is_artifact_path or is_outage(error)):
             raise translated(error, f"MLflow {settings.tracking}") from error
         raise PlatformError(
             f"MLflow {error.filename or settings.tracking_artifacts}: {error.strerror or error}; {WRITABLE}"

@@ -26,7 +26,7 @@ def server_version(url: str, environment: Mapping[str, str], wait_seconds: float
     try:
         version = _ask(urllib.request.Request(f"{url.rstrip('/')}/version", headers=headers), wait_seconds).decode().strip()
         body = json.dumps({"max_results": 1}).encode()
-        found = json.loads(_ask(urllib.request.Request(f"{url.rstrip('/')}{SEARCH}", body, headers), wait_seconds) or b"{}")
+        response = json.loads(_ask(urllib.request.Request(f"{url.rstrip('/')}{SEARCH}", body, headers), wait_seconds) or b"{}")
     except urllib.error.HTTPError as error:
         with error:
             remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if error.code in (401, 403) else "see its log"
@@ -35,7 +35,7 @@ def server_version(url: str, environment: Mapping[str, str], wait_seconds: float
         raise PlatformError(f"MLflow {url}: does not answer: {error}") from error
     except ValueError as error:
         raise PlatformError(f"MLflow {url}: is no MLflow: {error}") from error
-    if not isinstance(found, dict) or len(version) > 40:
+    if not isinstance(response, dict) or len(version) > 40:
         raise PlatformError(f"MLflow {url}: is no MLflow: its version says {version!r:.100}")
     return version
 

@@ -23,8 +23,8 @@ def upgrade() -> None:
     runs = sa.table("runs", *map(sa.column, names))
     connection = op.get_bind()
     for run_id, reason in connection.execute(sa.select(runs.c.run_id, runs.c.reason).where(runs.c.state == "failed")).all():
-        kind, found, sentence = reason.partition(": ")
-        if not found or kind not in KINDS:
+        kind, separator, sentence = reason.partition(": ")
+        if not separator or kind not in KINDS:
             kind, sentence = "PlatformError", reason
         if sentence.startswith(f"{GIVEN_UP}: "):
             kind, sentence = GIVEN_UP, sentence.removeprefix(f"{GIVEN_UP}: ")

@@ -33,18 +33,18 @@ def upgrade() -> None:
         sa.column("performance", sa.JSON(none_as_null=True)),
     )
     for row in connection.execute(sa.select(windows)).all():
-        same = (windows.c.model == row.model) & (windows.c.start == row.start)
+        condition = (windows.c.model == row.model) & (windows.c.start == row.start)
         columns = [_renamed(column, COLUMN) for column in row.measurement["columns"]]
         measurement = {**row.measurement, "columns": columns}
         performance = None if row.performance is None else _performance(row.performance)
-        connection.execute(sa.update(windows).where(same).values(measurement=measurement, performance=performance))
+        connection.execute(sa.update(windows).where(condition).values(measurement=measurement, performance=performance))
 
 
 def _performance(stored: dict[str, Any]) -> dict[str, Any]:
     """How the model did in a window, in the words of today."""
     names = dict.fromkeys(("metrics", "missing", "alone"), METRICS) | {"loss": LOSS}
-    found = {key: _renamed(value, names[key]) if value and key in names else value for key, value in stored.items()}
-    return _renamed(found, FROZEN)
+    performance = {key: _renamed(value, names[key]) if value and key in names else value for key, value in stored.items()}
+    return _renamed(performance, FROZEN)
 
 
 def _renamed(stored: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
