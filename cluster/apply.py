@@ -114,14 +114,14 @@ def list_by_label(
 
 def list_at(client: Client, api_version: str, kind: str, namespace: str | None, query: Mapping[str, str]) -> list[Object]:
     """Objects of a kind by a query of the API (`labelSelector`, `fieldSelector`), page by page; see `list_by_label`."""
-    found: list[Object] = []
+    objects: list[Object] = []
     more: dict[str, str] = {"limit": "500"}
     while more:
         page = client.call("GET", client.path(api_version, kind, namespace), {**query, **more})
-        found += [{"apiVersion": api_version, "kind": kind, **item} for item in page.get("items") or []]
+        objects += [{"apiVersion": api_version, "kind": kind, **item} for item in page.get("items") or []]
         rest = page.get("metadata", {}).get("continue")
         more = {**more, "continue": rest} if rest else {}
-    return found
+    return objects
 
 
 def delete(
@@ -142,22 +142,24 @@ def delete(
         PlatformError: it does not answer, refuses, or the object is still there: the finalizers that hold it are named.
     """
     path = client.path(api_version, kind, namespace, name)
-    found = _get(client, path)
-    if found is None:
+    live_object = _get(client, path)
+    if live_object is None:
         return False
-    uid = found["metadata"]["uid"]
+    uid = live_object["metadata"]["uid"]
     try:
         client.call("DELETE", path, body={"propagationPolicy": "Foreground", "preconditions": {"uid": uid}})
     except NotFoundError:
         return True
     until = time.monotonic() + wait_seconds
     while wait_seconds:
-        found = _get(client, path)
-        if found is None or found["metadata"]["uid"] != uid:
+        live_object = _get(client, path)
+        if live_object is None or live_object["metadata"]["uid"] != uid:
             break
         if time.monotonic() > until:
-            held = ", ".join(found["metadata"].get("finalizers", [])) or "nothing that it names"
-            raise PlatformError(f"{kind} {name}: was deleted and is still there after {wait_seconds:g} s; it is held by {held}")
+            finalizers = ", ".join(live_object["metadata"].get("finalizers", [])) or "nothing that it names"
+            raise PlatformError(
+                f"{kind} {name}: was deleted and is still there after {wait_seconds:g} s; it is held by {finalizers}"
+            )
         time.sleep(PAUSE_SECONDS)
     return True
 

@@ -88,19 +88,20 @@ class Client:
         Raises:
             PlatformError: none of them is there, or it cannot be read.
         """
-        found = os.environ if environment is None else environment
+        variables = os.environ if environment is None else environment
         configuration = kubernetes_client.Configuration()
-        given = found.get("KUBECONFIG")
+        kubeconfig = variables.get("KUBECONFIG")
         try:
-            if not given and "KUBERNETES_SERVICE_HOST" in found:
+            if not kubeconfig and "KUBERNETES_SERVICE_HOST" in variables:
                 kubernetes_config.load_incluster_config(client_configuration=configuration)
-            elif given or CONFIG.expanduser().exists():
-                kubernetes_config.load_kube_config(given or str(CONFIG.expanduser()), client_configuration=configuration)
+            elif kubeconfig or CONFIG.expanduser().exists():
+                kubernetes_config.load_kube_config(kubeconfig or str(CONFIG.expanduser()), client_configuration=configuration)
             else:
                 raise PlatformError(f"cluster: none is named: set KUBECONFIG to the path of a kubeconfig, or write {CONFIG}")
         except (ConfigException, OSError, ValueError, TypeError, AttributeError) as error:
             raise PlatformError(
-                f"cluster: {given or 'the configuration'} cannot be read ({error}): set KUBECONFIG to the path of a kubeconfig"
+                f"cluster: {kubeconfig or 'the configuration'} cannot be read ({error}): set KUBECONFIG to the path of a "
+                "kubeconfig"
             ) from error
         return cls(configuration)
 
@@ -178,12 +179,14 @@ class Client:
 
     def _kinds_at(self, root: str, api_version: str) -> dict[str, tuple[str, bool]]:
         try:
-            listed = self.call("GET", root)["resources"]
+            resources = self.call("GET", root)["resources"]
         except NotFoundError as error:
             raise NotFoundError(
                 f"{self.address}: does not know {api_version}: its definitions (CRDs) are missing, or are of another version"
             ) from error
-        return {each["kind"]: (each["name"], each["namespaced"]) for each in listed if "/" not in each["name"]}
+        return {
+            resource["kind"]: (resource["name"], resource["namespaced"]) for resource in resources if "/" not in resource["name"]
+        }
 
     def _ask(
         self,
@@ -231,10 +234,10 @@ def _object(data: bytes) -> Object | None:
 
 def _refusal(where: str, status: int, content: Object) -> PlatformError | NotFoundError:
     """The error for a status that is none of success; Kubernetes' own sentence is in it."""
-    said = str(content.get("message", "")).strip() or "no reason is given"
+    message = str(content.get("message", "")).strip() or "no reason is given"
     if status == 404:
-        return NotFoundError(f"{where}: {said}")
+        return NotFoundError(f"{where}: {message}")
     remedy = REMEDIES.get(
         status, "if nothing is wrong with the request, it may work later" if status >= 500 else "see what it says"
     )
-    return RefusedError(f"{where}: refused with {status}: {said}: {remedy}", status, str(content.get("reason", "")), said)
+    return RefusedError(f"{where}: refused with {status}: {message}: {remedy}", status, str(content.get("reason", "")), message)

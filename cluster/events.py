@@ -76,5 +76,5 @@ def of(client: Client, about: Object) -> list[Object]:
 def time_of(event: Object) -> str:
     """When an event was last seen, ISO 8601; some writers fill only the newer fields."""
     series = event.get("series") or {}
-    found = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
-    return str(found or event["metadata"].get("creationTimestamp") or "")
+    timestamp = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return str(timestamp or event["metadata"].get("creationTimestamp") or "")

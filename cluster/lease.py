@@ -46,25 +46,25 @@ def acquire(client: Client, namespace: str, name: str, holder: str, duration: ti
     Raises:
         PlatformError: the API server does not answer or refuses.
     """
-    found = get(client, API, "Lease", name, namespace)
+    lease = get(client, API, "Lease", name, namespace)
     try:
-        if found is None:
-            made = {"apiVersion": API, "kind": "Lease", "metadata": {"name": name, "namespace": namespace}}
-            body = made | {"spec": _spec(holder, 1, duration, now)}
+        if lease is None:
+            manifest = {"apiVersion": API, "kind": "Lease", "metadata": {"name": name, "namespace": namespace}}
+            body = manifest | {"spec": _spec(holder, 1, duration, now)}
             return _term(client.call("POST", client.path(API, "Lease", namespace), body=body))
-        term = _term(found)
+        term = _term(lease)
         if term.holder not in ("", holder) and now < term.until:
             return term
         token = term.token + (term.holder != holder)
-        body = found | {"spec": _spec(holder, token, duration, now)}
+        body = lease | {"spec": _spec(holder, token, duration, now)}
         return _term(client.call("PUT", client.path(API, "Lease", namespace, name), body=body))
     except RefusedError as error:
         if error.status != 409:
             raise
-        taken = get(client, API, "Lease", name, namespace)  # another one was first
-        if taken is None:
+        current_lease = get(client, API, "Lease", name, namespace)  # another one was first
+        if current_lease is None:
             raise
-        return _term(taken)
+        return _term(current_lease)
 
 
 def renew(client: Client, term: Term, duration: timedelta, now: datetime) -> Term:
@@ -125,13 +125,13 @@ def _spec(holder: str, token: int, duration: timedelta, now: datetime) -> Object
 
 def _term(stored: Object) -> Term:
     metadata, spec = stored["metadata"], stored.get("spec", {})
-    renewed = datetime.fromisoformat(spec["renewTime"]) if spec.get("renewTime") else datetime.fromtimestamp(0, UTC)
+    renew_time = datetime.fromisoformat(spec["renewTime"]) if spec.get("renewTime") else datetime.fromtimestamp(0, UTC)
     return Term(
         metadata["namespace"],
         metadata["name"],
         spec.get("holderIdentity") or "",
         int(spec.get("leaseTransitions") or 0),
-        renewed + timedelta(seconds=int(spec.get("leaseDurationSeconds") or 0)),
+        renew_time + timedelta(seconds=int(spec.get("leaseDurationSeconds") or 0)),
         metadata["resourceVersion"],
     )
 

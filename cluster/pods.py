@@ -50,9 +50,9 @@ def reasons(client: Client, namespace: str, labels: Mapping[str, str]) -> tuple[
     events: dict[str, list[Object]] = {}
     for event in sorted(list_at(client, "v1", "Event", namespace, {"fieldSelector": "type=Warning"}), key=time_of):
         events.setdefault(event["involvedObject"].get("uid", ""), []).append(event)
-    found = [creation_reason(each, events.get(each["metadata"]["uid"], [])) for each in replica_sets]
-    found += [pod_reason(each, events.get(each["metadata"]["uid"], [])) for each in pods]
-    return tuple(sorted((reason for reason in found if reason), key=lambda reason: not reason.is_failing))
+    candidates = [creation_reason(replica_set, events.get(replica_set["metadata"]["uid"], [])) for replica_set in replica_sets]
+    candidates += [pod_reason(pod, events.get(pod["metadata"]["uid"], [])) for pod in pods]
+    return tuple(sorted((reason for reason in candidates if reason), key=lambda reason: not reason.is_failing))
 
 
 def is_ready(pod: Object) -> bool:
@@ -75,9 +75,9 @@ def pod_reason(pod: Object, warnings: Sequence[Object]) -> PodReason | None:
     if status.get("phase") == "Failed" and status.get("reason"):
         # Evicted, or its node went down: what makes pods has made another one, which says itself why it does not come.
         return PodReason(name, status["reason"], f"pod {name}: {status['reason']}: {_line(status.get('message', ''))}", False)
-    scheduled = _condition(pod, "PodScheduled")
-    if scheduled.get("status") == "False":
-        return _failing(name, f"pod {name}", scheduled.get("reason", "Unschedulable"), scheduled.get("message", ""))
+    condition = _condition(pod, "PodScheduled")
+    if condition.get("status") == "False":
+        return _failing(name, f"pod {name}", condition.get("reason", "Unschedulable"), condition.get("message", ""))
     warnings = [event for event in warnings if event.get("reason") != "FailedScheduling"]  # it has a node by now
     containers = [
         *(("init container", state) for state in status.get("initContainerStatuses", [])),
@@ -107,25 +107,25 @@ def creation_reason(replica_set: Object, warnings: Sequence[Object]) -> PodReaso
     where, failure = f"ReplicaSet {name}: cannot make a pod", _condition(replica_set, "ReplicaFailure")
     if failure.get("status") == "True":
         return _failing(name, where, failure.get("reason", "FailedCreate"), failure.get("message", ""))
-    refused = [event for event in warnings if event.get("reason") == "FailedCreate"]
-    if refused:
-        return _failing(name, where, "FailedCreate", refused[-1].get("message", ""))
+    refusals = [event for event in warnings if event.get("reason") == "FailedCreate"]
+    if refusals:
+        return _failing(name, where, "FailedCreate", refusals[-1].get("message", ""))
     return PodReason(name, "Creating", f"ReplicaSet {name}: is making its pods", False)
 
 
 def _container_reason(pod: str, what: str, container: Object, warnings: Sequence[Object]) -> PodReason | None:
     """What is wrong with a container; None when nothing is, as far as its state says."""
     state = container.get("state", {})
-    waiting, ended = state.get("waiting"), state.get("terminated")
+    waiting, termination = state.get("waiting"), state.get("terminated")
     last = container.get("lastState", {}).get("terminated")
     starts = (waiting or {}).get("reason", "") in (*STARTING, "CrashLoopBackOff")
-    if not ended and starts and not container.get("ready") and last and last.get("exitCode", 0) != 0:
-        ended = last  # it waits for another start, or runs again: how it ended before says more
-    if ended and ended.get("exitCode", 0) != 0:
+    if not termination and starts and not container.get("ready") and last and last.get("exitCode", 0) != 0:
+        termination = last  # it waits for another start, or runs again: how it ended before says more
+    if termination and termination.get("exitCode", 0) != 0:
         count = container.get("restartCount", 0)
         again = f" (restarted {count} time{'' if count == 1 else 's'})" if count else ""
-        said = ": ".join(filter(None, (f"ended with exit code {ended['exitCode']}{again}", ended.get("message"))))
-        return _failing(pod, f"pod {pod}: {what}", ended.get("reason", "Error"), said)
+        message = ": ".join(filter(None, (f"ended with exit code {termination['exitCode']}{again}", termination.get("message"))))
+        return _failing(pod, f"pod {pod}: {what}", termination.get("reason", "Error"), message)
     if waiting and not starts:
         image = f": image {container['image']}" if "Image" in waiting["reason"] else ""
         return _failing(pod, f"pod {pod}: {what}{image}", waiting["reason"], waiting.get("message", "no message"))
@@ -140,8 +140,8 @@ def _what_runs(containers: Iterable[tuple[str, Object]]) -> str:
     """The container for which a starting pod waits."""
     for what, container in containers:
         state = container.get("state", {})
-        done = "terminated" in state if what == "init container" else container.get("ready")
-        if not done:
+        is_done = "terminated" in state if what == "init container" else container.get("ready")
+        if not is_done:
             how = "runs" if "running" in state else "waits"
             return f"{what} {container['name']} {how}"
     return "nothing of it was made yet"
@@ -162,5 +162,7 @@ def _line(message: str) -> str:
 
 
 def _condition(stored: Object, kind: str) -> Object:
-    found: list[Object] = [each for each in stored.get("status", {}).get("conditions") or [] if each["type"] == kind]
-    return found[0] if found else {}
+    conditions: list[Object] = [
+        condition for condition in stored.get("status", {}).get("conditions") or [] if condition["type"] == kind
+    ]
+    return conditions[0] if conditions else {}

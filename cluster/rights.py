@@ -38,11 +38,17 @@ def missing(client: Client, namespace: str, rights: Iterable[Right]) -> tuple[Ri
 
 def _is_allowed(client: Client, namespace: str, right: Right) -> bool:
     resource, _, subresource = right.resource.partition("/")
-    asked = {"namespace": namespace, "group": right.group, "resource": resource, "subresource": subresource, "verb": right.verb}
+    attributes = {
+        "namespace": namespace,
+        "group": right.group,
+        "resource": resource,
+        "subresource": subresource,
+        "verb": right.verb,
+    }
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {name: value for name, value in asked.items() if value}},
+        "spec": {"resourceAttributes": {name: value for name, value in attributes.items() if value}},
     }
     answer = client.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
     return bool(answer["status"]["allowed"])

@@ -25,6 +25,6 @@ def claim(key: str, owner: str, token: dsl.OutputPath(str)) -> str:  # type: ign
     from perennial.lifecycle.claim import take
     from perennial.settings import Settings
 
-    verdict, taken = take(Settings.from_environment().ledger, key, owner, datetime.now(UTC))
-    Path(token).write_text(str(taken), encoding="utf-8")
+    verdict, fencing_token = take(Settings.from_environment().ledger, key, owner, datetime.now(UTC))
+    Path(token).write_text(str(fencing_token), encoding="utf-8")
     return verdict

@@ -39,6 +39,6 @@ def decide(
     from perennial.settings import Settings
     from perennial.spec.read import read_text
 
-    found = Measurements.read(Path(measurements.path)), Performances.read(Path(performances.path))
+    results = Measurements.read(Path(measurements.path)), Performances.read(Path(performances.path))
     ending = Ending(run_id, Fence(kind="claim", key=key, token=int(token)), datetime.now(UTC))
-    return conclude(Settings.from_environment().ledger, read_text(spec), *found, ending, datetime.fromisoformat(now)).kind
+    return conclude(Settings.from_environment().ledger, read_text(spec), *results, ending, datetime.fromisoformat(now)).kind

@@ -35,7 +35,7 @@ def evaluate(
     from perennial.spec.read import read_text
 
     model, trained = read_text(spec), TrainedCandidate.read(Path(candidate.path))
-    judged = judge(Path(dataset.path), model, trained, Settings.from_environment(), champion)
-    judged.write(Path(judgement.path))
-    Path(plots.path).write_text(plots_page(model, judged, trained.summary), encoding="utf-8")
-    metrics.metadata.update({name: estimate.value for name, estimate in judged.evaluation.metrics.items()})
+    candidate_judgement = judge(Path(dataset.path), model, trained, Settings.from_environment(), champion)
+    candidate_judgement.write(Path(judgement.path))
+    Path(plots.path).write_text(plots_page(model, candidate_judgement, trained.summary), encoding="utf-8")
+    metrics.metadata.update({name: estimate.value for name, estimate in candidate_judgement.evaluation.metrics.items()})

@@ -27,7 +27,7 @@ def gate(
     from perennial.spec.read import read_text
     from perennial.versions.findings import GateResults, Judgement
 
-    judged, valid = Judgement.read(Path(judgement.path)), Validation.read(Path(validation.path))
-    results = GateResults(results=judge(read_text(spec).spec, judged, valid.gate))
+    candidate_judgement, valid = Judgement.read(Path(judgement.path)), Validation.read(Path(validation.path))
+    results = GateResults(results=judge(read_text(spec).spec, candidate_judgement, valid.gate))
     results.write(Path(gates.path))
     return "pass" if results.passed else "stop"

@@ -31,7 +31,7 @@ def measure(
     from perennial.spec.read import read_text
 
     model = read_text(spec)
-    found, newest = measure_due(Settings.from_environment(), model, datetime.fromisoformat(now))
-    found.write(Path(measurements.path))
+    window_measurements, newest = measure_due(Settings.from_environment(), model, datetime.fromisoformat(now))
+    window_measurements.write(Path(measurements.path))
     show(newest, model, html=Path(report.path), json=Path(statistics.path))
-    measurements.metadata.update(windows=len(found.windows))
+    measurements.metadata.update(windows=len(window_measurements.windows))

@@ -24,6 +24,6 @@ def perform(spec: str, now: str, measurements: dsl.Input[dsl.Artifact], performa
     from perennial.spec.read import read_text
 
     measured = Measurements.read(Path(measurements.path))
-    found = perform_due(Settings.from_environment(), read_text(spec), datetime.fromisoformat(now), measured)
-    found.write(Path(performances.path))
-    performances.metadata.update(windows=len(found.windows))
+    window_performances = perform_due(Settings.from_environment(), read_text(spec), datetime.fromisoformat(now), measured)
+    window_performances.write(Path(performances.path))
+    performances.metadata.update(windows=len(window_performances.windows))

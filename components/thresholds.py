@@ -32,6 +32,6 @@ def set_thresholds(
 
     data = load(Path(dataset.path))
     contract = Contract.read(Path(version.path) / "contract.json")
-    found, blocks = make_thresholds(data, read_text(spec), TrainedCandidate.read(Path(candidate.path)), contract)
-    write(found, blocks, Path(thresholds.path))
-    thresholds.metadata.update(blocks=found.blocks, rate_per_test=found.rate_per_test)
+    alarm_thresholds, blocks = make_thresholds(data, read_text(spec), TrainedCandidate.read(Path(candidate.path)), contract)
+    write(alarm_thresholds, blocks, Path(thresholds.path))
+    thresholds.metadata.update(blocks=alarm_thresholds.blocks, rate_per_test=alarm_thresholds.rate_per_test)

@@ -244,19 +244,21 @@ def wanted(config: RepoConfig, view: FeatureView, feature_refs: list[str], full_
     source = view.batch_source
     if source is None:
         raise DataError(f"view {view.name!r} has no batch source")
-    shown = view.projection.name_alias or view.name
+    view_name = view.projection.name_alias or view.name
     original = {new: old for old, new in source.field_mapping.items()}
-    asked = [ref.split(":", 1)[1] for ref in feature_refs if ref.startswith(f"{shown}:")]
-    mapped = view.projection.join_key_map or {}
+    feature_names = [ref.split(":", 1)[1] for ref in feature_refs if ref.startswith(f"{view_name}:")]
+    key_map = view.projection.join_key_map or {}
     return Wanted(
-        name=shown,
+        name=view_name,
         source=source_of(config, source),
         keys=tuple(
-            (mapped.get(column.name, column.name), original.get(column.name, column.name)) for column in view.entity_columns
+            (key_map.get(column.name, column.name), original.get(column.name, column.name)) for column in view.entity_columns
         ),
         time=original.get(source.timestamp_field, source.timestamp_field),
         created=original.get(source.created_timestamp_column, source.created_timestamp_column) or None,
-        features=tuple((original.get(name, name), f"{shown}__{name}" if full_feature_names else name) for name in asked),
+        features=tuple(
+            (original.get(name, name), f"{view_name}__{name}" if full_feature_names else name) for name in feature_names
+        ),
         ttl=view.ttl or None,
     )
 
@@ -266,11 +268,11 @@ def join(entities: pd.DataFrame, times: "pd.Series[pd.Timestamp]", views: list[W
     table = pa.Table.from_pandas(entities, preserve_index=False).replace_schema_metadata(None)
     moments = pa.array(times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[us]"), pa.timestamp("us", "UTC"))
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda view: look_up(table, moments, view), views))
+        lookups = list(pool.map(lambda view: look_up(table, moments, view), views))
     matched: dict[str, pa.Array] = {}
-    for view, rows in zip(views, found, strict=True):
-        for place, (_, name) in enumerate(view.features):
-            table = table.append_column(name, rows.column(f"f{place}"))
+    for view, rows in zip(views, lookups, strict=True):
+        for index, (_, name) in enumerate(view.features):
+            table = table.append_column(name, rows.column(f"f{index}"))
         matched[view.name] = rows.column(TIME).combine_chunks()
     return Joined(table, matched)
 
@@ -280,15 +282,15 @@ def look_up(entities: pa.Table, moments: pa.Array, view: Wanted) -> pa.Table:
     with connect(threads=1) as database:
         attach(database, view.source)
         source = database.execute(source_query(view, moments)).to_arrow_table()
-    keys = [f"k{place}" for place in range(len(view.keys))]
-    places = newest(
+    keys = [f"k{index}" for index in range(len(view.keys))]
+    positions = newest(
         entities.select([key for key, _ in view.keys]),
         microseconds(moments),
         source.select(keys),
         microseconds(source.column(TIME)),
         None if view.ttl is None else view.ttl // MICROSECOND,
     )
-    return source.drop_columns(keys).take(pa.array(places, mask=places == NONE))
+    return source.drop_columns(keys).take(pa.array(positions, mask=positions == NONE))
 
 
 def microseconds(times: pa.Array | pa.ChunkedArray) -> Integers:
@@ -301,8 +303,8 @@ def source_query(view: Wanted, moments: pa.Array) -> str:
     """SQL that reads what the entity rows can find: keys `k0`..., features `f0`..., and the time."""
     keys = [quoted(source) for _, source in view.keys]
     time = f"{quoted(view.time)}::timestamptz"
-    columns = [f"{key} as k{place}" for place, key in enumerate(keys)]
-    columns += [f"{quoted(source)} as f{place}" for place, (source, _) in enumerate(view.features)]
+    columns = [f"{key} as k{index}" for index, key in enumerate(keys)]
+    columns += [f"{quoted(source)} as f{index}" for index, (source, _) in enumerate(view.features)]
     # Only what can be found is read: nothing later than the last entity row, nothing older than the first one's TTL.
     bounds = pyarrow.compute.min_max(moments).as_py()
     conditions = ["false" if bounds["max"] is None else f"{time} <= {literal(bounds['max'])}"]
@@ -314,8 +316,8 @@ def source_query(view: Wanted, moments: pa.Array) -> str:
         if view.created
         else ""
     )
-    chosen = f"{', '.join([*columns, f'{time} as {TIME}'])} from {quoted(view.source)}"
-    return f"select {chosen} where {' and '.join(conditions)}{last_created}"
+    selection = f"{', '.join([*columns, f'{time} as {TIME}'])} from {quoted(view.source)}"
+    return f"select {selection} where {' and '.join(conditions)}{last_created}"
 
 
 def _pull(
@@ -331,13 +333,13 @@ def _pull(
     conditions = [
         f"{time} {sign} {literal(bound)}" for sign, bound in zip((">=", "<="), bounds, strict=True) if bound is not None
     ]
-    shown = [*map(quoted, columns), *(f"{quoted(name)}::timestamptz as {quoted(name)}" for name in times)]
-    place = source_of(config, source)
-    query = f"select {', '.join(shown)} from {quoted(place)} where {' and '.join(conditions) or 'true'}{qualify}"
+    selection = [*map(quoted, columns), *(f"{quoted(name)}::timestamptz as {quoted(name)}" for name in times)]
+    location = source_of(config, source)
+    query = f"select {', '.join(selection)} from {quoted(location)} where {' and '.join(conditions) or 'true'}{qualify}"
 
     def run() -> Joined:
         with connect(threads_of(config)) as database:
-            attach(database, place)
+            attach(database, location)
             # Feast writes only the first chunk of a table online, and drops the others in silence.
             return Joined(widened(database.execute(query).to_arrow_table()).combine_chunks(), {})
 

@@ -37,15 +37,15 @@ def check_conservation(requests: pd.DataFrame, joined: pd.DataFrame, id_column: 
     Raises:
         DataError: rows were lost, added or moved; says how many, with examples.
     """
-    asked, found = requests[id_column].to_numpy(), joined[id_column].to_numpy()
-    if len(asked) == len(found) and bool((asked == found).all()):
+    request_ids, joined_ids = requests[id_column].to_numpy(), joined[id_column].to_numpy()
+    if len(request_ids) == len(joined_ids) and bool((request_ids == joined_ids).all()):
         return
-    before, after = pd.Series(asked), pd.Series(found)
+    before, after = pd.Series(request_ids), pd.Series(joined_ids)
     lost, added = before[~before.isin(after)].tolist(), after[~after.isin(before)].tolist()
-    twice = after[after.duplicated()].unique().tolist()
+    duplicates = after[after.duplicated()].unique().tolist()
     raise DataError(
-        f"point-in-time join: {len(asked):,} requests became {len(found):,} rows: {len(lost):,} lost {lost[:3]}, "
-        f"{len(added):,} added {added[:3]}, {len(twice):,} more than once {twice[:3]}, or in another order; "
+        f"point-in-time join: {len(request_ids):,} requests became {len(joined_ids):,} rows: {len(lost):,} lost {lost[:3]}, "
+        f"{len(added):,} added {added[:3]}, {len(duplicates):,} more than once {duplicates[:3]}, or in another order; "
         "an offline store that does this cannot make a training set"
     )
 
@@ -96,33 +96,33 @@ def treat(
     Raises:
         DataError: the join reads the future.
     """
-    asked, ids = to_microseconds(frame[time_column]), frame[id_column].to_numpy()
-    kept, counts = np.ones(len(frame), dtype=bool), []
+    request_times, ids = to_microseconds(frame[time_column]), frame[id_column].to_numpy()
+    row_mask, counts = np.ones(len(frame), dtype=bool), []
     policy = {limit.view: limit for limit in limits}
     for view in service.sources:
         observed = to_microseconds(frame[view.observed_at])
         published = np.asarray(matched[view.name].cast(pa.int64()).fill_null(MISSING))
-        check_past(view, ids, asked, published, observed)
-        found = observed != MISSING
-        age = np.where(found, asked - observed, 0) / HOURS
+        check_past(view, ids, request_times, published, observed)
+        has_row = observed != MISSING
+        age = np.where(has_row, request_times - observed, 0) / HOURS
         # The online store keeps whole seconds: a value is as old here as it is when it is served.
-        served_age = np.where(found, asked - observed // SECOND * SECOND, 0) / HOURS
+        served_age = np.where(has_row, request_times - observed // SECOND * SECOND, 0) / HOURS
         limit = policy.get(view.name)
-        stale = np.zeros(len(frame), dtype=bool) if limit is None else found & (served_age > limit.max_age_hours)
+        stale = np.zeros(len(frame), dtype=bool) if limit is None else has_row & (served_age > limit.max_age_hours)
         if limit is not None and limit.on_stale == "default" and stale.any():
             for feature in view.features:
                 frame[feature.name] = frame[feature.name].mask(stale, None if feature.kind == "string" else np.nan)
         if limit is not None and limit.on_stale == "reject":
-            kept &= ~stale
+            row_mask &= ~stale
         counts.append(
             ViewCounts(
                 view=view.name,
-                lost=int((~found).sum()),
+                lost=int((~has_row).sum()),
                 stale=int(stale.sum()),
-                median_age_hours=round(float(np.median(age[found])), 6) if found.any() else None,
+                median_age_hours=round(float(np.median(age[has_row])), 6) if has_row.any() else None,
             )
         )
-    return Treated(frame, kept, tuple(counts))
+    return Treated(frame, row_mask, tuple(counts))
 
 
 def to_microseconds(times: "pd.Series[pd.Timestamp]") -> NDArray[np.int64]:

@@ -120,10 +120,10 @@ def spans(text: str) -> list[tuple[datetime, datetime]]:
 
 def without(requests: pd.DataFrame, excluded: Sequence[tuple[datetime, datetime]]) -> pd.DataFrame:
     """The requests outside the excluded times [from, until)."""
-    kept = pd.Series(True, index=requests.index)
+    row_mask = pd.Series(True, index=requests.index)
     for start, end in excluded:
-        kept &= ~requests[TIME].between(start, end, inclusive="left")
-    return requests[kept].reset_index(drop=True)
+        row_mask &= ~requests[TIME].between(start, end, inclusive="left")
+    return requests[row_mask].reset_index(drop=True)
 
 
 def model_columns(model: Model, service: ServiceInfo) -> tuple[Column, ...]:
@@ -133,18 +133,18 @@ def model_columns(model: Model, service: ServiceInfo) -> tuple[Column, ...]:
         DataError: two names that meet in a dataset are the same or differ only in case, or the label is a field of the request.
     """
     spec = model.spec
-    sent = tuple(Column(name=field.name, dtype=field.dtype, view=None) for field in spec.requests.fields)
-    columns = (*service.columns, *sent)
-    if spec.label.source == spec.requests.source and spec.label.column in {column.name for column in sent}:
+    request_columns = tuple(Column(name=field.name, dtype=field.dtype, view=None) for field in spec.requests.fields)
+    columns = (*service.columns, *request_columns)
+    if spec.label.source == spec.requests.source and spec.label.column in {column.name for column in request_columns}:
         raise DataError(
             f"model {model.name!r}: the field {spec.label.column!r} of the request is the label itself; take it out of "
             "requests.fields: nobody knows it when the request is made"
         )
     owners: dict[str, tuple[str, str]] = {}
     for name, subject, role in _names(model, service, columns):
-        other, taken = owners.setdefault(name.casefold(), (name, role))
-        if (other, taken) != (name, role):
-            also = taken if other == name else f"{taken} but for case, {other!r}"
+        other, other_role = owners.setdefault(name.casefold(), (name, role))
+        if (other, other_role) != (name, role):
+            also = other_role if other == name else f"{other_role} but for case, {other!r}"
             raise DataError(f"model {model.name!r}: {subject} is also {also}; rename one of them")
     return columns
 
@@ -156,9 +156,9 @@ def _names(model: Model, service: ServiceInfo, columns: Sequence[Column]) -> Ite
     its values would hide the key's.
     """
     identifier = model.spec.requests.id
-    own = [(identifier, "the id"), (TIME, "the time"), (LABEL, "the label"), (KNOWN_AT, "the label's time")]
-    kept = ((PROBABILITY, "the model's own output"), (BLOCK, "the blocks that monitoring keeps of a training"))
-    for name, role in (*own, *kept):
+    dataset_columns = [(identifier, "the id"), (TIME, "the time"), (LABEL, "the label"), (KNOWN_AT, "the label's time")]
+    monitoring_columns = ((PROBABILITY, "the model's own output"), (BLOCK, "the blocks that monitoring keeps of a training"))
+    for name, role in (*dataset_columns, *monitoring_columns):
         yield name, f"the name {name!r} of {role}", role
     for view in service.sources:
         yield view.observed_at, f"the observation time of {view.name!r}", f"the observation time of {view.name!r}"
@@ -254,26 +254,26 @@ def kept_in(joined: Joined, service: ServiceInfo) -> Joined:
     """The features as the online store keeps them: a number that is declared as float32 has 24 bits here too."""
     table = joined.table
     for field in (field for view in service.sources for field in view.features if field.kind == "float32"):
-        place = table.column_names.index(field.name)
-        rounded = table.column(place).cast(pa.float64()).cast(pa.float32(), safe=False)
-        table = table.set_column(place, field.name, rounded)
+        index = table.column_names.index(field.name)
+        rounded = table.column(index).cast(pa.float64()).cast(pa.float32(), safe=False)
+        table = table.set_column(index, field.name, rounded)
     return Joined(table, joined.matched)
 
 
 def shaped(frame: pd.DataFrame, columns: tuple[Column, ...], service: ServiceInfo) -> pd.DataFrame:
     """The frame in the types of a dataset: numbers and booleans float64, strings objects with None, times in microseconds UTC."""
-    made: dict[str, object] = {str(name): frame[name] for name in frame.columns}
+    series: dict[str, object] = {str(name): frame[name] for name in frame.columns}
     for column in columns:
         if column.name not in frame:
             continue
         values = frame[column.name]
         if column.dtype == "string":
-            made[column.name] = values.astype(object).where(values.notna(), None)
+            series[column.name] = values.astype(object).where(values.notna(), None)
         else:
-            made[column.name] = values.astype("float64")
+            series[column.name] = values.astype("float64")
     for name in (TIME, *(view.observed_at for view in service.sources)):
-        made[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("us")
-    return pd.DataFrame(made)
+        series[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("us")
+    return pd.DataFrame(series)
 
 
 def add_labels(settings: Settings, model: Model, frame: pd.DataFrame, now: datetime, since: datetime) -> pd.DataFrame:
@@ -284,10 +284,10 @@ def add_labels(settings: Settings, model: Model, frame: pd.DataFrame, now: datet
         table = source.to_table(columns=[identifier, TIME, column], filter=(time >= since) & (time <= now))
     every = frame_of(table).dropna(subset=[column])
     labels = every.sort_values(TIME, kind="stable").drop_duplicates(identifier).set_index(identifier)
-    found = labels.reindex(frame[identifier])
-    frame[LABEL] = found[column].astype("boolean").to_numpy()
+    label_rows = labels.reindex(frame[identifier])
+    frame[LABEL] = label_rows[column].astype("boolean").to_numpy()
     frame[LABEL] = frame[LABEL].astype("boolean")
-    frame[KNOWN_AT] = pd.to_datetime(found[TIME], utc=True).dt.as_unit("us").to_numpy()
+    frame[KNOWN_AT] = pd.to_datetime(label_rows[TIME], utc=True).dt.as_unit("us").to_numpy()
     frame[KNOWN_AT] = pd.to_datetime(frame[KNOWN_AT], utc=True).dt.as_unit("us")
     return frame
 

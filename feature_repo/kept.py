@@ -65,7 +65,7 @@ def needed_by_versions(settings: Settings) -> set[tuple[str, bytes]]:
         NotFoundError: it is gone.
         PlatformError: ledger or version store does not answer.
     """
-    found: set[tuple[str, bytes]] = set()
+    layouts: set[tuple[str, bytes]] = set()
     digests: set[tuple[str, str]] = set()
     with Ledger.open(settings.ledger) as ledger:
         for model in ledger.models():
@@ -74,8 +74,8 @@ def needed_by_versions(settings: Settings) -> set[tuple[str, bytes]]:
             digests |= {(model, rollout.digest) for rollout in rollouts[:1]}
     for model, digest in sorted(digests):
         contract = Contract.read(open_version(version_store.folder(settings, model, digest)).file("contract"))
-        found |= {(view.view, bytes.fromhex(view.layout)) for view in (contract.plan.views if contract.plan else ())}
-    return found
+        layouts |= {(view.view, bytes.fromhex(view.layout)) for view in (contract.plan.views if contract.plan else ())}
+    return layouts
 
 
 def materialize(settings: Settings, store: FeatureStore, start: datetime, end: datetime, progress: Callable[[str], None]) -> None:
@@ -92,11 +92,11 @@ def materialize(settings: Settings, store: FeatureStore, start: datetime, end: d
     """
     with open_database(settings.online_store, write=False) as database:
         current = {database.layout(view).name for view in database.views()}
-        kept = [layout for layout in database.held() if layout.name not in current]
-    if not kept:
+        kept_layouts = [layout for layout in database.held() if layout.name not in current]
+    if not kept_layouts:
         return
     views = {str(view.name): view for view in store.list_feature_views()}
-    for layout in kept:
+    for layout in kept_layouts:
         missing = missing_columns(store.config, views.get(layout.view), layout)
         if missing:
             progress(f"{layout.view}: values of the layout {layout.digest.hex()}, which a version still reads, age: {missing}")
@@ -109,13 +109,17 @@ def missing_columns(config: RepoConfig, view: FeatureView | None, layout: Layout
     """Why values of a layout cannot be read from its view's source any more; empty where they can."""
     if view is None or view.batch_source is None:
         return "no definition has the view any more"
-    with files(source_of(config, view.batch_source)) as found:
-        schema = found.schema
-    gone = [field.name for field in (*layout.join_keys, *layout.fields) if field.name not in schema.names]
-    if gone:
-        return f"its source has no column {', '.join(gone)} any more"
-    other = [field for field in (*layout.join_keys, *layout.fields) if not has_kind(schema.field(field.name).type, field.kind)]
-    return ", ".join(f"its source has {field.name} as {schema.field(field.name).type}, not {field.kind}" for field in other)
+    with files(source_of(config, view.batch_source)) as source_files:
+        schema = source_files.schema
+    absent_names = [field.name for field in (*layout.join_keys, *layout.fields) if field.name not in schema.names]
+    if absent_names:
+        return f"its source has no column {', '.join(absent_names)} any more"
+    changed_fields = [
+        field for field in (*layout.join_keys, *layout.fields) if not has_kind(schema.field(field.name).type, field.kind)
+    ]
+    return ", ".join(
+        f"its source has {field.name} as {schema.field(field.name).type}, not {field.kind}" for field in changed_fields
+    )
 
 
 def _write(settings: Settings, config: RepoConfig, view: FeatureView, layout: Layout, start: datetime, end: datetime) -> None:

@@ -42,32 +42,32 @@ def newest(asked: pa.Table, asked_times: Integers, keys: pa.Table, times: Intege
     table = np.sort(codes[by_time] * rows + np.arange(rows))
     # An asked row that is older than all rows has rank -1: what is found then has another code.
     ranks = _last_at_most(times[by_time], asked_times)
-    places = _last_at_most(table, asked_codes * rows + ranks)
-    code, rank = np.divmod(table[places], rows)
-    found = by_time[rank]
-    valid = (places != NONE) & (code == asked_codes)
+    positions = _last_at_most(table, asked_codes * rows + ranks)
+    code, rank = np.divmod(table[positions], rows)
+    candidates = by_time[rank]
+    valid = (positions != NONE) & (code == asked_codes)
     if ttl is not None:
-        valid &= asked_times - times[found] <= ttl
-    return np.where(valid, found, NONE)
+        valid &= asked_times - times[candidates] <= ttl
+    return np.where(valid, candidates, NONE)
 
 
 def _last_at_most(values: Integers, asked: Integers) -> Integers:
     """For each asked number the place of the last of the sorted values that is not larger, -1 if all are."""
     # Sorting first is worth it: neighbours then look at the same memory, which is several times as fast.
     order = np.argsort(asked)
-    places = np.empty(len(asked), dtype=np.int64)
-    places[order] = np.searchsorted(values, asked[order], side="right") - 1
-    return places
+    positions = np.empty(len(asked), dtype=np.int64)
+    positions[order] = np.searchsorted(values, asked[order], side="right") - 1
+    return positions
 
 
 def _coded(asked: pa.Table, keys: pa.Table, asked_rows: int, rows: int) -> tuple[Integers, Integers]:
     """One number below `rows` for each row of `asked` and of `keys`: the same for the same keys, `NONE` if not among `keys`."""
     asked_codes, codes = np.zeros(asked_rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
-    for place, name in enumerate(asked.column_names):
-        asked_column, column = asked.column(place), keys.column(place)
+    for index, name in enumerate(asked.column_names):
+        asked_column, column = asked.column(index), keys.column(index)
         kind = _common(name, asked_column.type, column.type)
         asked_more, more = _codes_of(asked_column.cast(kind, safe=False), column.cast(kind, safe=False))
-        if place == 0:
+        if index == 0:
             asked_codes, codes = asked_more, more
             continue
         pairs = np.where((asked_codes == NONE) | (asked_more == NONE), NONE, asked_codes * rows + asked_more)
@@ -79,8 +79,8 @@ def _codes_of(asked: pa.ChunkedArray, keys: pa.ChunkedArray) -> tuple[Integers, 
     """The codes of one column: the place of the value among the distinct values of `keys`."""
     # In one piece, so that there is one dictionary.
     encoded = keys.combine_chunks().dictionary_encode()
-    places = pyarrow.compute.index_in(asked, value_set=encoded.dictionary, skip_nulls=True).fill_null(NONE)
-    return places.to_numpy().astype(np.int64), encoded.indices.to_numpy().astype(np.int64)
+    positions = pyarrow.compute.index_in(asked, value_set=encoded.dictionary, skip_nulls=True).fill_null(NONE)
+    return positions.to_numpy().astype(np.int64), encoded.indices.to_numpy().astype(np.int64)
 
 
 def _common(name: str, asked: pa.DataType, key: pa.DataType) -> pa.DataType:

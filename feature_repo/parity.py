@@ -169,7 +169,7 @@ def agreement(name: str, service: ServiceInfo, rows: pd.DataFrame, expected: pd.
         expected: from `recompute`, of the same rows in the same order.
     """
     columns = _compared(service, rows, expected) if len(rows) else []
-    known = [column.name for column in service.columns]
+    feature_names = [column.name for column in service.columns]
     logged = [str(column).removeprefix(FEATURES) for column in rows.columns if str(column).startswith(FEATURES)]
     values, differing = sum(column.values for column in columns), sum(column.differing for column in columns)
     return Parity(
@@ -181,8 +181,8 @@ def agreement(name: str, service: ServiceInfo, rows: pd.DataFrame, expected: pd.
         differing=differing,
         share=(values - differing) / values if values else None,
         columns=tuple(sorted(columns, key=lambda column: (column.share, column.name))),
-        not_logged=tuple(column for column in known if column not in logged),
-        unknown=tuple(column for column in logged if column not in known),
+        not_logged=tuple(column for column in feature_names if column not in logged),
+        unknown=tuple(column for column in logged if column not in feature_names),
         max_share=MAX_SHARE,
         flagged=any(column.flagged for column in columns),
     )
@@ -190,7 +190,7 @@ def agreement(name: str, service: ServiceInfo, rows: pd.DataFrame, expected: pd.
 
 def _requests(service: ServiceInfo, rows: pd.DataFrame) -> pd.DataFrame:
     """Id, time and join keys of each logged row, in the types of the sources; row numbers as ids, which are unique."""
-    made: dict[str, object] = {ID: np.arange(len(rows)), TIME: pd.to_datetime(rows["time"], utc=True).dt.as_unit("us")}
+    columns: dict[str, object] = {ID: np.arange(len(rows)), TIME: pd.to_datetime(rows["time"], utc=True).dt.as_unit("us")}
     for key in {key.name: key for view in service.sources for key in view.join_keys}.values():
         if KEYS + key.name not in rows or rows[KEYS + key.name].isna().any():
             raise DataError(
@@ -199,10 +199,10 @@ def _requests(service: ServiceInfo, rows: pd.DataFrame) -> pd.DataFrame:
             )
         column = rows[KEYS + key.name]
         try:
-            made[key.name] = column.astype(str).astype(object) if key.kind == "string" else column.astype(np.dtype(key.kind))
+            columns[key.name] = column.astype(str).astype(object) if key.kind == "string" else column.astype(np.dtype(key.kind))
         except (TypeError, ValueError) as error:
             raise DataError(f"prediction log: the join key {key.name!r} is a {key.kind}; {error}") from error
-    return pd.DataFrame(made)
+    return pd.DataFrame(columns)
 
 
 def _compared(service: ServiceInfo, rows: pd.DataFrame, expected: pd.DataFrame) -> list[ColumnParity]:
@@ -211,15 +211,19 @@ def _compared(service: ServiceInfo, rows: pd.DataFrame, expected: pd.DataFrame) 
     for view in service.sources:
         for feature in view.features:
             if FEATURES + feature.name in rows:
-                seen = _as_seen(rows[FEATURES + feature.name], feature.kind)
-                right = _as_seen(expected[feature.name], feature.kind)
-                differs = _differ(seen, right, feature.kind)
-                columns.append(_column(feature.name, view.name, seen, right, differs, rows, keys))
+                logged_values = _as_seen(rows[FEATURES + feature.name], feature.kind)
+                expected_values = _as_seen(expected[feature.name], feature.kind)
+                differs = _differ(logged_values, expected_values, feature.kind)
+                columns.append(_column(feature.name, view.name, logged_values, expected_values, differs, rows, keys))
         if OBSERVED_AT + view.name in rows:
-            seen, right = _seconds(rows[OBSERVED_AT + view.name]), _seconds(expected[view.observed_at])
-            either = np.isnan(seen) | np.isnan(right)
-            differs = np.where(either, np.isnan(seen) != np.isnan(right), np.abs(seen - right) >= OBSERVED_SECONDS)
-            columns.append(_column(view.observed_at, view.name, seen, right, differs, rows, keys))
+            logged_values, expected_values = _seconds(rows[OBSERVED_AT + view.name]), _seconds(expected[view.observed_at])
+            either = np.isnan(logged_values) | np.isnan(expected_values)
+            differs = np.where(
+                either,
+                np.isnan(logged_values) != np.isnan(expected_values),
+                np.abs(logged_values - expected_values) >= OBSERVED_SECONDS,
+            )
+            columns.append(_column(view.observed_at, view.name, logged_values, expected_values, differs, rows, keys))
     return columns
 
 
@@ -230,13 +234,13 @@ def _as_seen(values: "pd.Series[Any]", kind: Kind) -> NDArray[np.float64] | NDAr
     if values.dtype.kind in "fiub":
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.abs(numbers) <= LARGEST, numbers, np.nan)
-    seen = np.empty(len(values))
-    for place, value in enumerate(values):
+    floats = np.empty(len(values))
+    for index, value in enumerate(values):
         try:
-            seen[place] = convert(value, "float")
+            floats[index] = convert(value, "float")
         except DataError:
-            seen[place] = np.inf
-    return seen
+            floats[index] = np.inf
+    return floats
 
 
 def _differ(
@@ -248,10 +252,10 @@ def _differ(
     [False, False, True, False]
     """
     if kind == "string":
-        return np.array([one != other for one, other in zip(seen, right, strict=True)], dtype=bool)
-    one, other = seen.astype(np.float64), right.astype(np.float64)
+        return np.array([text != other for text, other in zip(seen, right, strict=True)], dtype=bool)
+    numbers, others = seen.astype(np.float64), right.astype(np.float64)
     relative = RELATIVE_FLOAT32 if kind == "float32" else RELATIVE
-    return ~np.isclose(one, other, rtol=relative, atol=0.0, equal_nan=True)
+    return ~np.isclose(numbers, others, rtol=relative, atol=0.0, equal_nan=True)
 
 
 def _column(
@@ -273,13 +277,13 @@ def _column(
         flagged=differing / values > MAX_SHARE,
         examples=tuple(
             Difference(
-                prediction_id=str(rows[ID].iloc[place]),
-                time=_iso(rows["time"].iloc[place]),
-                keys={str(key): _key(keys[key].iloc[place]) for key in keys},
-                logged=_said(seen[place]),
-                expected=_said(right[place]),
+                prediction_id=str(rows[ID].iloc[index]),
+                time=_iso(rows["time"].iloc[index]),
+                keys={str(key): _key(keys[key].iloc[index]) for key in keys},
+                logged=_said(seen[index]),
+                expected=_said(right[index]),
             )
-            for place in np.flatnonzero(differs)[:EXAMPLES].tolist()
+            for index in np.flatnonzero(differs)[:EXAMPLES].tolist()
         ),
     )
 

@@ -51,12 +51,12 @@ class Project:
             DataError: there is no such service, or a rule about views and names is broken.
         """
         if name not in self.services:
-            known = ", ".join(sorted(self.services)) or "none"
-            raise DataError(f"{self.folder}: no feature service {name!r}; defined: {known}")
+            service_names = ", ".join(sorted(self.services)) or "none"
+            raise DataError(f"{self.folder}: no feature service {name!r}; defined: {service_names}")
         service = self.services[name]
-        found = tuple(_view_info(self, service, projection) for projection in service.feature_view_projections)
+        views = tuple(_view_info(self, service, projection) for projection in service.feature_view_projections)
         owners: dict[str, str] = {}
-        for view in found:
+        for view in views:
             for feature in [*(field.name for field in view.features), view.observed_at]:
                 if feature in owners:
                     raise DataError(
@@ -64,7 +64,7 @@ class Project:
                         f"{view.name!r}; a model sees a column by its name alone: rename one, as in {view.name}_{feature}"
                     )
                 owners[feature] = view.name
-        return ServiceInfo(name, found)
+        return ServiceInfo(name, views)
 
 
 def load(settings: Settings) -> Project:
@@ -83,9 +83,9 @@ def load(settings: Settings) -> Project:
         for thing in _defined_in(_import(settings, file)):
             kind = _kind(thing, file)
             key = (kind, str(thing.name))
-            known = owners.setdefault(key, (thing, file))
-            if known[0] is not thing:
-                where = f"twice in {file}" if known[1] == file else f"in {known[1]} and in {file}"
+            owner = owners.setdefault(key, (thing, file))
+            if owner[0] is not thing:
+                where = f"twice in {file}" if owner[1] == file else f"in {owner[1]} and in {file}"
                 raise DataError(f"the {kind} {thing.name!r} is defined {where}; a name belongs to one definition")
     things = [thing for thing, _ in owners.values()]
     return Project(
@@ -118,8 +118,8 @@ def _import(settings: Settings, file: Path) -> ModuleType:
         if is_outage(error):
             raise translated(error, str(file)) from error
         lines = [frame.tb_lineno for frame in _frames(error) if frame.tb_frame.f_code.co_filename == str(file)]
-        place = f"{file}:{lines[-1]}" if lines else str(file)
-        raise DataError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
+        where = f"{file}:{lines[-1]}" if lines else str(file)
+        raise DataError(f"{where}: cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         del sys.modules[name]
     return module
@@ -179,7 +179,7 @@ def _check_served_alike(where: str, view: FeatureView, source: FileSource) -> No
     Raises:
         DataError: says what, and how to have it on both sides.
     """
-    refused = {
+    refusals = {
         f"ttl={view.ttl}": (
             bool(view.ttl),
             "it would cut in training what serving still answers; leave it out, and give the model an age limit that both sides "
@@ -197,18 +197,20 @@ def _check_served_alike(where: str, view: FeatureView, source: FileSource) -> No
         ),
         "s3_endpoint_override": (bool(source.s3_endpoint_override), "AWS_ENDPOINT_URL says where the store is; leave it out"),
     }
-    for what, (is_asked, remedy) in refused.items():
+    for what, (is_asked, remedy) in refusals.items():
         if is_asked:
             raise DataError(f"{where}: view {view.name!r} has {what}: {remedy}")
 
 
 def _check_observed_at(where: str, view: str, observed: str, fields: Sequence[FeastField]) -> None:
-    found = [field for field in fields if field.name == observed]
+    matches = [field for field in fields if field.name == observed]
     remedy = f'add Field(name="{observed}", dtype=UnixTimestamp, tags={{"role": "{ROLE}"}}) to it: freshness is measured on it'
-    if not found:
+    if not matches:
         raise DataError(f"{where}: view {view!r} has no field {observed!r}; {remedy}")
-    if found[0].dtype != PrimitiveFeastType.UNIX_TIMESTAMP or found[0].tags.get("role") != ROLE:
-        raise DataError(f"{where}: view {view!r}: the field {observed!r} is {found[0].dtype} with tags {found[0].tags}; {remedy}")
+    if matches[0].dtype != PrimitiveFeastType.UNIX_TIMESTAMP or matches[0].tags.get("role") != ROLE:
+        raise DataError(
+            f"{where}: view {view!r}: the field {observed!r} is {matches[0].dtype} with tags {matches[0].tags}; {remedy}"
+        )
 
 
 def _feature(where: str, view: str, field: FeastField) -> Field:
@@ -226,8 +228,8 @@ def _join_key(project: Project, view: FeatureView, name: str) -> Field:
     if name not in project.entities:
         raise DataError(f"{project.folder}: view {view.name!r}: the entity {name!r} is in none of the files")
     entity = project.entities[name]
-    declared = [kind_of(view.name, column.name, column.dtype) for column in view.entity_columns if column.name == entity.join_key]
-    kind = declared[0] if declared else KEY_KINDS.get(entity.value_type)
+    kinds = [kind_of(view.name, column.name, column.dtype) for column in view.entity_columns if column.name == entity.join_key]
+    kind = kinds[0] if kinds else KEY_KINDS.get(entity.value_type)
     if kind not in KEY_KINDS.values():
         raise DataError(
             f"{project.folder}: entity {name!r}: its type is {kind or entity.value_type.name}; "

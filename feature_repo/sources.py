@@ -85,8 +85,8 @@ def opened(source: str) -> Iterator[pyarrow.dataset.Dataset]:
         DataError: it is not Parquet, its files disagree, or what is read of it is not in it.
         PlatformError: the object store or the disk does not answer or refuses.
     """
-    with files(source) as found:
-        yield found.dataset
+    with files(source) as source_files:
+        yield source_files.dataset
 
 
 @contextmanager
@@ -113,10 +113,10 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
 
 def refuse_outage(error: Exception, where: str) -> None:
     """An error of Arrow or of DuckDB that the object store or the disk caused is a `PlatformError`: the same may work later."""
-    _, found, reason = str(error).partition("AWS Error ")
-    if is_outage(error) and not found:
+    _, separator, reason = str(error).partition("AWS Error ")
+    if is_outage(error) and not separator:
         raise translated(error, where) from error
-    if found:
+    if separator:
         raise PlatformError(f"{where}: the object store does not answer or refuses: {reason.splitlines()[0][:300]}") from error
 
 

@@ -111,11 +111,11 @@ def _closing(store: FeatureStore) -> Iterator[None]:
 
 def _registry(url: str) -> dict[str, object]:
     """Feast's configuration of a registry: a server that was started anew or is gone is noticed."""
-    found: dict[str, object] = {"registry_type": "sql", "path": url}
+    registry_config: dict[str, object] = {"registry_type": "sql", "path": url}
     if url.startswith(postgresql.SCHEME):
         options = postgresql.connect_options(postgresql.CONNECT_SECONDS)
-        found["sqlalchemy_config_kwargs"] = {"pool_pre_ping": True, "connect_args": options}
-    return found
+        registry_config["sqlalchemy_config_kwargs"] = {"pool_pre_ping": True, "connect_args": options}
+    return registry_config
 
 
 @contextlib.contextmanager
@@ -160,7 +160,9 @@ def apply(settings: Settings) -> Applied:
         with _closing(store):
             _replace(store, project)
     note = kept.purge(settings)
-    entities, views, services = (tuple(sorted(found)) for found in (project.entities, project.views, project.services))
+    entities, views, services = (
+        tuple(sorted(definitions)) for definitions in (project.entities, project.views, project.services)
+    )
     return Applied(entities, views, services, note)
 
 
@@ -170,10 +172,10 @@ def _replace(store: FeatureStore, project: Project) -> None:
         *store.list_feature_views(),
         *(entity for entity in store.list_entities() if entity.name != "__dummy"),
     ]
-    kept = {id_of(thing) for found in (project.entities, project.views, project.services) for thing in found.values()}
+    ids = {id_of(thing) for definitions in (project.entities, project.views, project.services) for thing in definitions.values()}
     store.apply(
         [*project.entities.values(), *project.views.values(), *project.services.values()],
-        objects_to_delete=[thing for thing in registered if id_of(thing) not in kept],
+        objects_to_delete=[thing for thing in registered if id_of(thing) not in ids],
         partial=False,
     )
 

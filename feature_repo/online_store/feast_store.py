@@ -92,12 +92,12 @@ class PackedOnlineStore(OnlineStore):
             DataError: a value was packed by another layout.
         """
         layout = layout_of(table)
-        wanted = {field.name for field in layout.fields} if requested_features is None else set(requested_features)
+        feature_names = {field.name for field in layout.fields} if requested_features is None else set(requested_features)
         keys = [serialize_entity_key(key, entity_key_serialization_version=KEY_VERSION) for key in entity_keys]
         with open_database(path_of(config), write=False) as database:
-            found = database.read(layout.view, keys)
+            rows = database.read(layout.view, keys)
         answers: list[tuple[datetime | None, dict[str, ValueProto] | None]] = []
-        for row in found:
+        for row in rows:
             if row is None:
                 answers.append((None, None))
                 continue
@@ -109,7 +109,7 @@ class PackedOnlineStore(OnlineStore):
             answers.append(
                 (
                     EPOCH + timedelta(microseconds=row[0]),
-                    {field.name: to_proto(field.kind, value) for field, value in pairs if field.name in wanted},
+                    {field.name: to_proto(field.kind, value) for field, value in pairs if field.name in feature_names},
                 )
             )
         return answers
@@ -168,7 +168,7 @@ def kind_of(view: str, name: str, dtype: FeastType) -> Kind:
     """
     kind = KINDS.get(dtype) if isinstance(dtype, PrimitiveFeastType) else None
     if kind is None:
-        allowed = ", ".join(sorted(found.name for found in KINDS))
+        allowed = ", ".join(sorted(primitive.name for primitive in KINDS))
         raise DataError(f"view {view!r}: the type of {name!r} is {dtype}; allowed: {allowed}")
     return kind
 
@@ -178,16 +178,16 @@ def from_proto(value: ValueProto | None) -> Value:
     kind = None if value is None else value.WhichOneof("val")
     if value is None or kind is None:
         return None
-    found: Value = getattr(value, kind)
-    return found
+    plain_value: Value = getattr(value, kind)
+    return plain_value
 
 
 def to_proto(kind: Kind, value: Value) -> ValueProto:
     """A plain value as a protobuf one; empty when it is None."""
-    made = ValueProto()
+    proto = ValueProto()
     if value is not None:
-        setattr(made, _PROTO[kind], value)
-    return made
+        setattr(proto, _PROTO[kind], value)
+    return proto
 
 
 def to_microseconds(time: datetime) -> int:

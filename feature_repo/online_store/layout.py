@@ -89,7 +89,7 @@ class Layout(BaseModel):
 
     @cached_property
     def _strings(self) -> tuple[int, ...]:
-        return tuple(place for place, field in enumerate(self.fields) if field.kind == "string")
+        return tuple(index for index, field in enumerate(self.fields) if field.kind == "string")
 
     @cached_property
     def _zeros(self) -> tuple[Value, ...]:
@@ -104,15 +104,15 @@ class Layout(BaseModel):
         (0.5, 'é', None)
         """
         nulls, packed, texts = 0, list(values), []
-        for place, value in enumerate(values):
+        for index, value in enumerate(values):
             if value is None:
-                nulls |= 1 << place
-                packed[place] = self._zeros[place]
-        for place in self._strings:
-            value = values[place]
+                nulls |= 1 << index
+                packed[index] = self._zeros[index]
+        for index in self._strings:
+            value = values[index]
             if value is not None:
                 text = str(value).encode()
-                packed[place] = len(text)
+                packed[index] = len(text)
                 texts.append(text)
         head = self._struct.pack(self.digest, nulls.to_bytes(self._nulls, "little"), *packed)
         return head + b"".join(texts) if texts else head
@@ -130,16 +130,16 @@ class Layout(BaseModel):
         except struct.error as error:
             raise ValueError(f"view {self.view!r}: a value of {len(data)} bytes is cut off: {error}") from error
         nulls, offset = int.from_bytes(mask, "little"), self._struct.size
-        for place in self._strings:
-            length = values[place]
-            values[place] = data[offset : offset + length].decode()
+        for index in self._strings:
+            length = values[index]
+            values[index] = data[offset : offset + length].decode()
             offset += length
         if offset != len(data):
             raise ValueError(f"view {self.view!r}: a value has {len(data)} bytes, expected {offset}")
         if nulls:
-            for place in range(len(values)):
-                if nulls >> place & 1:
-                    values[place] = None
+            for index in range(len(values)):
+                if nulls >> index & 1:
+                    values[index] = None
         return tuple(values)
 
 
@@ -155,17 +155,17 @@ def key_encoder(join_keys: Sequence[Field]) -> Callable[[Sequence[Value]], bytes
     for key in join_keys:
         if key.kind not in {"string", "int32", "int64"}:
             raise ValueError(f"join key {key.name!r} is a {key.kind}; allowed: string, int32, int64")
-    order = sorted(range(len(join_keys)), key=lambda place: join_keys[place].name)
+    order = sorted(range(len(join_keys)), key=lambda index: join_keys[index].name)
     head = struct.pack("<I", len(join_keys))
-    for place in order:
-        name = join_keys[place].name.encode()
+    for index in order:
+        name = join_keys[index].name.encode()
         head += struct.pack("<II", _STRING, len(name)) + name
-    kinds = [join_keys[place].kind for place in order]
+    kinds = [join_keys[index].kind for index in order]
 
     def encode(values: Sequence[Value]) -> bytes:
         parts = [head]
-        for place, kind in zip(order, kinds, strict=True):
-            value = values[place]
+        for index, kind in zip(order, kinds, strict=True):
+            value = values[index]
             if kind == "string":
                 text = str(value).encode()
                 parts.append(struct.pack("<II", _STRING, len(text)) + text)

@@ -26,17 +26,17 @@ def pack(layout: Layout, frame: pd.DataFrame) -> list[Row]:
     """
     check_columns(layout, frame)
     encode = key_encoder(layout.join_keys)
-    known: dict[tuple[Value, ...], bytes] = {}
+    key_bytes: dict[tuple[Value, ...], bytes] = {}
     keys = []
     for key in zip(*(plain(frame[field.name], field) for field in layout.join_keys), strict=True):
-        if key not in known:
-            known[key] = encode(key)
-        keys.append(known[key])
+        if key not in key_bytes:
+            key_bytes[key] = encode(key)
+        keys.append(key_bytes[key])
     times = microseconds(frame[TIME])
     values = packed_values(layout, frame)
     order = np.argsort(times, kind="stable").tolist()
     moments = times.tolist()
-    return [(keys[place], moments[place], values[place]) for place in order]
+    return [(keys[index], moments[index], values[index]) for index in order]
 
 
 def packed_values(layout: Layout, frame: pd.DataFrame) -> list[bytes]:

@@ -45,19 +45,19 @@ class _ViewReader:
                 f"view {view.view!r}: the plan says layout {view.layout}, this release packs its fields as "
                 f"{self.layout.digest.hex()}: install the release that wrote the plan, or train again"
             )
-        places = {field.name: place for place, field in enumerate(view.fields)}
-        unknown = [name for name in (*(feature.name for feature in view.features), view.observed_at) if name not in places]
+        positions = {field.name: position for position, field in enumerate(view.fields)}
+        unknown = [name for name in (*(feature.name for feature in view.features), view.observed_at) if name not in positions]
         if unknown:
-            raise DataError(f"view {view.view!r}: the plan takes {', '.join(unknown)}, stored are {', '.join(places)}")
+            raise DataError(f"view {view.view!r}: the plan takes {', '.join(unknown)}, stored are {', '.join(positions)}")
         self.name = view.view
         self._encode: Callable[[Sequence[Value]], bytes] = key_encoder(join_keys)
         self._keys = tuple(keys.index(key.name) for key in view.join_keys)
-        self._features = tuple(places[feature.name] for feature in view.features)
-        self._observed = places[view.observed_at]
+        self._features = tuple(positions[feature.name] for feature in view.features)
+        self._observed = positions[view.observed_at]
         self._nothing: tuple[None, ...] = (None,) * len(view.features)
 
     def key(self, row: Sequence[Value]) -> bytes:
-        return self._encode([row[place] for place in self._keys])
+        return self._encode([row[position] for position in self._keys])
 
     def part(self, data: bytes | None, held: Mapping[str, frozenset[bytes]]) -> _Part:
         """Values, observation time and status of what is stored of a key; `held` are the store's layouts by view."""
@@ -69,7 +69,7 @@ class _ViewReader:
         except ValueError:
             return self._nothing, None, STALE_LAYOUT
         observed = values[self._observed]
-        return tuple([values[place] for place in self._features]), None if observed is None else float(observed), FOUND
+        return tuple([values[position] for position in self._features]), None if observed is None else float(observed), FOUND
 
 
 class PlanReader:
@@ -102,8 +102,10 @@ class PlanReader:
         for view in self._views:
             expected = view.layout.digest.hex()
             if view.name not in stored:
-                known = ", ".join(sorted(stored)) or "none"
-                raise DataError(f"{self._where}: no view {view.name!r}; it has {known}: `perennial features apply` adds views")
+                view_names = ", ".join(sorted(stored)) or "none"
+                raise DataError(
+                    f"{self._where}: no view {view.name!r}; it has {view_names}: `perennial features apply` adds views"
+                )
             if expected not in stored[view.name]:
                 raise DataError(
                     f"{self._where}: view {view.name!r} has layout {', '.join(stored[view.name])}, the version reads {expected}: "
@@ -127,20 +129,20 @@ class PlanReader:
         Raises:
             PlatformError: the store does not answer.
         """
-        places = [[(number, view.key(row)) for number, view in enumerate(self._views)] for row in rows]
-        pairs = list(dict.fromkeys(pair for own in places for pair in own))
+        pairs_by_row = [[(number, view.key(row)) for number, view in enumerate(self._views)] for row in rows]
+        pairs = list(dict.fromkeys(pair for row_pairs in pairs_by_row for pair in row_pairs))
         values = self._lookup.values([(self._views[number].layout.name, key) for number, key in pairs]) if pairs else []
         # The layouts are asked for where they decide, which is rare: a key of which nothing is stored.
         held = self._lookup.layouts() if None in values else {}
         parts = {pair: self._views[pair[0]].part(data, held) for pair, data in zip(pairs, values, strict=True)}
-        found = []
-        for own in places:
-            seen = [parts[pair] for pair in own]
+        results = []
+        for row_pairs in pairs_by_row:
+            row_parts = [parts[pair] for pair in row_pairs]
             features: list[Value] = []
-            for part in seen:
+            for part in row_parts:
                 features += part[0]
-            found.append(Found(tuple(features), tuple([part[1] for part in seen]), tuple([part[2] for part in seen])))
-        return found
+            results.append(Found(tuple(features), tuple([part[1] for part in row_parts]), tuple([part[2] for part in row_parts])))
+        return results
 
     def close(self) -> None:
         """Nothing is held any more; the next read opens the store again."""

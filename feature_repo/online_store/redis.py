@@ -165,8 +165,8 @@ class RedisDatabase:
     def keep_layouts(self, layouts: Iterable[Layout]) -> None:
         """These layouts are current; values of other layouts of their views stay."""
         for layout in layouts:
-            told = layout.digest + layout.model_dump_json().encode()
-            self._client.hset(self._place.layouts, mapping={layout.name: told, layout.view: told})
+            record = layout.digest + layout.model_dump_json().encode()
+            self._client.hset(self._place.layouts, mapping={layout.name: record, layout.view: record})
 
     def forget(self, views: Iterable[str]) -> None:
         """These views are in no definition any more; their values stay."""
@@ -175,9 +175,9 @@ class RedisDatabase:
 
     def held(self) -> list[Layout]:
         """Every layout, current or kept, by name."""
-        found = self._client.hgetall(self._place.layouts)
-        named = {name.decode(): told for name, told in found.items() if is_name(name.decode())}
-        return [Layout.model_validate_json(told[DIGEST_BYTES:]) for _, told in sorted(named.items())]
+        entries = self._client.hgetall(self._place.layouts)
+        records = {name.decode(): record for name, record in entries.items() if is_name(name.decode())}
+        return [Layout.model_validate_json(record[DIGEST_BYTES:]) for _, record in sorted(records.items())]
 
     def purge(self, needed: Container[tuple[str, bytes]]) -> list[Layout]:
         """Drop the layouts, with their values, that are neither current nor needed; returns them."""
@@ -201,10 +201,10 @@ class RedisDatabase:
         Raises:
             NotFoundError: the view was never applied here.
         """
-        found = self._current(view)
-        if found is None:
+        record = self._current(view)
+        if record is None:
             raise no_view(self.where, view, self.views())
-        return Layout.model_validate_json(found[DIGEST_BYTES:])
+        return Layout.model_validate_json(record[DIGEST_BYTES:])
 
     def write(self, layout: Layout, rows: Iterable[Row]) -> None:
         """Each row is stored unless a newer one of its key is.
@@ -212,11 +212,11 @@ class RedisDatabase:
         Raises:
             DataError: the layout was purged by another process since it was read, or never kept.
         """
-        left, start = iter(rows), self._place.start(layout.name)
+        row_iterator, start = iter(rows), self._place.start(layout.name)
         while True:
             pipeline = self._client.pipeline(transaction=False)
             for _ in range(BATCHES):
-                batch = list(islice(left, BATCH_ROWS))
+                batch = list(islice(row_iterator, BATCH_ROWS))
                 if not batch:
                     break
                 keys = [start + key for key, _, _ in batch]
@@ -233,8 +233,8 @@ class RedisDatabase:
         if not keys:
             return []
         start = self._place.start(self._name(view))
-        found = self._client.mget([start + key for key in keys])
-        return [None if data is None else (_TIME.unpack_from(data)[0], data[_TIME.size :]) for data in found]
+        replies = self._client.mget([start + key for key in keys])
+        return [None if data is None else (_TIME.unpack_from(data)[0], data[_TIME.size :]) for data in replies]
 
     def rows(self, view: str) -> Iterator[Row]:
         """Everything stored by the current layout of a view, or by the layout of that name, ordered by key."""
@@ -266,13 +266,13 @@ class RedisDatabase:
 
     def _name(self, view: str) -> str:
         """The name of a view's current layout; a name of a layout is itself."""
-        found = None if is_name(view) else self._current(view)
-        return view if found is None else f"{view}@{found[:DIGEST_BYTES].hex()}"
+        record = None if is_name(view) else self._current(view)
+        return view if record is None else f"{view}@{record[:DIGEST_BYTES].hex()}"
 
     def _current(self, view: str) -> bytes | None:
         """Digest and layout of a view; None when it was never applied."""
-        found: bytes | None = self._client.hget(self._place.layouts, view)
-        return found
+        record: bytes | None = self._client.hget(self._place.layouts, view)
+        return record
 
     def _keys(self, view: str) -> set[bytes]:
         """Keys of a view; a search may meet one twice."""
@@ -338,8 +338,8 @@ class RedisLookup:
         for view, _ in wanted:
             if view not in starts:
                 starts[view] = self._place.start(view)
-        found = self._ask("MGET", *[starts[view] + key for view, key in wanted])
-        return [None if data is None else data[_TIME.size :] for data in found]
+        replies = self._ask("MGET", *[starts[view] + key for view, key in wanted])
+        return [None if data is None else data[_TIME.size :] for data in replies]
 
     def close(self) -> None:
         """There is no connection."""

@@ -36,11 +36,11 @@ def redis_server(where: str, wait_seconds: float) -> RedisServer:
     pool = redis.ConnectionPool(connection_class=place.kind, **place.options((wait_seconds, wait_seconds)))
     client = redis.Redis.from_pool(pool)
     try:
-        said = client.info("server") | client.info("memory")
+        info = client.info("server") | client.info("memory")
     except (RedisError, OSError) as error:
         raise failure(where, error) from error
     finally:
         client.close()
-    policy = str(said.get("maxmemory_policy", "noeviction"))
-    drops = None if policy == "noeviction" or not int(said.get("maxmemory", 0)) else policy
-    return RedisServer(str(said["redis_version"]), drops, bool(os.environ.get(PASSWORD)))
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    drops = None if policy == "noeviction" or not int(info.get("maxmemory", 0)) else policy
+    return RedisServer(str(info["redis_version"]), drops, bool(os.environ.get(PASSWORD)))

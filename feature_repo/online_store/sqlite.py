@@ -57,13 +57,13 @@ class FileDatabase:
     def keep_layouts(self, layouts: Iterable[Layout]) -> None:
         """These layouts are current; values of other layouts of their views stay."""
         for layout in layouts:
-            told = (layout.view, layout.digest, layout.model_dump_json())
+            record = (layout.view, layout.digest, layout.model_dump_json())
             self._connection.execute(
                 "insert into layouts values (?, ?, ?) on conflict (view) do update"
                 " set digest = excluded.digest, layout = excluded.layout where digest <> excluded.digest",
-                told,
+                record,
             )
-            self._connection.execute("insert or ignore into held_layouts values (?, ?, ?, ?)", (layout.name, *told))
+            self._connection.execute("insert or ignore into held_layouts values (?, ?, ?, ?)", (layout.name, *record))
 
     def forget(self, views: Iterable[str]) -> None:
         """These views are in no definition any more; their values stay."""
@@ -72,8 +72,8 @@ class FileDatabase:
 
     def held(self) -> list[Layout]:
         """Every layout, current or kept, by name."""
-        found = self._connection.execute("select layout from held_layouts order by name").fetchall()
-        return [Layout.model_validate_json(layout) for (layout,) in found]
+        records = self._connection.execute("select layout from held_layouts order by name").fetchall()
+        return [Layout.model_validate_json(layout) for (layout,) in records]
 
     def purge(self, needed: Container[tuple[str, bytes]]) -> list[Layout]:
         """Drop the layouts, with their values, that are neither current nor needed; returns them."""
@@ -95,10 +95,10 @@ class FileDatabase:
         Raises:
             NotFoundError: the view was never applied here.
         """
-        found = self._connection.execute("select layout from layouts where view = ?", (view,)).fetchone()
-        if found is None:
+        record = self._connection.execute("select layout from layouts where view = ?", (view,)).fetchone()
+        if record is None:
             raise no_view(self.where, view, self.views())
-        return Layout.model_validate_json(found[0])
+        return Layout.model_validate_json(record[0])
 
     def write(self, layout: Layout, rows: Iterable[Row]) -> None:
         """Each row is stored unless a newer one of its key is.
@@ -119,13 +119,13 @@ class FileDatabase:
 
     def read(self, view: str, keys: Sequence[bytes]) -> list[tuple[int, bytes] | None]:
         """Event timestamp (microseconds) and value of each key, by the current layout; None where there is none."""
-        name, found = self._name(view), list[tuple[int, bytes] | None]()
+        name, values = self._name(view), list[tuple[int, bytes] | None]()
         for key in keys:
             row = self._connection.execute(
                 "select event_timestamp, value from feature_values where view = ? and key = ?", (name, key)
             ).fetchone()
-            found.append(None if row is None else (row[0], row[1]))
-        return found
+            values.append(None if row is None else (row[0], row[1]))
+        return values
 
     def rows(self, view: str) -> Iterator[Row]:
         """Everything stored by the current layout of a view, or by the layout of that name, ordered by key."""
@@ -135,11 +135,11 @@ class FileDatabase:
 
     def count(self, view: str, after: int, until: int) -> int:
         """How many values of a view's current layout have an event timestamp in (after, until], in microseconds."""
-        found = self._connection.execute(
+        row = self._connection.execute(
             "select count(*) from feature_values where view = ? and event_timestamp > ? and event_timestamp <= ?",
             (self._name(view), after, until),
         ).fetchone()
-        return int(found[0])
+        return int(row[0])
 
     def drop(self, views: Iterable[str]) -> None:
         """Nothing is stored of these views any more, by whatever layout."""
@@ -152,8 +152,8 @@ class FileDatabase:
 
     def _name(self, view: str) -> str:
         """The name of a view's current layout; a name of a layout is itself."""
-        found = self._connection.execute("select layout from layouts where view = ?", (view,)).fetchone()
-        return view if found is None else Layout.model_validate_json(found[0]).name
+        record = self._connection.execute("select layout from layouts where view = ?", (view,)).fetchone()
+        return view if record is None else Layout.model_validate_json(record[0]).name
 
 
 def upgrade(connection: sqlite3.Connection) -> None:
@@ -164,8 +164,8 @@ def upgrade(connection: sqlite3.Connection) -> None:
     if connection.execute("pragma user_version").fetchone()[0] < FORMAT:
         connection.execute("update feature_values set view = view || '@' || lower(hex(substr(value, 1, 8)))")
         for view, digest, layout in connection.execute("select view, digest, layout from layouts").fetchall():
-            told = (f"{view}@{digest.hex()}", view, digest, layout)
-            connection.execute("insert or ignore into held_layouts values (?, ?, ?, ?)", told)
+            record = (f"{view}@{digest.hex()}", view, digest, layout)
+            connection.execute("insert or ignore into held_layouts values (?, ?, ?, ?)", record)
         connection.execute(f"pragma user_version = {FORMAT}")
     connection.execute("commit")
 
@@ -218,10 +218,10 @@ class FileLookup:
 
     def layouts(self) -> dict[str, frozenset[bytes]]:
         """Digests of each view's layouts, current and kept."""
-        found: dict[str, frozenset[bytes]] = {}
+        digests: dict[str, frozenset[bytes]] = {}
         for view, digest in self._ask("select view, digest from held_layouts"):
-            found[view] = found.get(view, frozenset()) | {digest}
-        return found
+            digests[view] = digests.get(view, frozenset()) | {digest}
+        return digests
 
     def answers(self) -> None:
         """The file can be read."""
@@ -231,12 +231,12 @@ class FileLookup:
         """What is stored of these pairs of a layout's name and a key, all of one moment; None where there is nothing."""
         if len(wanted) <= MAX_WANTED:
             return self._chunk(wanted)
-        found: list[bytes | None] = []
+        values: list[bytes | None] = []
         self._ask("begin")
         for start in range(0, len(wanted), MAX_WANTED):
-            found += self._chunk(wanted[start : start + MAX_WANTED])
+            values += self._chunk(wanted[start : start + MAX_WANTED])
         self._ask("commit")
-        return found
+        return values
 
     def close(self) -> None:
         """The file is closed."""
@@ -245,11 +245,11 @@ class FileLookup:
             self._connection = None
 
     def _chunk(self, wanted: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
-        found: list[bytes | None] = [None] * len(wanted)
+        values: list[bytes | None] = [None] * len(wanted)
         rows: list[tuple[int, bytes]] = self._ask(_statement(len(wanted)), [part for pair in wanted for part in pair])
-        for place, data in rows:
-            found[place] = data
-        return found
+        for position, data in rows:
+            values[position] = data
+        return values
 
     def _ask(self, statement: str, parameters: Sequence[str | bytes] = ()) -> list[Any]:
         try:
@@ -286,7 +286,7 @@ _STATEMENTS: dict[int, str] = {}
 def _statement(count: int) -> str:
     """A statement that looks `count` pairs of view and key up: one search of the index each, in one read transaction."""
     if count not in _STATEMENTS:
-        pairs = ",".join(f"({place},?,?)" for place in range(count))
+        pairs = ",".join(f"({position},?,?)" for position in range(count))
         _STATEMENTS[count] = (
             f"with wanted(place, view, key) as (values {pairs}) select place, value from wanted"
             " cross join feature_values stored on stored.view = wanted.view and stored.key = wanted.key"

@@ -64,7 +64,7 @@ class Files:
     @cached_property
     def lacking(self) -> dict[str, tuple[str, ...]]:
         """For each column that some file lacks, or has without any value, the names of these files: it is null there."""
-        found = {
+        files_by_column = {
             name: tuple(
                 self.name_of(path)
                 for path, schema in self.own.items()
@@ -72,7 +72,7 @@ class Files:
             )
             for name in self._names
         }
-        return {name: files for name, files in found.items() if 0 < len(files) < len(self.own)}
+        return {name: files for name, files in files_by_column.items() if 0 < len(files) < len(self.own)}
 
     def name_of(self, path: str) -> str:
         """A file's path below the source; for a source of one file its name."""
@@ -90,9 +90,11 @@ class Files:
 
     def _check_names(self) -> None:
         for path, schema in self.own.items():
-            twice = [name for name, count in Counter(schema.names).items() if count > 1]
-            if twice:
-                raise DataError(f"{self.source}: {self.name_of(path)} has the column {twice[0]!r} twice; write each column once")
+            duplicates = [name for name, count in Counter(schema.names).items() if count > 1]
+            if duplicates:
+                raise DataError(
+                    f"{self.source}: {self.name_of(path)} has the column {duplicates[0]!r} twice; write each column once"
+                )
         folded: dict[str, str] = {}
         for name in self._names:
             other = folded.setdefault(name.casefold(), name)
@@ -108,15 +110,15 @@ class Files:
         for path, schema in self.own.items():
             if name in schema.names:
                 files.setdefault(plain(schema.field(name).type), path)
-        found, where = pa.null(), ""
+        column_type, where = pa.null(), ""
         for other, path in files.items():
-            common = common_type(found, other)
+            common = common_type(column_type, other)
             if common is None:
-                raise self._mixed(name, found, where, other, path)
-            found, where = common, where if common == found else path
-        if pa.types.is_float64(found):
+                raise self._mixed(name, column_type, where, other, path)
+            column_type, where = common, where if common == column_type else path
+        if pa.types.is_float64(column_type):
             self._check_exact(name)
-        return found
+        return column_type
 
     def _mixed(self, name: str, one: pa.DataType, where: str, other: pa.DataType, path: str) -> DataError:
         return DataError(
@@ -133,8 +135,8 @@ class Files:
         for path, schema in self.own.items():
             if name not in schema.names or not pa.types.is_integer(schema.field(name).type):
                 continue
-            one = pyarrow.dataset.dataset([path], format="parquet", filesystem=self.filesystem, partitioning=None)
-            bounds = pyarrow.compute.min_max(one.to_table(columns=[name]).column(0)).as_py()
+            dataset = pyarrow.dataset.dataset([path], format="parquet", filesystem=self.filesystem, partitioning=None)
+            bounds = pyarrow.compute.min_max(dataset.to_table(columns=[name]).column(0)).as_py()
             for value in (bounds["min"], bounds["max"]):
                 if value is not None and abs(value) > EXACT:
                     raise DataError(
@@ -167,10 +169,10 @@ def listed(source: str, root: str, filesystem: pyarrow.fs.FileSystem) -> Files:
         raise NotFoundError(f"{source}: {missing}; write the source there, or set PERENNIAL_SOURCES to where it is")
     with ThreadPoolExecutor(FOOTERS) as pool:
         footers = list(pool.map(lambda path: _footer(path, filesystem), paths))
-    found = [(path, schema) for path, (schema, rows) in zip(paths, footers, strict=True) if rows]
-    if not found:
-        found = [(paths[0], footers[0][0])]
-    return Files(source, root, filesystem, dict(found), sum(rows for _, rows in footers))
+    schemas = [(path, schema) for path, (schema, rows) in zip(paths, footers, strict=True) if rows]
+    if not schemas:
+        schemas = [(paths[0], footers[0][0])]
+    return Files(source, root, filesystem, dict(schemas), sum(rows for _, rows in footers))
 
 
 def is_part(path: str, root: str) -> bool:
@@ -223,7 +225,7 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return other
     if types.is_integer(one) and types.is_integer(other):
         return None if pa.uint64() in (one, other) else pa.int64()
-    numbers = [types.is_integer(found) or types.is_floating(found) for found in (one, other)]
+    numbers = [types.is_integer(column_type) or types.is_floating(column_type) for column_type in (one, other)]
     return pa.float64() if all(numbers) else None
 
 

@@ -86,7 +86,7 @@ def check(settings: Settings, model: Model, service: ServiceInfo, moment: Moment
         path=settings.source(spec.requests.source),
         keys=(spec.requests.id,),
         columns={
-            **{sent.name: FROM_DTYPE[sent.dtype] for sent in spec.requests.fields},
+            **{request_field.name: FROM_DTYPE[request_field.dtype] for request_field in spec.requests.fields},
             **kinds,
             spec.requests.id: identifier,
         },
@@ -110,7 +110,9 @@ def check(settings: Settings, model: Model, service: ServiceInfo, moment: Moment
         for source, what in ((requests, "requests"), (labels, "labels")):
             notes += set_aside(database, source.path, what, source.rows, source.keys, since, wall_clock)
             check_rows(database, source, TIME, now)
-        check_seen_keys(database, requests, [sent.name for sent in spec.requests.fields if sent.name in kinds], now)
+        check_seen_keys(
+            database, requests, [request_field.name for request_field in spec.requests.fields if request_field.name in kinds], now
+        )
         check_unique(database, requests, (), now, "a request is asked for once")
         check_labels(database, requests, labels, spec.label.column, now)
         for view in service.sources:
@@ -174,8 +176,8 @@ def check_stretch(path: str, layout: Layout, time: str, start: datetime, end: da
         columns={field.name: field.kind for field in (*layout.join_keys, *layout.fields)},
         table="stretch",
     )
-    with files(path) as found:
-        if not found.rows:
+    with files(path) as source_files:
+        if not source_files.rows:
             return []
     notes = check_schema(source, time)
     with connect(threads) as database:
@@ -189,8 +191,13 @@ def check_stretch(path: str, layout: Layout, time: str, start: datetime, end: da
 def check_schema(source: CheckedSource, time: str) -> list[str]:
     """The file is Parquet, has rows, and every column has its type; a sentence for each column that some files lack."""
     try:
-        with files(source.path) as found:
-            rows, schema, lacking, partitions = found.rows, found.schema, found.lacking, found.partitions
+        with files(source.path) as source_files:
+            rows, schema, lacking, partitions = (
+                source_files.rows,
+                source_files.schema,
+                source_files.lacking,
+                source_files.partitions,
+            )
     except NotFoundError as error:
         raise DataError(str(error)) from error
     if rows == 0:
@@ -221,8 +228,8 @@ def check_rows(database: duckdb.DuckDBPyConnection, source: CheckedSource, time:
             tuple(dict.fromkeys((*source.keys, time))),
             f"column {name!r} is null; leave such rows out, or give them a value of their own (as UNKNOWN)",
         )
-    with files(source.path) as found:
-        types = {name: found.schema.field(name).type for name in source.columns}
+    with files(source.path) as source_files:
+        types = {name: source_files.schema.field(name).type for name in source.columns}
     for name, kind in source.columns.items():
         low, high = bounds_of(types[name], kind)
         if low is None or high is None:
@@ -245,8 +252,8 @@ def check_seen_keys(database: duckdb.DuckDBPyConnection, requests: CheckedSource
         names: join keys that are fields of the request too.
         now: rows published later are not looked at.
     """
-    with files(requests.path) as found:
-        types = {name: found.schema.field(name).type for name in names}
+    with files(requests.path) as source_files:
+        types = {name: source_files.schema.field(name).type for name in names}
     for name in names:
         low, high = bounds_of(types[name], "float64")
         if low is not None and high is not None:
@@ -290,12 +297,13 @@ def check_unique(
 ) -> None:
     """No two rows have the same keys and `times`."""
     names = (*source.keys, *times)
-    known = until(times[0] if times else TIME, now)
-    query = f"select {', '.join(map(quoted, names))}, count(*) as rows from {source.rows} where {known} group by all"
-    found = database.execute(f"{query} having count(*) > 1 order by all limit {EXAMPLES}").fetchall()
-    if found:
+    condition = until(times[0] if times else TIME, now)
+    query = f"select {', '.join(map(quoted, names))}, count(*) as rows from {source.rows} where {condition} group by all"
+    duplicates = database.execute(f"{query} having count(*) > 1 order by all limit {EXAMPLES}").fetchall()
+    if duplicates:
         raise DataError(
-            f"{source.path}: duplicate keys {', '.join(names)}: {examples((*names, 'rows'), found)}; {why}: keep one row of each"
+            f"{source.path}: duplicate keys {', '.join(names)}: {examples((*names, 'rows'), duplicates)}; {why}: "
+            "keep one row of each"
         )
 
 
@@ -304,18 +312,18 @@ def check_labels(
 ) -> None:
     """No request has two different labels, and no label is older than its request."""
     identifier = requests.keys[0]
-    name, value, known = quoted(identifier), quoted(column), until(TIME, now)
-    found = database.execute(
-        f"select {name}, list(distinct {value}) from {labels.rows} where {known} group by {name}"
+    name, value, condition = quoted(identifier), quoted(column), until(TIME, now)
+    conflict_rows = database.execute(
+        f"select {name}, list(distinct {value}) from {labels.rows} where {condition} group by {name}"
         f" having count(distinct {value}) > 1 order by all limit {EXAMPLES}"
     ).fetchall()
-    if found:
-        conflicts = examples((identifier, column), found)
+    if conflict_rows:
+        conflicts = examples((identifier, column), conflict_rows)
         raise DataError(
             f"{labels.path}: conflicting labels: {conflicts}; a label is final: publish it when it is, keep one row of each"
         )
     early = database.execute(
-        f"select l.{name}, l.{TIME}, r.{TIME} from (select * from {labels.rows} where {known}) l"
+        f"select l.{name}, l.{TIME}, r.{TIME} from (select * from {labels.rows} where {condition}) l"
         f" join {requests.rows} r on l.{name} = r.{name} where l.{TIME} < r.{TIME} order by all limit {EXAMPLES}"
     ).fetchall()
     if early:
@@ -327,8 +335,8 @@ def _identifier_kind(settings: Settings, model: Model) -> Kind:
     """Type of the requests' id: integer or string, as the requests have it."""
     path, name = settings.source(model.spec.requests.source), model.spec.requests.id
     try:
-        with files(path) as found:
-            schema = found.schema
+        with files(path) as source_files:
+            schema = source_files.schema
     except NotFoundError as error:
         raise DataError(str(error)) from error
     return identifier_kind(schema.field(name).type) if name in schema.names else "int64"

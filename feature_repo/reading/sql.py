@@ -44,26 +44,26 @@ def attach(database: duckdb.DuckDBPyConnection, source: str) -> None:
         DataError: it is not Parquet, or its files disagree.
         PlatformError: the object store does not answer or refuses.
     """
-    with files(source) as found:
-        if source.startswith(REMOTE) or "\\" in source or any("\\" in path for path in found.own):
-            database.register(source, found.dataset)
+    with files(source) as source_files:
+        if source.startswith(REMOTE) or "\\" in source or any("\\" in path for path in source_files.own):
+            database.register(source, source_files.dataset)
             return
-        parts = [_select(own, paths, found.schema) for own, paths in same(found.own)]
+        parts = [_select(file_schema, paths, source_files.schema) for file_schema, paths in same(source_files.own)]
         database.execute(f"create or replace view {quoted(source)} as {' union all by name '.join(parts)}")
 
 
 def _select(own: pa.Schema, paths: Sequence[str], schema: pa.Schema) -> str:
     """SQL that reads files of equal columns, each in the type of the source; a column without a value has that of other files."""
-    shown = []
+    columns = []
     for field in own:
-        wanted, column = schema.field(field.name).type, quoted(field.name)
+        target_type, column = schema.field(field.name).type, quoted(field.name)
         if pa.types.is_null(field.type):
             column = "null"
-        elif wanted in NUMBERS and field.type != wanted:
-            column = f"{column}::{NUMBERS[wanted]}"
-        shown.append(f"{column} as {quoted(field.name)}")
-    listed = ", ".join(text(without_patterns(path)) for path in paths)
-    return f"select {', '.join(shown)} from read_parquet([{listed}], hive_partitioning = false)"
+        elif target_type in NUMBERS and field.type != target_type:
+            column = f"{column}::{NUMBERS[target_type]}"
+        columns.append(f"{column} as {quoted(field.name)}")
+    path_list = ", ".join(text(without_patterns(path)) for path in paths)
+    return f"select {', '.join(columns)} from read_parquet([{path_list}], hive_partitioning = false)"
 
 
 def without_patterns(path: str) -> str:
