@@ -19,7 +19,6 @@ def build_dataset(spec: str, now: str, wall_clock: str, excluded: str, dataset: 
     Returns:
         The run key: digests of spec, definitions, dataset, code and seed, hashed together.
     """
-    from datetime import datetime
     from pathlib import Path
 
     from feature_repo.dataset import build, spans
@@ -30,8 +29,7 @@ def build_dataset(spec: str, now: str, wall_clock: str, excluded: str, dataset: 
     from perennial.versions.run_key import run_key
 
     model, settings = read_text(spec), Settings.from_environment()
-    moment = Moment(datetime.fromisoformat(now), datetime.fromisoformat(wall_clock))
-    data = build(settings, model, moment, spans(excluded))
+    data = build(settings, model, Moment.parse(now, wall_clock), spans(excluded))
     copy(keep(settings, data), Path(dataset.path))
     dataset.metadata.update(digest=data.info.digest, rows=data.info.rows, labelled=data.info.labelled)
     return run_key(model, data.info)

@@ -11,3 +11,8 @@ class Moment(NamedTuple):
     """The time that it is for, UTC: a tick's, a request's own, or that of a replay."""
     wall_clock: datetime
     """The real time, UTC."""
+
+    @classmethod
+    def parse(cls, now: str, wall_clock: str) -> "Moment":
+        """The moment of two times in ISO 8601, each with a zone."""
+        return cls(datetime.fromisoformat(now), datetime.fromisoformat(wall_clock))

@@ -83,7 +83,7 @@ spec:
     criteria: [pays]
     columns:{columns}
 
-  retraining: {{mode: advisory, reasons: [hurt, manual]}} # a decision to train waits for `perennial decisions accept`
+  retraining: {{mode: advisory, reasons: [degraded, manual]}} # a decision to train waits for `perennial decisions accept`
 """
 
 DEFINITIONS = '''\
