@@ -270,6 +270,26 @@ def rollback(
     roll_back(Settings.from_environment(), model, reason, wall_clock, json)
 
 
+@app.command(epilog="Example: perennial rollout churn 2 --reason 'the rollback was a mistake'")
+def rollout(
+    model: ModelName,
+    version: Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Its number; `perennial models` lists them.")],
+    reason: Annotated[str, typer.Option(help="Why, in one sentence; it is kept.")] = "a person asked for it",
+    now: Annotated[
+        str | None, typer.Option(help="Time at which to do it, ISO 8601 with a zone; the real time if absent.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Give the traffic to a version once more, after the serving check (exit code 3 if it does not pass)."""
+    from console.serving import roll_out
+    from perennial.loop.request import RollOut
+    from perennial.settings import Settings
+
+    wish, time = RollOut(version=version, reason=reason), parse_time(now) if now else wall_clock()
+    has_it = roll_out(Settings.from_environment(), model, wish, time, wall_clock, json)
+    raise typer.Exit(0 if has_it else GATES_NOT_PASSED)
+
+
 @app.command(epilog="Example: perennial models")
 def models(json: Json = False) -> None:
     """List the models and their registered versions."""

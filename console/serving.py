@@ -1,4 +1,4 @@
-"""`perennial serve`, `rollback` and `features parity`: the local server of a model, its way back, and what it served."""
+"""`perennial serve`, `rollback`, `rollout` and `features parity`: a model's server, its traffic, and what it served."""
 
 import os
 import sys
@@ -7,8 +7,9 @@ from typing import NoReturn
 
 from console.asking import Clock, ask
 from console.display.output import console, print_json, table
-from perennial.ledger import Ledger
-from perennial.loop.request import RollBack
+from perennial.ledger import Ledger, Version
+from perennial.loop.request import RollBack, RollOut
+from perennial.loop.rollout import Rollout
 from perennial.settings import Settings
 from serving.command import server_command
 
@@ -60,6 +61,55 @@ def roll_back(settings: Settings, model: str, reason: str, clock: Clock, json: b
     console().print(f"{model}: version {version.number} was rolled back; version {champion.number} {has} the traffic again")
     if to_follow is not None:
         console().print(f"Follows with the next tick: {to_follow}", soft_wrap=True)
+
+
+def roll_out(settings: Settings, model: str, wish: RollOut, now: datetime, clock: Clock, json: bool) -> bool:
+    """Ask for the traffic to go to a version, and say what came of it; returns whether that version has it.
+
+    Args:
+        settings: where things are.
+        model: name of the model.
+        wish: which version, and why.
+        now: the time for which it is to be done, UTC.
+        clock: gives the real time.
+        json: print JSON instead of sentences.
+
+    Raises:
+        NotFoundError: there is no such model or version.
+        PlatformError: the deployer cannot be told now; the next tick goes on, and the command may be repeated.
+    """
+    from perennial.spec.read import read
+
+    read(settings.models / f"{model}.yaml")
+    request = ask(settings, model, wish, now, clock)
+    attempt = (wish.version, request.subject)
+    with Ledger.open(settings.ledger) as ledger:
+        champion = ledger.champion(model)
+        rollout = next(
+            (candidate for candidate in ledger.rollouts(model) if (candidate.number, candidate.attempt) == attempt), None
+        )
+    to_follow = request.outcome or None
+    if json:
+        records = {"rollout": rollout, "champion": champion}
+        shown = {name: None if record is None else record.model_dump(mode="json") for name, record in records.items()}
+        print_json(shown | {"to_follow": to_follow})
+    else:
+        console().print(f"{model}: {_rolled_out(settings, wish.version, rollout, champion)}", soft_wrap=True)
+        if to_follow is not None:
+            console().print(f"Follows with the next tick: {to_follow}", soft_wrap=True)
+    return rollout is None or rollout.state == "champion"
+
+
+def _rolled_out(settings: Settings, number: int, rollout: Rollout | None, champion: Version | None) -> str:
+    """What came of a request for a version; without a rollout, that it had the traffic already."""
+    if rollout is None:
+        return f"version {number} has the traffic already; nothing was changed"
+    if rollout.state != "champion":
+        keeps = "no version has the traffic" if champion is None else f"version {champion.number} keeps the traffic"
+        return f"version {number} was refused: {rollout.reason.rstrip('.')}; {keeps}"
+    has = "has" if settings.namespace is None else "takes"  # pods are replaced one at a time
+    before = "no version" if rollout.previous is None else f"version {rollout.previous}"
+    return f"version {number} {has} the traffic; {before} had it before"
 
 
 def show_parity(settings: Settings, model: str, now: datetime, json: bool) -> bool:

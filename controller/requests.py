@@ -12,16 +12,16 @@ from controller.flight import carry_on, intend
 from controller.rollout import roll_out
 from controller.ticked import Act, Found
 from perennial.errors import FencedError, PlatformError
-from perennial.ledger import Run
+from perennial.ledger import Ledger, Run, Version
 from perennial.lifecycle import claim as claims
 from perennial.loop.decision import Claim, Decision, DecisionDraft, Fact
 from perennial.loop.failure import Failure
-from perennial.loop.request import Accept, AcceptChange, Close, Monitor, Request, RollBack, Train
+from perennial.loop.request import Accept, AcceptChange, Close, Monitor, Request, RollBack, RollOut, Train
 from perennial.outages import translated
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from serving.deployers import open_deployer
-from serving.rollouts import leaving, roll_back
+from serving.rollouts import attempt_for, leaving, roll_back
 
 
 def answer(context: Context, model: str) -> Iterator[Found]:
@@ -52,6 +52,8 @@ def _answer(context: Context, request: Request) -> Iterator[Found]:
             yield from _run(context, request, read(context.settings.models / f"{request.model}.yaml"))
         case RollBack(reason=reason):
             yield _rolled_back(context, request, reason)
+        case RollOut() as wish:
+            yield from _rolled_out(context, request, wish)
         case Accept(decision=number):
             yield _end(context, request, outcome=incidents.accept_decision(context.ledger, request, number))
         case Close(incident=number, reason=reason):
@@ -175,6 +177,38 @@ def _rolled_back(context: Context, request: Request, reason: str) -> Act:
     deployer = open_deployer(context.settings)
     if request.state == "open":
         request = context.ledger.begin_request(request, leaving(deployer, context.ledger, model.name).number)
-    rollout = next(rollout for rollout in context.ledger.rollouts(model.name) if rollout.number == request.subject)
-    to_follow = roll_back(context.settings, deployer, context.ledger, model, rollout, context.now, reason)
+    assert request.subject is not None  # settled just now, or before
+    to_follow = roll_back(context.settings, deployer, context.ledger, model, request.subject, context.now, reason)
     return _end(context, request, outcome=to_follow or "")
+
+
+def _rolled_out(context: Context, request: Request, wish: RollOut) -> Iterator[Found]:
+    """Settle the attempt, then ask for the version and carry it out: repeated after a crash, it asks no second time."""
+    ledger, name, to_follow = context.ledger, request.model, ""
+    model = read(context.settings.models / f"{name}.yaml")
+    deployer, version = open_deployer(context.settings), ledger.version(name, wish.version)
+    if request.state == "open":
+        attempt = attempt_for(deployer, ledger, version)
+        if attempt is None:
+            yield _end(context, request, outcome=_coming(ledger, version))
+            return
+        request = ledger.begin_request(request, attempt)
+    assert request.subject is not None  # settled just now, or before
+    ledger.request_rollout(model=name, number=version.number, now=context.now, reason=wish.reason, attempt=request.subject)
+    try:
+        yield from roll_out(context, model)
+    except FencedError:
+        raise
+    except Exception as error:
+        if ledger.champion(name) != version or deployer.deployed(name) != version.digest:
+            raise  # the next tick goes on, and the person is told
+        to_follow = str(translated(error, "rollout", "this sentence"))
+    yield _end(context, request, outcome=to_follow)
+
+
+def _coming(ledger: Ledger, champion: Version) -> str:
+    """Which version takes the traffic from the champion; empty where none was asked for."""
+    newest = ledger.rollouts(champion.model)[0]
+    if newest.number == champion.number or newest.state not in ("requested", "checked"):
+        return ""
+    return f"version {newest.number}, which was asked for after it, takes the traffic"

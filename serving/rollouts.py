@@ -15,7 +15,7 @@ from perennial import registry
 from perennial.errors import DataError, NotFoundError, PerennialError
 from perennial.evaluation.gates import GateResult
 from perennial.ledger import Ledger, Version
-from perennial.loop.rollout import Observation, Rollout
+from perennial.loop.rollout import Observation, Rollout, champions
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.versions import store as version_store
@@ -78,20 +78,36 @@ def leaving(deployer: Deployer, ledger: Ledger, model: str) -> Rollout:
     """
     deployed = deployer.deployed(model)
     rollouts = ledger.rollouts(model)
-    rollback = next((rollout for rollout in rollouts if rollout.state == "rolled back" and rollout.digest == deployed), None)
-    if rollback is not None:
-        return rollback
-    current = ledger.champion(model)
-    if current is None:
+    if not (had_traffic := champions(rollouts)):
         raise NotFoundError(f"{model} has no champion; `perennial train {model}` makes one")
-    champions = [rollout for rollout in rollouts if rollout.state == "champion"]
-    if len(champions) < 2:
+    current = had_traffic[0]
+    for rollout in rollouts if deployed != current.digest else ():
+        is_since = rollout.moved >= current.moved  # one from before the champion came is over
+        if rollout.state == "rolled back" and rollout.digest == deployed and is_since:
+            return rollout
+    if all(champion.number == current.number for champion in had_traffic):
         raise NotFoundError(f"{model}: no champion before version {current.number} to go back to")
-    return next(rollout for rollout in champions if rollout.number == current.number)
+    return current
+
+
+def attempt_for(deployer: Deployer, ledger: Ledger, version: Version) -> int | None:
+    """Which attempt gives a version the traffic; none when it has it. One that is under way is that one.
+
+    Raises:
+        PlatformError: the deployer cannot be asked now.
+    """
+    rollouts = ledger.rollouts(version.model)
+    current = next(iter(champions(rollouts)), None)
+    if current is not None and current.number == version.number:
+        return None if deployer.deployed(version.model) == version.digest else current.attempt
+    last = max((rollout for rollout in rollouts if rollout.number == version.number), key=lambda one: one.attempt, default=None)
+    if last is None:
+        return 1
+    return last.attempt if last.state in ("requested", "checked") else last.attempt + 1
 
 
 def roll_back(
-    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, left: Rollout, now: datetime, reason: str
+    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, left: int, now: datetime, reason: str
 ) -> str | None:
     """Give the traffic of a version back to the champion before; repeated, it goes back no further.
 
@@ -100,7 +116,7 @@ def roll_back(
         deployer: puts a version into traffic.
         ledger: the record of what is wanted.
         model: the spec.
-        left: the rollout of the version that loses the traffic, as `leaving` found it.
+        left: number of the version that loses the traffic, as `leaving` found it.
         now: UTC.
         reason: why, in one sentence.
 
@@ -110,7 +126,10 @@ def roll_back(
     Raises:
         PlatformError: the deployer cannot be told now; the call may be repeated.
     """
-    ledger.move_rollout(left, _seen("rolled back", left, now, reason))
+    for rollout in champions(ledger.rollouts(model.name)):
+        if rollout.number != left:
+            break
+        ledger.move_rollout(rollout, _seen("rolled back", rollout, now, reason))
     champion = ledger.champion(model.name)
     assert champion is not None  # one of the others
     ledger.check_fence()

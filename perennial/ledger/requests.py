@@ -35,7 +35,7 @@ class RequestLedger(Transactions):
 
         Args:
             request: the request.
-            subject: number of its decision, incident or version; none where it is about none.
+            subject: number of its decision, incident, version or attempt; none where it is about none.
 
         Raises:
             NotFoundError: there is no such request.

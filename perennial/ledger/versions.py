@@ -1,7 +1,7 @@
 """Versions and their rollouts."""
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -89,12 +89,15 @@ class Versions(Transactions):
     def request_rollout(self, *, model: str, number: int, now: datetime, reason: str, attempt: int = 1) -> Rollout:
         """Traffic is asked for this version; asked again with the same attempt, the first request and its state stay.
 
+        A further attempt comes after every rollout of the model, by whatever clock it is asked for: the last request is wanted.
+
         Args:
             model: name of the model.
             number: number of the version.
             now: aware.
             reason: one sentence.
-            attempt: 1; one more for a version whose last request was refused or rolled back, when a person asks again.
+            attempt: 1; one more when a person asks again, for a version whose last request was refused or rolled back, or whose
+                traffic another version has now.
 
         Raises:
             NotFoundError: there is no such version.
@@ -102,17 +105,20 @@ class Versions(Transactions):
         """
         digest = self.version(model, number).digest
         with suppress(IntegrityError), self._write() as connection:
-            before = {rollout.attempt: rollout for rollout in _rollouts(connection, model) if rollout.number == number}
+            earlier, previous = _rollouts(connection, model), _champion(connection, model)
+            before = {rollout.attempt: rollout for rollout in earlier if rollout.number == number}
             if attempt in before:
                 return before[attempt]
             last = before.get(attempt - 1)
-            if attempt > 1 and (last is None or not last.is_over):
+            had_it = last is not None and last.state == "champion" and previous != number
+            if attempt > 1 and (last is None or not (last.is_over or had_it)):
                 state = "was never made" if last is None else f"is {last.state}"
                 raise DataError(
                     f"{model}: request {attempt} for version {number} cannot be made: request {attempt - 1} {state}; "
-                    "allowed once it is refused or rolled back"
+                    "allowed once it is refused or rolled back, or another version has the traffic"
                 )
-            previous = _champion(connection, model)
+            if attempt > 1:
+                now = max(now, *(max(rollout.requested, rollout.moved) + timedelta(microseconds=1) for rollout in earlier))
             new_rollout = request(
                 model=model, number=number, digest=digest, previous=previous, now=now, reason=reason, attempt=attempt
             )

@@ -49,6 +49,16 @@ class RollBack(Record):
     """Why, in one sentence."""
 
 
+class RollOut(Record):
+    """Give the traffic to a version, by its number."""
+
+    kind: Literal["rollout"] = "rollout"
+    version: int = Field(ge=1)
+    """Its number."""
+    reason: str
+    """Why, in one sentence."""
+
+
 class Accept(Record):
     """Let the controller carry out a decision that waits for a person."""
 
@@ -79,7 +89,7 @@ class AcceptChange(Record):
     """Why, in one sentence."""
 
 
-Wish = Annotated[Train | Monitor | RollBack | Accept | Close | AcceptChange, Field(discriminator="kind")]
+Wish = Annotated[Train | Monitor | RollBack | RollOut | Accept | Close | AcceptChange, Field(discriminator="kind")]
 """What can be asked for."""
 
 
@@ -99,7 +109,8 @@ class Request(Record):
     state: Literal["open", "acting", "done"]
     """`acting`: what it means is settled, and stands in `subject`; `done`: it has an outcome or a failure."""
     subject: int | None = None
-    """Number of its decision, of its incident, or of the version that a rollback leaves; null while it is open."""
+    """Number of its decision, of its incident, of the version that a rollback leaves, or of the attempt that a rollout is; null
+    while it is open, and for a version that has the traffic already."""
     run: str | None = None
     """Id of the run that ended it; null where none did."""
     outcome: str = ""

@@ -6,11 +6,12 @@ requested ── checked ──► checked ── promoted ──► champion �
 ```
 
 Steps to come (shadow, canary) are states between *checked* and *champion* and lines in `TRANSITIONS`. Of several champions of a
-model the newest has the traffic and the others had it, so that a rollback is one move of one row. The ledger's row is what is
-wanted, the deployer's state what is; who carries a rollout out tells `step` what was observed, and stores what it returns by
-comparing with the state that it read.
+model the newest has the traffic and the others had it (`champions`), so that a rollback is a move of the newest. The ledger's row
+is what is wanted, the deployer's state what is; who carries a rollout out tells `step` what was observed, and stores what it
+returns by comparing with the state that it read.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -50,7 +51,7 @@ class Rollout(Record):
     number: int
     """Number of the version."""
     attempt: int = Field(1, ge=1)
-    """Which request for this version it is: a version that was refused or rolled back can be asked for again, by a person."""
+    """Which request for this version it is: a version that has not the traffic can be asked for again, by a person."""
     digest: str
     """Digest of the version folder."""
     state: State
@@ -80,6 +81,16 @@ TRANSITIONS: dict[tuple[State, Observed], State] = {
     ("champion", "rolled back"): "rolled back",
 }
 """From a state and what was observed to the next state. A pair that is not here moves nothing."""
+
+
+def champions(rollouts: Iterable[Rollout]) -> tuple[Rollout, ...]:
+    """The champions among a model's rollouts, newest first: the first has the traffic, and the second had it before.
+
+    Args:
+        rollouts: in any order.
+    """
+    with_traffic = (rollout for rollout in rollouts if rollout.state == "champion")
+    return tuple(sorted(with_traffic, key=lambda rollout: (rollout.moved, rollout.number, rollout.attempt), reverse=True))
 
 
 def request(
@@ -118,7 +129,8 @@ def step(rollout: Rollout, observation: Observation) -> Rollout:
     """The rollout after what was observed; the same one when that moves nothing.
 
     `checked` counts only with both proofs, and every observation only for the digest that the rollout is about: a version becomes
-    champion after the real runtime has loaded it and the serving check has passed, and in no other way.
+    champion after the real runtime has loaded it and the serving check has passed, and in no other way. It moves no earlier than
+    it was requested, by whatever clock it is observed: rollouts stay in their order.
 
     >>> from datetime import UTC
     >>> now = datetime(2013, 4, 1, tzinfo=UTC)
@@ -131,4 +143,5 @@ def step(rollout: Rollout, observation: Observation) -> Rollout:
     is_unproved = observation.seen == "checked" and not (observation.loaded and observation.passed)
     if state is None or is_unproved or observation.digest != rollout.digest:
         return rollout
-    return rollout.model_copy(update={"state": state, "moved": observation.time, "reason": observation.reason})
+    moved = max(observation.time, rollout.requested)
+    return rollout.model_copy(update={"state": state, "moved": moved, "reason": observation.reason})

@@ -44,6 +44,7 @@ COMMANDS = (
     "train",
     "serve",
     "rollback",
+    "rollout",
     "models",
     "card",
     "runs",
@@ -182,7 +183,15 @@ if "RAISED" in os.environ:
 """Written as `sitecustomize`: the driver of the ledger's database raises what `RAISED` says."""
 BUG = "ValueError('the driver lost its way')"
 ABOUT = ("card", "logs", "report", "explain", "rollback", "train", "decisions list")
-WITH_LEDGER = ["status", "models", "runs", "tick", *(f"{command} {SECOND}" for command in ABOUT), f"decisions accept {SECOND} 1"]
+WITH_LEDGER = [
+    "status",
+    "models",
+    "runs",
+    "tick",
+    *(f"{command} {SECOND}" for command in ABOUT),
+    f"rollout {SECOND} 1",
+    f"decisions accept {SECOND} 1",
+]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from perennial.ledger import Ledger
-from perennial.loop.request import Monitor, RollBack, Train, Wish
+from perennial.loop.request import Monitor, RollBack, RollOut, Train, Wish
 from perennial.settings import Settings
 from serving.deployers import local
 from tests.controller.points import ticks
@@ -134,8 +134,9 @@ def ask(folder: Path, wish: Wish) -> None:
         (Train(reason="a new season"), "registered", 3, 20),
         (Monitor(), "retrain", 2, 10),
         (RollBack(reason="complaints"), "", 1, 8),
+        (RollOut(version=1, reason="complaints"), "", 1, 14),
     ],
-    ids=["train", "monitor", "rollback"],
+    ids=["train", "monitor", "rollback", "rollout"],
 )
 def test_what_a_person_asked_for_ends_the_same_wherever_its_controller_is_killed(
     template: Path, quick: Path, wish: Wish, outcome: str, champion: int, fewest: int

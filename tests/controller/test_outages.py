@@ -107,11 +107,11 @@ def test_a_rollback_that_could_not_be_deployed_goes_back_no_further_when_it_is_r
     with monkeypatch.context() as patch:
         patch.setattr(local, "deploy", away)
         with pytest.raises(PlatformError):
-            roll_back(settings, deployer, ledger, spec, leaving(deployer, ledger, NAME), NOW, "complaints")
+            roll_back(settings, deployer, ledger, spec, leaving(deployer, ledger, NAME).number, NOW, "complaints")
     assert has_traffic(settings, ledger, 1) == (True, False)
     left = leaving(deployer, ledger, NAME)
     assert (left.number, left.state) == (2, "rolled back")
-    assert roll_back(settings, deployer, ledger, spec, left, NOW, "complaints") is None
+    assert roll_back(settings, deployer, ledger, spec, left.number, NOW, "complaints") is None
     assert has_traffic(settings, ledger, 1) == (True, True)
     with pytest.raises(NotFoundError, match="no champion before version 1"):
         leaving(deployer, ledger, NAME)

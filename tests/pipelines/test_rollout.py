@@ -1,5 +1,7 @@
 """From a registered version to traffic and back: what the ledger wants is checked by the real server, deployed and shown."""
 
+import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -74,6 +76,36 @@ def test_a_second_version_takes_over_and_rollback_goes_back(copied: Project) -> 
     again = copied.perennial("rollback", NAME)
     assert again.returncode == 4
     assert "no champion before version 1" in again.stderr
+
+
+def test_a_version_that_was_rolled_back_by_mistake_is_asked_for_again_by_its_number(copied: Project) -> None:
+    settings = copied.settings
+    model = read(settings.models / f"{NAME}.yaml")
+    with Ledger.open(settings.ledger) as ledger:
+        second = add_second_version(copied, ledger)
+        carry_out(settings, open_deployer(settings), ledger, model, lambda: MOMENT + timedelta(minutes=1))
+    assert copied.perennial("rollback", NAME).returncode == 0
+    again = copied.perennial("rollout", NAME, "2", "--reason", "the rollback was a mistake")
+    assert again.returncode == 0, again.stderr
+    assert f"{NAME}: version 2 has the traffic; version 1 had it before" in again.stdout
+    current = deployed(settings.current(NAME))
+    assert current is not None
+    assert current.digest == second.digest
+    has_it = copied.perennial("rollout", NAME, "2")
+    assert (has_it.returncode, "version 2 has the traffic already; nothing was changed" in has_it.stdout) == (0, True)
+    unknown = copied.perennial("rollout", NAME, "9")
+    assert unknown.returncode == 4
+    assert "has no version 9; it has 1 to 2" in unknown.stderr
+    back = copied.perennial("rollback", NAME)
+    assert "version 2 was rolled back; version 1 has the traffic again" in back.stdout
+    current = deployed(settings.current(NAME))
+    assert current is not None
+    assert current.number == 1
+    shutil.rmtree(settings.versions / NAME / second.digest)
+    gone = copied.perennial("rollout", NAME, "2", "--json")
+    found = json.loads(gone.stdout)
+    assert (gone.returncode, found["rollout"]["state"], found["champion"]["number"]) == (3, "refused", 1)
+    assert "cannot be opened" in found["rollout"]["reason"]
 
 
 def test_a_lost_online_store_refuses_no_version(copied: Project) -> None:
