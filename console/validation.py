@@ -22,12 +22,12 @@ def check_specs(settings: Settings, names: list[str], now: datetime, json: bool)
     Raises:
         NotFoundError: there is no spec of that name, or none at all.
     """
-    paths = [settings.models / f"{name}.yaml" for name in names] or sorted(settings.models.glob("*.yaml"))
+    paths = [settings.models / f"{name}.yaml" for name in names] or settings.specs
     if not paths:
         raise NotFoundError(f"{settings.models}: no model spec; write models/<name>.yaml, docs/spec.md says what it holds")
     for path in paths:
         if not path.exists():
-            known = ", ".join(sorted(found.stem for found in settings.models.glob("*.yaml"))) or "none"
+            known = ", ".join(found.stem for found in settings.specs) or "none"
             raise NotFoundError(f"{path}: no such spec; there are: {known}")
     problems = {path: check(path) or _against_features(settings, path) for path in paths}
     notes = {path: () if found else _notes(settings, path, now) for path, found in problems.items()}

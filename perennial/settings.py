@@ -71,6 +71,11 @@ class Settings(BaseModel):
         return self.project / "models"
 
     @property
+    def specs(self) -> list[Path]:
+        """Files of the model specs, by name. Hidden ones are left out: editors and mounted ConfigMaps have some."""
+        return sorted(path for path in self.models.glob("*.yaml") if not path.name.startswith("."))
+
+    @property
     def definitions(self) -> Path:
         """Folder of the Feast definitions."""
         return self.project / "feature_repo" / "definitions"

@@ -1,5 +1,7 @@
 """Settings refuse what would show a secret or mix two programs' tables."""
 
+from pathlib import Path
+
 import pytest
 
 from perennial.errors import SpecError
@@ -39,3 +41,12 @@ def test_the_ledger_and_mlflow_have_a_database_each() -> None:
         {"PERENNIAL_LEDGER": f"{POSTGRESQL}?sslmode=require", "PERENNIAL_FEATURE_REGISTRY": POSTGRESQL}
     )
     assert found.ledger == f"{POSTGRESQL}?sslmode=require" and found.tracking.startswith("sqlite:///")
+
+
+def test_a_spec_is_a_file_whose_name_begins_with_no_dot(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path)})
+    assert settings.specs == []
+    (settings.models / "..2026_11_27_10_00_00.1").mkdir(parents=True)
+    for name in ("b.yaml", "a.yaml", ".b.yaml", "..2026_11_27_10_00_00.1/a.yaml"):
+        (settings.models / name).touch()
+    assert settings.specs == [settings.models / "a.yaml", settings.models / "b.yaml"]
