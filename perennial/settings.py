@@ -204,8 +204,8 @@ def _check_named(given: Mapping[str, str]) -> None:
     if missing:
         raise SpecError(
             f"environment: not set: {', '.join(missing)}; with PERENNIAL_EMBEDDED=never, as in the image steps, no store is a "
-            "file of this machine: set them in the installation's ConfigMap perennial-settings (k8s/README.md), from which pods take "
-            "them, or allow files with PERENNIAL_EMBEDDED=allowed"
+            "file of this machine: set them in the installation's ConfigMap perennial-settings (k8s/README.md), from which pods "
+            "take them, or allow files with PERENNIAL_EMBEDDED=allowed"
         )
 
 
