@@ -176,5 +176,5 @@ def _rolled_back(context: Context, request: Request, reason: str) -> Act:
     if request.state == "open":
         request = context.ledger.begin_request(request, leaving(deployer, context.ledger, model.name).number)
     left = next(rollout for rollout in context.ledger.rollouts(model.name) if rollout.number == request.subject)
-    to_follow = roll_back(context.settings, deployer, context.ledger, model, left, context.now, reason)
+    to_follow = roll_back(context.settings, deployer, context.ledger, model, left, context.moment, reason)
     return _end(context, request, outcome=to_follow or "")

@@ -7,6 +7,7 @@ import pytest
 
 from perennial import registry
 from perennial.ledger import Ledger, Version
+from perennial.moment import Moment
 from perennial.spec.read import read
 from perennial.versions.folder import open_version, publish
 from serving.deployers import open_deployer
@@ -22,6 +23,7 @@ pytestmark = [
 ]
 
 MOMENT = datetime(2031, 6, 1, tzinfo=UTC)
+LATER = MOMENT + timedelta(minutes=1)
 """Later than the training's own rollout, which has the real time."""
 
 
@@ -58,7 +60,7 @@ def test_a_second_version_takes_over_and_rollback_goes_back(copied: Project) -> 
     model = read(settings.models / f"{NAME}.yaml")
     with Ledger.open(settings.ledger) as ledger:
         second = add_second_version(copied, ledger)
-        moved = carry_out(settings, open_deployer(settings), ledger, model, lambda: MOMENT + timedelta(minutes=1))
+        moved = carry_out(settings, open_deployer(settings), ledger, model, Moment(LATER, LATER))
         assert moved is not None
         assert moved.state == "champion", moved.reason
         assert ledger.champion(NAME) == second
@@ -88,7 +90,7 @@ def test_a_lost_online_store_refuses_no_version(copied: Project) -> None:
             open_deployer(settings),
             ledger,
             read(settings.models / f"{NAME}.yaml"),
-            lambda: MOMENT + timedelta(minutes=1),
+            Moment(LATER, LATER),
         )
         assert moved is not None
         assert moved.state == "champion", "the check brings a store of its own: what is down now says nothing about the version"
@@ -112,7 +114,7 @@ def test_a_version_that_answers_otherwise_is_refused_and_the_champion_stays(copi
         model_file.dump(swapped, tmp_path / "model.skops")
         assert Contract.read(first.file("contract")).model == NAME
         add_second_version(copied, ledger, tmp_path / "model.skops")
-        moved = carry_out(settings, open_deployer(settings), ledger, model, lambda: MOMENT + timedelta(minutes=1))
+        moved = carry_out(settings, open_deployer(settings), ledger, model, Moment(LATER, LATER))
         assert moved is not None
         assert moved.state == "refused"
         assert "does not give" in moved.reason or "difference" in moved.reason
