@@ -15,7 +15,7 @@ def record(
     about: Object,
     reason: str,
     message: str,
-    now: datetime,
+    wall_clock: datetime,
     severity: Literal["Normal", "Warning"] = "Normal",
 ) -> Object:
     """An event of an object is in its namespace, as stored: `kubectl describe` shows it for an hour.
@@ -25,14 +25,14 @@ def record(
         about: an object of a namespace, as stored.
         reason: one CamelCase word.
         message: one sentence.
-        now: UTC.
+        wall_clock: the real time, UTC: `kubectl describe` counts the event's age from it.
         severity: Kubernetes' word for it.
 
     Raises:
         PlatformError: the API server does not answer or refuses.
     """
     metadata = about["metadata"]
-    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = wall_clock.strftime("%Y-%m-%dT%H:%M:%SZ")
     event = {
         "apiVersion": "v1",
         "kind": "Event",

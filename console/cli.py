@@ -141,10 +141,10 @@ def init(
             raise SpecError(
                 f"{', '.join(missing)}: missing; allowed: --from, --key, --time and --label together, or no option at all"
             )
-        begin_and_show(Settings.from_environment(), model, None, None, wall_clock(), json)
+        begin_and_show(Settings.from_environment(needs_stores=False), model, None, None, wall_clock(), json)
         return
     roles = Roles(keys, time or "", label or "", request_fields, identifier, left_out, label_hours)
-    begin_and_show(Settings.from_environment(), model, source, roles, wall_clock(), json)
+    begin_and_show(Settings.from_environment(needs_stores=False), model, source, roles, wall_clock(), json)
 
 
 @app.command(epilog="Example: perennial validate churn")
@@ -156,7 +156,7 @@ def validate(
     from console.validation import check_specs
     from perennial.settings import Settings
 
-    raise typer.Exit(check_specs(Settings.from_environment(), models or [], wall_clock(), json))
+    raise typer.Exit(check_specs(Settings.from_environment(needs_stores=False), models or [], wall_clock(), json))
 
 
 @features.command("upload", epilog="Example: perennial features upload sources")
@@ -485,7 +485,7 @@ def cluster_check(json: Json = False) -> None:
     from console.cluster import check
     from perennial.settings import Settings
 
-    raise typer.Exit(0 if check(Settings.from_environment(), wall_clock, json) else PlatformError.exit_code)
+    raise typer.Exit(0 if check(Settings.from_environment(needs_stores=False), wall_clock, json) else PlatformError.exit_code)
 
 
 @app.command(epilog="Example: perennial tick --now 2013-05-02T00:00:00Z --wait")

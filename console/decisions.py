@@ -20,7 +20,7 @@ from perennial.spec.read import read
 
 def models_of(settings: Settings, ledger: Ledger) -> list[str]:
     """Every model that has a spec or was ever trained, by name."""
-    return sorted({path.stem for path in settings.models.glob("*.yaml")} | set(ledger.models()))
+    return sorted({path.stem for path in settings.specs} | set(ledger.models()))
 
 
 def show_decisions(settings: Settings, model: str | None, kind: Kind | None, limit: int, json: bool) -> None:

@@ -22,12 +22,12 @@ def check_specs(settings: Settings, names: list[str], now: datetime, json: bool)
     Raises:
         NotFoundError: there is no spec of that name, or none at all.
     """
-    paths = [settings.models / f"{name}.yaml" for name in names] or sorted(settings.models.glob("*.yaml"))
+    paths = [settings.models / f"{name}.yaml" for name in names] or settings.specs
     if not paths:
         raise NotFoundError(f"{settings.models}: no model spec; write models/<name>.yaml, docs/spec.md says what it holds")
     for path in paths:
         if not path.exists():
-            spec_names = ", ".join(sorted(spec.stem for spec in settings.models.glob("*.yaml"))) or "none"
+            spec_names = ", ".join(spec.stem for spec in settings.specs) or "none"
             raise NotFoundError(f"{path}: no such spec; there are: {spec_names}")
     problems = {path: check(path) or _against_features(settings, path) for path in paths}
     notes = {path: () if mistakes else _notes(settings, path, now) for path, mistakes in problems.items()}

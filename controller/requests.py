@@ -178,7 +178,7 @@ def _rolled_back(context: Context, request: Request, reason: str) -> Act:
     if request.state == "open":
         request = context.ledger.begin_request(request, leaving(deployer, context.ledger, model.name).number)
     assert request.subject is not None  # settled just now, or before
-    to_follow = roll_back(context.settings, deployer, context.ledger, model, request.subject, context.now, reason)
+    to_follow = roll_back(context.settings, deployer, context.ledger, model, request.subject, context.moment, reason)
     return _end(context, request, outcome=to_follow or "")
 
 

@@ -19,7 +19,7 @@ def roll_out(context: Context, model: Model) -> Iterator[Found]:
     before = next(iter(context.ledger.rollouts(model.name)), None)
     context.ledger.check_fence()
     deployer = open_deployer(context.settings)
-    after = carry_out(context.settings, deployer, context.ledger, model, lambda: context.now)
+    after = carry_out(context.settings, deployer, context.ledger, model, context.moment)
     if after is not None and after != before:
         sentence = f"version {after.number} is {after.state}: {after.reason}"
         yield Act(model=model.name, what="rolled out", sentence=sentence)

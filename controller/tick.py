@@ -68,7 +68,7 @@ def tick(
                 return answered.model_copy(update={"problems": (_went_back(lease.ticked, now), *answered.problems)})
             if lease.ticked != now:
                 fenced.note_tick(LEASE, now)
-            return _tick(context, clock, mine, models | {path.stem for path in settings.models.glob("*.yaml")}, _all_of)
+            return _tick(context, clock, mine, models | {path.stem for path in settings.specs}, _all_of)
         finally:
             if release:
                 ledger.release_lease(lease, clock())

@@ -70,12 +70,15 @@ class Project:
 def load(settings: Settings) -> Project:
     """What the definitions of the project define.
 
+    Files and folders whose name begins with a dot are left out: a mounted ConfigMap keeps a second copy of its files in one.
+
     Raises:
         NotFoundError: there are no definitions.
         DataError: a file cannot be imported, two files use one name, or an object is of a kind that is not supported.
     """
     folder = settings.definitions
-    files = tuple(sorted(path for path in folder.glob("**/*.py") if path.name != "__init__.py"))
+    found = sorted(path for path in folder.glob("**/*.py") if path.name != "__init__.py")
+    files = tuple(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
     if not files:
         raise NotFoundError(f"{folder}: no definitions; write entities, views and services into <name>.py files there")
     owners: dict[tuple[str, str], tuple[object, Path]] = {}

@@ -8,6 +8,7 @@ clients read those from the variables that their own tools know, `PGPASSWORD` (P
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +25,8 @@ SECRETS = {
 }
 """Settings that are URLs, and the variable from which their client reads the password."""
 
+STORES = ("ledger", "feature_registry", "online_store", "tracking", "bucket")
+"""Settings that name a store. One that is not given is embedded: its store is a file of the state, on this machine."""
 
 MOST_WORKERS = 4
 """Processes that fit side by side, unless a setting says more: a container sees all processors of its node."""
@@ -64,11 +67,19 @@ class Settings(BaseModel):
     """Processes that fit side by side, where a fit has one thread: the folds of a trial, and the fit on everything beside them.
     As many as there are processors by default, at most four. Results do not depend on it. Each holds its rows in memory.
     `PERENNIAL_WORKERS`."""
+    embedded: Literal["allowed", "never"] = "allowed"
+    """Whether a store without a setting may be files of the state: `allowed`, or `never`, as in the image `steps`: a pod's
+    files go with the pod. `PERENNIAL_EMBEDDED`."""
 
     @property
     def models(self) -> Path:
         """Folder of the model specs."""
         return self.project / "models"
+
+    @property
+    def specs(self) -> list[Path]:
+        """Files of the model specs, by name. Hidden ones are left out: editors and mounted ConfigMaps have some."""
+        return sorted(path for path in self.models.glob("*.yaml") if not path.name.startswith("."))
 
     @property
     def definitions(self) -> Path:
@@ -125,14 +136,16 @@ class Settings(BaseModel):
         return self.state / "predictions" / f"{model}-parquet"
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+    def from_environment(cls, environment: Mapping[str, str] | None = None, needs_stores: bool = True) -> "Settings":
         """Settings of this process.
 
         Args:
             environment: variables; the process's own when absent.
+            needs_stores: whether the caller opens stores. Who reads the project alone, or says itself what is missing, does not.
 
         Raises:
-            SpecError: a variable with our prefix is unknown or its value is not allowed.
+            SpecError: a variable with our prefix is unknown or its value is not allowed, or a store that may not be embedded has
+                no variable.
 
         >>> Settings.from_environment({"PERENNIAL_PROJECT": "/team"}).source("orders")
         '/team/.perennial/sources/orders.parquet'
@@ -149,16 +162,18 @@ class Settings(BaseModel):
         for key in variables:
             if key not in field_names:
                 raise SpecError(f"environment: {key} is not a setting; allowed: {', '.join(sorted(field_names))}")
+        if needs_stores and variables.get("PERENNIAL_EMBEDDED") == "never":
+            _check_named(variables)
         project = Path(variables.get("PERENNIAL_PROJECT", ".")).absolute()
         state = Path(variables.get("PERENNIAL_STATE", project / ".perennial")).absolute()
         sources = variables.get("PERENNIAL_SOURCES", f"{variables.get('PERENNIAL_BUCKET', state)}/sources").rstrip("/")
-        defaults = {
+        embedded = {
             "ledger": sqlite.url_of(state / "ledger.db"),
             "feature_registry": sqlite.url_of(state / "feast" / "registry.db"),
             "online_store": str(state / "feast" / "online.db"),
             "tracking": sqlite.url_of(state / "mlflow" / "mlflow.db"),
         }
-        values = defaults | {field_names[key]: value for key, value in variables.items()}
+        values = embedded | {field_names[key]: value for key, value in variables.items()}
         for name, variable in SECRETS.items():
             if _has_password(values[name]):
                 raise SpecError(f"environment: {PREFIX}{name.upper()}: holds a password; give it as {variable}, from a secret")
@@ -177,6 +192,21 @@ class Settings(BaseModel):
     def to_environment(self) -> dict[str, str]:
         """The variables that give a child process these settings."""
         return {PREFIX + name.upper(): str(value) for name, value in self if value is not None}
+
+
+def _check_named(given: Mapping[str, str]) -> None:
+    """Every store is named by a setting.
+
+    Raises:
+        SpecError: says which are missing, all at once.
+    """
+    missing = [PREFIX + name.upper() for name in STORES if PREFIX + name.upper() not in given]
+    if missing:
+        raise SpecError(
+            f"environment: not set: {', '.join(missing)}; with PERENNIAL_EMBEDDED=never, as in the image steps, no store is a "
+            "file of this machine: set them in the installation's ConfigMap perennial-settings (k8s/README.md), from which pods "
+            "take them, or allow files with PERENNIAL_EMBEDDED=allowed"
+        )
 
 
 def _has_password(url: str) -> bool:

@@ -7,7 +7,6 @@ training by hand.
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from perennial.errors import DataError, NotFoundError, PerennialError
 from perennial.evaluation.gates import GateResult
 from perennial.ledger import Ledger, Version
 from perennial.loop.rollout import Observation, Rollout, champions
+from perennial.moment import Moment
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.versions import store as version_store
@@ -24,9 +24,7 @@ from serving.deployers import Deployer
 from serving.verification.gate import check_serving
 
 
-def carry_out(
-    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, clock: Callable[[], datetime]
-) -> Rollout | None:
+def carry_out(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, moment: Moment) -> Rollout | None:
     """Move the newest request for traffic of a model as far as it goes; returns it, or none when there never was one.
 
     An older request that is still open is withdrawn: the newest is what is wanted.
@@ -36,23 +34,23 @@ def carry_out(
         deployer: puts a version into traffic.
         ledger: the record of what is wanted.
         model: the spec; its latency budget is checked.
-        clock: gives the real time.
+        moment: the ledger's rows get `now`, what a cluster is told `wall_clock`.
     """
-    rollouts = ledger.rollouts(model.name)
+    rollouts, now = ledger.rollouts(model.name), moment.now
     if not rollouts:
         return None
     newest = rollouts[0]
     for older in rollouts[1:]:
         if older.state in ("requested", "checked"):
-            ledger.move_rollout(older, _seen("withdrawn", older, clock(), f"version {newest.number} was requested after it"))
+            ledger.move_rollout(older, _seen("withdrawn", older, now, f"version {newest.number} was requested after it"))
     if newest.state == "requested":
         result = checked(settings, ledger.version(model.name, newest.number), model.spec.serving.p95_ms)
         passed = result.verdict == "pass"
-        observation = _seen("checked" if passed else "failed", newest, clock(), result.sentence)
+        observation = _seen("checked" if passed else "failed", newest, now, result.sentence)
         newest = ledger.move_rollout(newest, observation.model_copy(update={"loaded": passed, "passed": passed}))
     if newest.state == "checked":
-        newest = ledger.move_rollout(newest, _seen("promoted", newest, clock(), "no step stands between it and the traffic"))
-    repair(settings, deployer, ledger, model, clock())
+        newest = ledger.move_rollout(newest, _seen("promoted", newest, now, "no step stands between it and the traffic"))
+    repair(settings, deployer, ledger, model, moment.wall_clock)
     return newest
 
 
@@ -107,7 +105,7 @@ def attempt_for(deployer: Deployer, ledger: Ledger, version: Version) -> int | N
 
 
 def roll_back(
-    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, left: int, now: datetime, reason: str
+    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, left: int, moment: Moment, reason: str
 ) -> str | None:
     """Give the traffic of a version back to the champion before; repeated, it goes back no further.
 
@@ -117,7 +115,7 @@ def roll_back(
         ledger: the record of what is wanted.
         model: the spec.
         left: number of the version that loses the traffic, as `leaving` found it.
-        now: UTC.
+        moment: the ledger's rows get `now`, what a cluster is told `wall_clock`.
         reason: why, in one sentence.
 
     Returns:
@@ -129,11 +127,11 @@ def roll_back(
     for rollout in champions(ledger.rollouts(model.name)):
         if rollout.number != left:
             break
-        ledger.move_rollout(rollout, _seen("rolled back", rollout, now, reason))
+        ledger.move_rollout(rollout, _seen("rolled back", rollout, moment.now, reason))
     champion = ledger.champion(model.name)
     assert champion is not None  # one of the others
     ledger.check_fence()
-    deployer.deploy(model, champion, ledger.run(champion.run_id), now)
+    deployer.deploy(model, champion, ledger.run(champion.run_id), moment.wall_clock)
     try:
         registry.set_champion(settings, model=model.name, number=champion.number)
     except PerennialError as error:
@@ -141,13 +139,13 @@ def roll_back(
     return None
 
 
-def repair(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, now: datetime) -> Version | None:
-    """Make the deployed state and MLflow's alias what the ledger says; returns the champion."""
+def repair(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, wall_clock: datetime) -> Version | None:
+    """Make the deployed state and MLflow's alias what the ledger says; returns the champion. `wall_clock` is UTC."""
     champion = ledger.champion(model.name)
     if champion is None:
         return None
     ledger.check_fence()
-    deployer.deploy(model, champion, ledger.run(champion.run_id), now)
+    deployer.deploy(model, champion, ledger.run(champion.run_id), wall_clock)
     ledger.check_fence()
     registry.set_champion(settings, model=model.name, number=champion.number)
     return champion

@@ -8,7 +8,7 @@ from perennial.settings import Settings
 def show_models(settings: Settings, json: bool) -> None:
     """Print every spec's model and every model in the ledger with its versions."""
     with Ledger.open(settings.ledger) as ledger:
-        names = sorted({path.stem for path in settings.models.glob("*.yaml")} | set(ledger.models()))
+        names = sorted({path.stem for path in settings.specs} | set(ledger.models()))
         versions = {name: ledger.versions(name) for name in names}
         champions = {name: champion.number if (champion := ledger.champion(name)) else None for name in names}
     if json:

@@ -17,14 +17,14 @@ class Deployer(Protocol):
         """Digest of the version that was deployed last; None when nothing was."""
         ...
 
-    def deploy(self, model: Model, version: "Version", run: "Run", now: datetime) -> str | None:
+    def deploy(self, model: Model, version: "Version", run: "Run", wall_clock: datetime) -> str | None:
         """The version is deployed as the spec says; one sentence when something had to be changed for it.
 
         Args:
             model: the spec.
             version: what shall serve.
             run: the run that made it.
-            now: UTC.
+            wall_clock: the real time, UTC, whatever time the controller acts for: a cluster counts ages from it.
 
         Raises:
             PlatformError: it cannot be deployed now; what serves goes on serving.

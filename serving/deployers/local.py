@@ -28,7 +28,7 @@ class LocalDeployer:
         current = deployed(self._settings.current(model))
         return None if current is None else current.digest
 
-    def deploy(self, model: Model, version: "Version", run: "Run", now: datetime) -> str | None:  # noqa: ARG002 - a process needs less
+    def deploy(self, model: Model, version: "Version", run: "Run", wall_clock: datetime) -> str | None:  # noqa: ARG002 - needs less
         """The server will serve the version."""
         if self.deployed(model.name) == version.digest:
             return None

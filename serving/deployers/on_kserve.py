@@ -7,6 +7,7 @@ and events: KServe itself never says that something will not come by waiting.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 from cluster import apply, events, pods
 from cluster.apply import AppliedObject
@@ -35,7 +36,7 @@ class KServeDeployer:
         service = self._service(model)
         return None if service is None else _digest(service)
 
-    def deploy(self, model: Model, version: Version, run: Run, now: datetime) -> str | None:
+    def deploy(self, model: Model, version: Version, run: Run, wall_clock: datetime) -> str | None:
         """The InferenceService and its PodDisruptionBudget are as wanted; a change leaves one event on the InferenceService."""
         try:
             applied = apply.apply(self._client, inference_service(model, version, run, self._namespace))
@@ -45,7 +46,8 @@ class KServeDeployer:
         if applied.change == "unchanged" and budget.change == "unchanged":
             return None
         reason, sentence = _what_changed(applied, version)
-        events.record(self._client, applied.object, reason, sentence, now, "Warning" if reason == "Repaired" else "Normal")
+        severity: Literal["Normal", "Warning"] = "Warning" if reason == "Repaired" else "Normal"
+        events.record(self._client, applied.object, reason, sentence, wall_clock, severity)
         return sentence
 
     def standing(self, model: str) -> Standing:

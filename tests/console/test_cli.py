@@ -161,6 +161,18 @@ def test_errors_are_a_sentence_and_an_exit_code(arguments: tuple[str, ...], code
     assert "Traceback" not in run.stderr
 
 
+def test_where_nothing_may_be_embedded_only_what_opens_no_store_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERENNIAL_EMBEDDED", "never")
+    refused = perennial(tmp_path, "status")
+    assert refused.returncode == SpecError.exit_code
+    assert "PERENNIAL_LEDGER" in refused.stderr and "PERENNIAL_BUCKET" in refused.stderr
+    assert not (tmp_path / ".perennial").exists()
+    made = perennial(tmp_path, "init", "churn")
+    assert made.returncode == 0, made.stderr
+    assert "valid" in perennial(tmp_path, "validate", "churn").stdout
+    assert perennial(tmp_path, "--help").returncode == 0
+
+
 def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
     environment = {**os.environ, "PERENNIAL_PROJECT": str(tmp_path), "PERENNIAL_STAET": "x"}
     run = subprocess.run(

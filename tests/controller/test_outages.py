@@ -8,13 +8,14 @@ import pytest
 
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger
+from perennial.moment import Moment
 from perennial.settings import Settings
 from perennial.spec.read import read
 from perennial.versions.folder import publish
 from serving.deployers import local, open_deployer
 from serving.deployers.local import deployed
 from serving.rollouts import leaving, roll_back
-from tests.controller.world import NAME, NOW, QuickRunner, tick_until_idle, write_world
+from tests.controller.world import NAME, NOW, REAL, QuickRunner, tick_until_idle, write_world
 from tests.serving.verification.refit import answered, reference
 from tests.serving.world import make_version, plan
 
@@ -107,11 +108,11 @@ def test_a_rollback_that_could_not_be_deployed_goes_back_no_further_when_it_is_r
     with monkeypatch.context() as patch:
         patch.setattr(local, "deploy", away)
         with pytest.raises(PlatformError):
-            roll_back(settings, deployer, ledger, spec, leaving(deployer, ledger, NAME).number, NOW, "complaints")
+            roll_back(settings, deployer, ledger, spec, leaving(deployer, ledger, NAME).number, Moment(NOW, REAL), "complaints")
     assert has_traffic(settings, ledger, 1) == (True, False)
     left = leaving(deployer, ledger, NAME)
     assert (left.number, left.state) == (2, "rolled back")
-    assert roll_back(settings, deployer, ledger, spec, left.number, NOW, "complaints") is None
+    assert roll_back(settings, deployer, ledger, spec, left.number, Moment(NOW, REAL), "complaints") is None
     assert has_traffic(settings, ledger, 1) == (True, True)
     with pytest.raises(NotFoundError, match="no champion before version 1"):
         leaving(deployer, ledger, NAME)

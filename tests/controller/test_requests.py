@@ -1,6 +1,10 @@
 """What a person asked for: who answers it, what is in its way, and that nothing of a request that failed is done later."""
 
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+
+import pytest
 
 from controller.tick import tick
 from controller.ticked import LEASE
@@ -9,6 +13,7 @@ from perennial.errors import PlatformError
 from perennial.ledger import Ledger
 from perennial.loop.request import Monitor, Request, RollBack, Train, Wish
 from perennial.settings import Settings
+from tests.cluster.api import Api, kubeconfig, running
 from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, tick_until_idle
 
 
@@ -17,6 +22,28 @@ def asked(settings: Settings, ledger: Ledger, wish: Wish, runner: QuickRunner | 
     request = ledger.add_request(NAME, wish, made=REAL, now=NOW)
     *_, done = until_done(settings, request, lambda: REAL, runner=runner or QuickRunner(settings), pause_seconds=0)
     return done
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Api]:
+    """A stand-in for an API server with KServe's kinds, which the environment names."""
+    api = Api()
+    api.kinds["serving.kserve.io/v1beta1"] = {"InferenceService": ("inferenceservices", True)}
+    api.kinds["policy/v1"] = {"PodDisruptionBudget": ("poddisruptionbudgets", True)}
+    with running(api) as address:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "kubeconfig", address)))
+        yield api
+
+
+def test_events_have_the_real_time_and_the_ledger_the_request_s_own(settings: Settings, ledger: Ledger, api: Api) -> None:
+    settings = settings.model_copy(update={"namespace": "team"})
+    assert asked(settings, ledger, Train()).outcome == "registered"
+    tick(settings, NOW, lambda: REAL, runner=QuickRunner(settings))
+    assert asked(settings, ledger, RollBack(reason="complaints")).state == "done"
+    events = [stored for path, stored in api.objects.items() if "/events/" in path]
+    assert [event["reason"] for event in events] == ["Deployed", "RolledOut"]
+    assert {event["lastTimestamp"] for event in events} == {f"{REAL:%Y-%m-%dT%H:%M:%SZ}"}
+    assert {rollout.moved for rollout in ledger.rollouts(NAME) if rollout.number == 2} == {NOW}
 
 
 def test_where_nobody_watches_the_command_is_the_controller_and_does_no_more_than_it_was_asked(

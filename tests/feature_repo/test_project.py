@@ -52,6 +52,38 @@ def test_the_digest_is_of_the_texts_and_the_service_digest_of_the_meaning(settin
     assert load(settings).service("chargeback").digest != before.service("chargeback").digest
 
 
+def mount(folder: Path) -> None:
+    """Lay the files of a folder out as Kubernetes mounts a ConfigMap."""
+    dated = folder / "..2026_11_27_10_00_00.1"
+    dated.mkdir()
+    for file in folder.glob("*.py"):
+        file.rename(dated / file.name)
+        file.symlink_to(Path("..data") / file.name)
+    (folder / "..data").symlink_to(dated.name)
+
+
+def test_a_mounted_configmap_defines_what_its_files_define(settings: Settings) -> None:
+    before = load(settings)
+    mount(settings.definitions)
+    (settings.definitions / ".payments.py").write_text("an editor's copy that is no Python")
+    after = load(settings)
+    assert (after.files, after.digest) == (before.files, before.digest)
+    assert sorted(after.views) == ["account", "pair"]
+
+
+def test_only_names_that_begin_with_a_dot_are_left_out(settings: Settings) -> None:
+    (settings.definitions / "2026_11_27").mkdir()
+    copied = settings.definitions / "2026_11_27" / "payments.py"
+    copied.write_text(DEFINITIONS)
+    with pytest.raises(DataError, match=f"is defined in {copied} and in {settings.definitions / 'payments.py'}"):
+        load(settings)
+
+
+def test_a_project_below_a_hidden_folder_is_loaded(tmp_path: Path) -> None:
+    folder = write_project(tmp_path / ".demo" / "project", per_day=1)
+    assert load(Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})).services
+
+
 def test_a_service_may_take_some_fields_of_a_view(settings: Settings) -> None:
     (settings.definitions / "payments.py").write_text(
         DEFINITIONS.replace("features=[account, pair]", 'features=[pair[["pair_spend", "pair_observed_at"]]]')

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from controller.preflight.rights import NEEDED
-from perennial.settings import PREFIX, Settings
+from perennial.errors import SpecError
+from perennial.settings import PREFIX, STORES, Settings
 from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, ROOT, Object, component, containers, of_kind, overlay, pods, render
 
 SECRETS = {
@@ -188,6 +189,33 @@ def test_settings_are_taken_by_the_program(name: str) -> None:
     assert settings.online_store.startswith("redis")
     assert settings.ledger.startswith("postgresql+psycopg://")
     assert settings.feature_registry != settings.ledger
+
+
+def stage(name: str) -> dict[str, str]:
+    """Our variables that a stage of the Containerfile sets itself."""
+    text = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    (body,) = re.findall(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL)
+    return dict(re.findall(rf"\b({PREFIX}\w+)=(\S+)", body))
+
+
+def test_the_steps_image_alone_refuses_embedded_stores() -> None:
+    assert stage("steps") == {"PERENNIAL_EMBEDDED": "never"}
+    assert stage("serving") == {}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_workbench_has_a_setting_for_every_store(name: str) -> None:
+    objects = overlay(name)
+    (container,) = containers(pods(objects)["Deployment/workbench"])
+    assert {"configMapRef": {"name": "perennial-settings"}} in container["envFrom"]
+    own = {variable["name"]: variable["value"] for variable in container["env"]}
+    data = of_kind(objects, "ConfigMap")["perennial-settings"]["data"]
+    there = stage("steps") | {key: value for key, value in data.items() if key.startswith(PREFIX)} | own
+    assert Settings.from_environment(there).embedded == "never"
+    for store in STORES:
+        variable = PREFIX + store.upper()
+        with pytest.raises(SpecError, match=f"not set: {variable};"):
+            Settings.from_environment({key: value for key, value in there.items() if key != variable})
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -9,6 +9,7 @@ import pytest
 
 from perennial import registry
 from perennial.ledger import Ledger, Version
+from perennial.moment import Moment
 from perennial.spec.read import read
 from perennial.versions.folder import open_version, publish
 from serving.deployers import open_deployer
@@ -24,6 +25,7 @@ pytestmark = [
 ]
 
 MOMENT = datetime(2031, 6, 1, tzinfo=UTC)
+LATER = MOMENT + timedelta(minutes=1)
 """Later than the training's own rollout, which has the real time."""
 
 
@@ -60,7 +62,7 @@ def test_a_second_version_takes_over_and_rollback_goes_back(copied: Project) -> 
     model = read(settings.models / f"{NAME}.yaml")
     with Ledger.open(settings.ledger) as ledger:
         second = add_second_version(copied, ledger)
-        moved = carry_out(settings, open_deployer(settings), ledger, model, lambda: MOMENT + timedelta(minutes=1))
+        moved = carry_out(settings, open_deployer(settings), ledger, model, Moment(LATER, LATER))
         assert moved is not None
         assert moved.state == "champion", moved.reason
         assert ledger.champion(NAME) == second
@@ -83,7 +85,7 @@ def test_a_version_that_was_rolled_back_by_mistake_is_asked_for_again_by_its_num
     model = read(settings.models / f"{NAME}.yaml")
     with Ledger.open(settings.ledger) as ledger:
         second = add_second_version(copied, ledger)
-        carry_out(settings, open_deployer(settings), ledger, model, lambda: MOMENT + timedelta(minutes=1))
+        carry_out(settings, open_deployer(settings), ledger, model, Moment(LATER, LATER))
     assert copied.perennial("rollback", NAME).returncode == 0
     again = copied.perennial("rollout", NAME, "2", "--reason", "the rollback was a mistake")
     assert again.returncode == 0, again.stderr
@@ -120,7 +122,7 @@ def test_a_lost_online_store_refuses_no_version(copied: Project) -> None:
             open_deployer(settings),
             ledger,
             read(settings.models / f"{NAME}.yaml"),
-            lambda: MOMENT + timedelta(minutes=1),
+            Moment(LATER, LATER),
         )
         assert moved is not None
         assert moved.state == "champion", "the check brings a store of its own: what is down now says nothing about the version"
@@ -144,7 +146,7 @@ def test_a_version_that_answers_otherwise_is_refused_and_the_champion_stays(copi
         model_file.dump(swapped, tmp_path / "model.skops")
         assert Contract.read(first.file("contract")).model == NAME
         add_second_version(copied, ledger, tmp_path / "model.skops")
-        moved = carry_out(settings, open_deployer(settings), ledger, model, lambda: MOMENT + timedelta(minutes=1))
+        moved = carry_out(settings, open_deployer(settings), ledger, model, Moment(LATER, LATER))
         assert moved is not None
         assert moved.state == "refused"
         assert "does not give" in moved.reason or "difference" in moved.reason
