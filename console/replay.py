@@ -39,7 +39,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Before everything that was published."""
 TAKE_OVER_SECONDS = 60.0
 """How long the server may take to answer with a new champion. It looks for one twice a second."""
-MOST_RUNS = 10_000
+MAX_RUNS = 10_000
 """Runs that are looked at, to count those that a tick started."""
 
 
@@ -294,7 +294,7 @@ def _ticked(
 def _known(settings: Settings, model: Model) -> tuple[dict[int, Decision], list[str]]:
     """Decisions by number, and ids of runs, oldest first."""
     with Ledger.open(settings.ledger) as ledger:
-        runs = [run.run_id for run in reversed(ledger.runs(model.name, MOST_RUNS))]
+        runs = [run.run_id for run in reversed(ledger.runs(model.name, MAX_RUNS))]
         return {decision.number: decision for decision in ledger.decisions(model.name)}, runs
 
 

@@ -28,7 +28,7 @@ SECRETS = {
 STORES = ("ledger", "feature_registry", "online_store", "tracking", "bucket")
 """Settings that name a store. One that is not given is embedded: its store is a file of the state, on this machine."""
 
-MOST_WORKERS = 4
+MAX_WORKERS = 4
 """Processes that fit side by side, unless a setting says more: a container sees all processors of its node."""
 
 
@@ -63,7 +63,7 @@ class Settings(BaseModel):
     """Name of the installation: Feast project, MLflow experiment. `PERENNIAL_NAME`."""
     threads: int = Field(1, ge=1)
     """Threads of one fit. One by default: two OpenMP threads on a busy machine were eight times slower. `PERENNIAL_THREADS`."""
-    workers: int = Field(default_factory=lambda: min(MOST_WORKERS, len(os.sched_getaffinity(0))), ge=1)
+    workers: int = Field(default_factory=lambda: min(MAX_WORKERS, len(os.sched_getaffinity(0))), ge=1)
     """Processes that fit side by side, where a fit has one thread: the folds of a trial, and the fit on everything beside them.
     As many as there are processors by default, at most four. Results do not depend on it. Each holds its rows in memory.
     `PERENNIAL_WORKERS`."""

@@ -10,11 +10,11 @@ from console.scaffold.split import TIME, Split
 from perennial.errors import DataError
 
 DAY = timedelta(days=1)
-FEWEST_DAYS = 42
+MIN_DAYS = 42
 """Days of requests whose labels are known: two weeks are judged, on what four weeks before have taught."""
-FEWEST_ROWS = 500
+MIN_ROWS = 500
 """Labelled rows before the judged block: with fewer, a gate can hardly tell a model from chance."""
-FEWEST_OF_A_LABEL = 50
+MIN_OF_A_LABEL = 50
 """Rows of the rarer label among them: each fold must have some of both."""
 LONG = 84
 """Days from which on the judged block has four weeks: the same number before it three times as long."""
@@ -72,10 +72,10 @@ def sizes(where: str, found: Split, label_hours: float, now: datetime) -> Sizes:
     at = min(matured, now)
     end = midnight(at - wait)
     days = (end - midnight(first)).days
-    if days < FEWEST_DAYS:
+    if days < MIN_DAYS:
         raise DataError(
             f"{where}: {max(days, 0)} whole days, from {first:%Y-%m-%d} on, have labels that are known at {at:%Y-%m-%d %H:%M}; "
-            f"allowed: at least {FEWEST_DAYS}, because days are what the gates count; give a longer history, or a smaller "
+            f"allowed: at least {MIN_DAYS}, because days are what the gates count; give a longer history, or a smaller "
             f"--label-hours (it is {label_hours:g})"
         )
     evaluation_days = 28 if days >= LONG else 14
@@ -113,8 +113,8 @@ def sizes(where: str, found: Split, label_hours: float, now: datetime) -> Sizes:
 def _check_enough(where: str, earlier: np.ndarray, judged: np.ndarray, evaluation_days: int) -> None:
     """The rows before the judged block can teach, and those in it can tell."""
     rarer = min(int(earlier.sum()), len(earlier) - int(earlier.sum()))
-    allowed = f"at least {FEWEST_ROWS} rows with a label, {FEWEST_OF_A_LABEL} of them of the rarer one"
-    if len(earlier) < FEWEST_ROWS or rarer < FEWEST_OF_A_LABEL:
+    allowed = f"at least {MIN_ROWS} rows with a label, {MIN_OF_A_LABEL} of them of the rarer one"
+    if len(earlier) < MIN_ROWS or rarer < MIN_OF_A_LABEL:
         raise DataError(
             f"{where}: {len(earlier):,} rows with a label come before the {evaluation_days} judged days, {rarer} of them "
             f"of the rarer label; allowed: {allowed}; give more rows, or a longer history"

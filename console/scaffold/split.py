@@ -13,7 +13,7 @@ from perennial.spec.features import DType
 
 TIME = "event_timestamp"
 """Name of the time in every source."""
-MOST_MISSING = 0.9
+MAX_MISSING = 0.9
 """Largest share of missing values of a column that is taken: the gate *data* allows no more."""
 
 
@@ -50,8 +50,8 @@ def split(where: str, table: pa.Table, roles: Roles, now: datetime) -> Split:
     """
     check_roles(where, table.column_names, roles)
     moments, is_naive = times(where, roles.time, table[roles.time], now)
-    order = pc.sort_indices(pa.table({TIME: moments}), sort_keys=[(TIME, "ascending")])
-    table, moments = table.take(order), moments.take(order)
+    table = table.set_column(table.column_names.index(roles.time), roles.time, moments).sort_by(roles.time)
+    moments = table[roles.time]
     notes = [f"--time {roles.time} names no zone: it is read as UTC"] * is_naive
     keys = {name: identified(where, "--key", name, table[name]) for name in roles.keys}
     _refuse_repeated(where, (*roles.keys, roles.time), pa.table({**keys, roles.time: moments}), "one row of a key at a time")
@@ -60,7 +60,7 @@ def split(where: str, table: pa.Table, roles: Roles, now: datetime) -> Split:
     looked_up = {}
     for name in roles.features(table.column_names):
         missing = _share_missing(table[name])
-        if missing > MOST_MISSING:
+        if missing > MAX_MISSING:
             notes.append(f"{name} is left out: {missing:.0%} of its values are missing, and a model learns nothing from it")
         else:
             looked_up[name] = plain(where, name, table[name])

@@ -6,14 +6,14 @@ import yaml
 
 from console.scaffold.roles import Roles
 from console.scaffold.sizes import Sizes
-from console.scaffold.split import MOST_MISSING, Split
+from console.scaffold.split import MAX_MISSING, Split
 from perennial.spec.features import DType
 
 REPLACE = "REPLACE"
 """Marks, in comments, what only the owner of a model can know."""
 METHODS: dict[DType, str] = {"float": "wasserstein", "int": "wasserstein", "string": "jensenshannon", "bool": "mean"}
 """How the distribution of a column of each type is watched."""
-MOST_WATCHED = 6
+MAX_WATCHED = 6
 """Columns that are watched besides the probability: each more makes a true alarm harder to tell from a false one."""
 FEAST: dict[DType, str] = {"float": "Float64", "int": "Int64", "string": "String", "bool": "Bool"}
 LOSS = 0.2
@@ -145,7 +145,7 @@ def spec_text(model: str, where: str, roles: Roles, found: Split, size: Sizes) -
     """
     kinds = found.dtypes
     fields = "".join(f"\n      - {{name: {word(name)}, dtype: {kinds[name]}}}" for name in roles.request_fields)
-    watched = [name for name in kinds if name not in roles.keys][:MOST_WATCHED]
+    watched = [name for name in kinds if name not in roles.keys][:MAX_WATCHED]
     columns = "".join(f"\n      - {{name: {word(name)}, method: {METHODS[kinds[name]]}}}" for name in watched)
     ids = (
         "numbered by init; a caller that sends its own will find its label"
@@ -181,7 +181,7 @@ def spec_text(model: str, where: str, roles: Roles, found: Split, size: Sizes) -
         else f"wide, because {size.evaluation_days} days have few rows",
         min_rows=max(100, int(size.training_rows * (1 - LOSS))),
         training_rows=size.training_rows,
-        most_missing=MOST_MISSING,
+        most_missing=MAX_MISSING,
         max_unlabelled=min(1.0, unlabelled),
         unlabelled=size.unlabelled,
         columns=f"\n      - {{name: probability, method: wasserstein}}{columns}",

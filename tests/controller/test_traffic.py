@@ -167,5 +167,21 @@ def test_what_could_not_be_done_is_a_failure_until_the_version_is_deployed_and_f
         assert traffic(settings, ledger) == (1, 1)
 
 
+@pytest.mark.usefixtures("two")
+def test_a_version_that_was_rolled_back_before_the_champion_came_does_not_stand_for_it(
+    settings: Settings, ledger: Ledger
+) -> None:
+    again(settings, ledger, 1)
+    back(settings, ledger, hours=1)
+    now = NOW + timedelta(hours=2)
+    ledger.start_run(run_id="run-3", model=NAME, mode="refit", started=now, now=now, spec="s", folder="f")
+    add_version(ledger, "run-3", "run-3", now)
+    promote(ledger, now)
+    local.deploy(settings.current(NAME), settings.versions / NAME / digest_of(1), 1)
+    done = back(settings, ledger, hours=3)
+    assert (done.failure, done.subject) == (None, 3)
+    assert traffic(settings, ledger) == (2, 2)
+
+
 def away(*_: object, **__: object) -> None:
     raise PlatformError("the disk does not answer")

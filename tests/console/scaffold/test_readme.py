@@ -17,7 +17,7 @@ from console.scaffold.sample import FILE, made_up
 
 ROOT = Path(__file__).parents[3]
 SECTION = "## Your own model\n"
-MOST_COMMANDS = 8
+MAX_COMMANDS = 8
 SECONDS = 500
 
 
@@ -39,7 +39,7 @@ def free_port() -> str:
 
 def test_the_commands_are_few_and_lead_from_a_file_to_an_answer() -> None:
     lines = commands()
-    assert len(lines) <= MOST_COMMANDS
+    assert len(lines) <= MAX_COMMANDS
     assert lines[0].startswith(f"perennial init churn --from {FILE} ")
     assert lines[-1].startswith("curl ")
     assert [line for line in lines[:-1] if not line.startswith("perennial ")] == []

@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from perennial.errors import DataError, NotFoundError
 from perennial.ledger import Ledger
 from perennial.ledger.tables import runs, versions
-from perennial.loop.rollout import Observation, Observed, Rollout
+from perennial.loop.rollout import Observation, Observed, Rollout, champions
 from perennial.training.recipe import Recipe
 from tests.perennial.ledger.conftest import directly, migrate
 
@@ -115,6 +115,25 @@ def test_a_version_that_was_refused_or_rolled_back_is_asked_for_again_by_number(
         ask(ledger, 9)
     with pytest.raises(NotFoundError, match="no rollout 7 of delay version 1"):
         ledger.move_rollout(again.model_copy(update={"attempt": 7}), saw("rolled back", 1))
+
+
+def test_a_further_attempt_comes_after_every_rollout_and_a_first_one_keeps_its_time(ledger: Ledger) -> None:
+    promote(ledger, 1, hours=5)
+    ledger.move_rollout(promote(ledger, 2, hours=6), saw("rolled back", 2, hours=7))
+    assert ask(ledger, 3, hours=1).requested == NOW + timedelta(hours=1)
+    again = promote(ledger, 2, hours=2, attempt=2)
+    just_after = NOW + timedelta(hours=7, microseconds=1)
+    assert (again.requested, again.moved, number_of_champion(ledger)) == (just_after, just_after, 2)
+    assert ledger.rollouts("delay")[0] == again
+
+
+def test_a_version_that_had_the_traffic_is_asked_for_again_once_another_has_it(ledger: Ledger) -> None:
+    first = promote(ledger, 1, hours=1)
+    with pytest.raises(DataError, match="request 1 is champion"):
+        ask(ledger, 1, attempt=2)
+    second = promote(ledger, 2, hours=2)
+    again = promote(ledger, 1, hours=3, attempt=2)
+    assert champions(ledger.rollouts("delay")) == (again, second, first)
 
 
 def test_a_rollout_that_another_writer_moved_is_left_where_it_is(ledger: Ledger) -> None:
