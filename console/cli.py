@@ -57,6 +57,9 @@ app.add_typer(decisions, name="decisions")
 cluster = typer.Typer(help="The Kubernetes cluster on which versions are served.", no_args_is_help=True)
 app.add_typer(cluster, name="cluster")
 
+DoneFor = Annotated[
+    str | None, typer.Option("--now", help="Time for which to do it, ISO 8601 with a zone; the real time if absent.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model: models/MODEL.yaml.")]
 
@@ -99,6 +102,11 @@ def wall_clock() -> datetime:
     from datetime import UTC
 
     return datetime.now(UTC)
+
+
+def time_of(now: str | None) -> datetime:
+    """The time that a command is for: what its `--now` says, else the real one."""
+    return parse_time(now) if now else wall_clock()
 
 
 def user() -> str:
@@ -229,7 +237,7 @@ def train(
     if replace and search is False:
         raise SpecError("--refit: a training that replaces the champion does not refit its recipe; allowed: --search")
     wish = Train(search=search, include_excluded=include_excluded, replace=replace, reason=reason.strip())
-    time = parse_time(now) if now else wall_clock()
+    time = time_of(now)
     registered = train_and_show(Settings.from_environment(), model, time, wall_clock, wish, json)
     raise typer.Exit(0 if registered else GATES_NOT_PASSED)
 
@@ -261,13 +269,14 @@ def serve(
 def rollback(
     model: ModelName,
     reason: Annotated[str, typer.Option(help="Why, in one sentence; it is kept.")] = "a person asked for it",
+    now: DoneFor = None,
     json: Json = False,
 ) -> None:
     """Give the traffic back to the champion before the present one."""
     from console.serving import roll_back
     from perennial.settings import Settings
 
-    roll_back(Settings.from_environment(), model, reason, wall_clock, json)
+    roll_back(Settings.from_environment(), model, reason, time_of(now), wall_clock, json)
 
 
 @app.command(epilog="Example: perennial rollout churn 2 --reason 'the rollback was a mistake'")
@@ -275,9 +284,7 @@ def rollout(
     model: ModelName,
     version: Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Its number; `perennial models` lists them.")],
     reason: Annotated[str, typer.Option(help="Why, in one sentence; it is kept.")] = "a person asked for it",
-    now: Annotated[
-        str | None, typer.Option(help="Time at which to do it, ISO 8601 with a zone; the real time if absent.")
-    ] = None,
+    now: DoneFor = None,
     json: Json = False,
 ) -> None:
     """Give the traffic to a version once more, after the serving check (exit code 3 if it does not pass)."""
@@ -285,7 +292,7 @@ def rollout(
     from perennial.loop.request import RollOut
     from perennial.settings import Settings
 
-    wish, time = RollOut(version=version, reason=reason), parse_time(now) if now else wall_clock()
+    wish, time = RollOut(version=version, reason=reason), time_of(now)
     has_it = roll_out(Settings.from_environment(), model, wish, time, wall_clock, json)
     raise typer.Exit(0 if has_it else GATES_NOT_PASSED)
 
@@ -368,7 +375,7 @@ def monitor(
     from console.monitoring import monitor_and_show
     from perennial.settings import Settings
 
-    monitor_and_show(Settings.from_environment(), model, parse_time(now) if now else wall_clock(), wall_clock, json)
+    monitor_and_show(Settings.from_environment(), model, time_of(now), wall_clock, json)
 
 
 @app.command(epilog="Example: perennial labels churn")
@@ -383,7 +390,7 @@ def labels(
     from console.monitoring import show_labels
     from perennial.settings import Settings
 
-    show_labels(Settings.from_environment(), model, parse_time(now) if now else wall_clock(), json)
+    show_labels(Settings.from_environment(), model, time_of(now), json)
 
 
 @decisions.command("list", epilog="Example: perennial decisions list churn --kind retrain --limit 5")
@@ -405,15 +412,17 @@ def decisions_close(
     model: ModelName,
     incident: Annotated[int | None, typer.Argument(metavar="[INCIDENT]", help="Its number; the only open one if absent.")] = None,
     reason: Annotated[str, typer.Option(help="Why it is over, in one sentence; it is kept.")] = "",
+    now: DoneFor = None,
     json: Json = False,
 ) -> None:
     """Close an incident: trainings are held no more. The requests that it excludes still do not train."""
     from console.decisions import close
+    from perennial.loop.request import Close
     from perennial.settings import Settings
 
     if not reason.strip():
         raise SpecError("--reason is missing; allowed: one sentence that says why the incident is over")
-    close(Settings.from_environment(), model, incident, reason.strip(), wall_clock, json)
+    close(Settings.from_environment(), model, Close(incident=incident, reason=reason.strip()), time_of(now), wall_clock, json)
 
 
 @decisions.command(
@@ -423,9 +432,7 @@ def decisions_accept_change(
     model: ModelName,
     incident: Annotated[int | None, typer.Argument(metavar="[INCIDENT]", help="Its number; the only open one if absent.")] = None,
     reason: Annotated[str, typer.Option(help="Why the data are no fault, in one sentence; it is kept.")] = "",
-    now: Annotated[
-        str | None, typer.Option(help="Time for which to say it, ISO 8601 with a zone; the real time if absent.")
-    ] = None,
+    now: DoneFor = None,
     json: Json = False,
 ) -> None:
     """Say that the data are like this now: close an incident, let its requests train, and make a training due."""
@@ -436,19 +443,22 @@ def decisions_accept_change(
     if not reason.strip():
         raise SpecError("--reason is missing; allowed: one sentence that says why the data are as they should be")
     wish = AcceptChange(incident=incident, who=user(), reason=reason.strip())
-    time = parse_time(now) if now else wall_clock()
+    time = time_of(now)
     accept_change(Settings.from_environment(), model, wish, time, wall_clock, json)
 
 
 @decisions.command("accept", epilog="Example: perennial decisions accept churn 4")
 def decisions_accept(
-    model: ModelName, number: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the decision.")], json: Json = False
+    model: ModelName,
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the decision.")],
+    now: DoneFor = None,
+    json: Json = False,
 ) -> None:
     """Accept a decision that waits for a person (an advisory policy): the controller carries it out."""
     from console.decisions import accept
     from perennial.settings import Settings
 
-    accept(Settings.from_environment(), model, number, wall_clock, json)
+    accept(Settings.from_environment(), model, number, time_of(now), wall_clock, json)
 
 
 @app.command(epilog="Example: perennial explain churn")
@@ -498,7 +508,7 @@ def tick(
     from console.control import tick_and_show
     from perennial.settings import Settings
 
-    tick_and_show(Settings.from_environment(), parse_time(now) if now else wall_clock(), wall_clock, wait, json)
+    tick_and_show(Settings.from_environment(), time_of(now), wall_clock, wait, json)
 
 
 @app.command(epilog="Example: perennial watch --every 60")

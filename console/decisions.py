@@ -109,13 +109,13 @@ def show_decision(out: Console, ledger: Ledger, decision: Decision) -> None:
     out.print("\n".join(lines), soft_wrap=True)
 
 
-def close(settings: Settings, model: str, number: int | None, reason: str, clock: Clock, json: bool) -> Incident:
+def close(settings: Settings, model: str, wish: Close, now: datetime, clock: Clock, json: bool) -> Incident:
     """Ask for an incident to be closed, for a reason that is kept; without a number the only one that is open.
 
     Raises:
         NotFoundError: there is no such open incident, or several are open and no number says which.
     """
-    request = _asked(settings, model, Close(incident=number, reason=reason), clock(), clock)
+    request = _asked(settings, model, wish, now, clock)
     closed = _incident(settings, request)
     if json:
         print_json(closed.model_dump(mode="json"))
@@ -163,13 +163,13 @@ def accept_change(settings: Settings, name: str, wish: AcceptChange, now: dateti
     return accepted
 
 
-def accept(settings: Settings, model: str, number: int, clock: Clock, json: bool) -> Decision:
+def accept(settings: Settings, model: str, number: int, now: datetime, clock: Clock, json: bool) -> Decision:
     """Accept a decision that waits for a person: the controller carries it out.
 
     Raises:
         NotFoundError: there is no such decision, or it does not wait for a person.
     """
-    _asked(settings, model, Accept(decision=number), clock(), clock)
+    _asked(settings, model, Accept(decision=number), now, clock)
     with Ledger.open(settings.ledger) as ledger:
         after = ledger.decision(model, number)
     if json:

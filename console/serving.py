@@ -30,13 +30,14 @@ def serve(settings: Settings, model: str, host: str, port: int, replay: bool) ->
     os.execve(sys.executable, arguments, {**os.environ, **settings.to_environment()})
 
 
-def roll_back(settings: Settings, model: str, reason: str, clock: Clock, json: bool) -> None:
+def roll_back(settings: Settings, model: str, reason: str, now: datetime, clock: Clock, json: bool) -> None:
     """Ask for the traffic to go back to the champion before, and say so.
 
     Args:
         settings: where things are.
         model: name of the model.
         reason: why, in one sentence; it is kept.
+        now: the time for which it is done, UTC.
         clock: gives the real time.
         json: print JSON instead of sentences.
 
@@ -47,7 +48,7 @@ def roll_back(settings: Settings, model: str, reason: str, clock: Clock, json: b
     from perennial.spec.read import read
 
     read(settings.models / f"{model}.yaml")
-    request = ask(settings, model, RollBack(reason=reason), clock(), clock)
+    request = ask(settings, model, RollBack(reason=reason), now, clock)
     with Ledger.open(settings.ledger) as ledger:
         version, champion = ledger.version(model, request.subject), ledger.champion(model)
     assert champion is not None  # the rollback gave it the traffic

@@ -44,6 +44,8 @@ QUIET_UNTIL = datetime(2024, 3, 18, tzinfo=UTC)
 """End of the quiet week."""
 BROKEN_UNTIL = datetime(2024, 3, 25, tzinfo=UTC)
 """End of the week in which a caller sends cents for euros."""
+MENDED = datetime(2024, 3, 26, tzinfo=UTC)
+"""Time at which a person closes the incident."""
 LATER = datetime(2024, 4, 13, tzinfo=UTC)
 """Time of the later trainings: the labels of all hundred days have matured."""
 UNSEEN_FROM = datetime(2024, 3, 8, tzinfo=UTC)
@@ -222,7 +224,8 @@ def broken_week(settings: Settings, url: str) -> None:
 
 def stopped_challenger(settings: Settings, url: str) -> None:
     """Close the incident; train a challenger on shuffled labels, which the gates stop."""
-    closed = perennial("decisions", "close", MODEL, "--reason", "the caller sends euros again")
+    reason = ("--reason", "the caller sends euros again")
+    closed = perennial("decisions", "close", MODEL, *reason, "--now", MENDED.isoformat())
     require(closed["closed"] is not None, "the incident is still open.")
     champion, copy = serving(url, LATER), shuffled(settings)
     command = ("train", MODEL, "--refit", "--now", LATER.isoformat())

@@ -14,6 +14,7 @@ from perennial.errors import NotFoundError
 from perennial.ledger import Ledger
 from perennial.loop.decision import Decision, DecisionState, Incident
 from perennial.loop.outcome import STATES
+from perennial.loop.request import Close
 from perennial.settings import Settings
 from tests.made_up import FIRST, NAME, WEEK, draft, fact, settings_in
 
@@ -171,22 +172,23 @@ def test_a_person_closes_the_only_open_incident_with_a_reason_that_is_kept(
     settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     open_incident(ledger, add(ledger, "fix data"))
-    close(settings, NAME, None, "the sensor was changed", lambda: NOW + timedelta(days=1), json=False)
+    wish = Close(incident=None, reason="the sensor was changed")
+    close(settings, NAME, wish, NOW + timedelta(days=1), lambda: NOW + timedelta(days=9), json=False)
     assert "still do not train" in capsys.readouterr().out
     (incident,) = ledger.incidents(NAME)
     assert (incident.closed, incident.closing) == (NOW + timedelta(days=1), "a person closed it: the sensor was changed")
     with pytest.raises(NotFoundError, match=r"incident 1 is not open; it was closed on .* open incidents: none"):
-        close(settings, NAME, 1, "again", lambda: NOW, json=False)
+        close(settings, NAME, Close(incident=1, reason="again"), NOW, lambda: NOW, json=False)
     with pytest.raises(NotFoundError, match="no number was given; open incidents: none"):
-        close(settings, NAME, None, "again", lambda: NOW, json=False)
+        close(settings, NAME, Close(incident=None, reason="again"), NOW, lambda: NOW, json=False)
 
 
 def test_of_several_open_incidents_the_number_says_which(settings: Settings, ledger: Ledger) -> None:
     for _ in range(2):
         open_incident(ledger, add(ledger, "fix data"))
     with pytest.raises(NotFoundError, match="open incidents: 1, 2"):
-        close(settings, NAME, None, "mended", lambda: NOW, json=True)
-    close(settings, NAME, 2, "mended", lambda: NOW, json=True)
+        close(settings, NAME, Close(incident=None, reason="mended"), NOW, lambda: NOW, json=True)
+    close(settings, NAME, Close(incident=2, reason="mended"), NOW, lambda: NOW, json=True)
     assert [incident.number for incident in ledger.incidents(NAME, only_open=True)] == [1]
 
 
@@ -194,8 +196,8 @@ def test_a_person_accepts_what_waits_and_nothing_else(settings: Settings, ledger
     made = draft("retrain", "scheduled")
     ledger.add_decision(NAME, cause="advice", now=NOW, draft=made, state="waits for a person")
     add(ledger)
-    assert accept(settings, NAME, 1, lambda: NOW, json=True).state == "open"
+    assert accept(settings, NAME, 1, NOW, lambda: NOW, json=True).state == "open"
     assert [decision.number for decision in ledger.open_decisions(NAME)] == [1]
     for number in (1, 2):
         with pytest.raises(NotFoundError, match="wait for a person: none"):
-            accept(settings, NAME, number, lambda: NOW, json=True)
+            accept(settings, NAME, number, NOW, lambda: NOW, json=True)
