@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from monitoring.log.belief import Belief, Times, times_of
 from monitoring.log.collect import collect_model, cut_off, has_log, load, unfinished
-from monitoring.log.inventory import Known, ProcessEnd, SegmentSpan, in_order, info_of
-from monitoring.log.shipped import SILENT_SECONDS, by_process, segments_of
+from monitoring.log.inventory import Known, ProcessEnd, SegmentSpan, accounted, by_process, in_order, info_of, segments_in
+from monitoring.log.shipped import SILENT_SECONDS
 from monitoring.reference.blocks import PROBABILITY
 from monitoring.reference.statistics import Values
 from perennial.loop.window import Window, WindowRecord, windows
@@ -148,7 +148,7 @@ def is_waiting(window: Window, known: Sequence[Known], unended: Iterable[Process
     """
     closed, processes, latest = window.end.timestamp(), by_process(known), Belief(now).end
     for end in unended:
-        shipped = segments_of(processes.get(end.boot_id, ()))
+        shipped = segments_in(processes.get(end.boot_id, ()))
         has_later = any(segment.end is not None and closed <= segment.end <= latest for segment in shipped)
         collected = max((segment.next_sequence for segment in shipped), default=0)
         if not has_later and (end.next_sequence > collected or (end.time or 0.0) < closed):
@@ -309,25 +309,20 @@ def _neighbour(known: Sequence[Known], place: int, step: int) -> float | None:
     return None
 
 
-def _end(part: Known) -> int:
-    """The sequence after the last that a part accounts for."""
-    return part.first_sequence + part.rows + sum(span.rows for span in part.missing)
-
-
 def _gap_before(known: Sequence[Known], place: int) -> SegmentSpan | None:
     part = known[place]
-    accounted = _end(known[place - 1]) if _same(known, place, place - 1) else 0
-    if part.first_sequence <= accounted:
+    before = accounted(known[place - 1]) if _same(known, place, place - 1) else 0
+    if part.first_sequence <= before:
         return None
-    return SegmentSpan(boot_id=part.boot_id, first=accounted, end=part.first_sequence)
+    return SegmentSpan(boot_id=part.boot_id, first=before, end=part.first_sequence)
 
 
 def _tail(known: Sequence[Known], place: int) -> SegmentSpan | None:
     """What a process's last segment says it lost at its end."""
     part = known[place]
-    if _same(known, place, place + 1) or part.next_sequence <= _end(part):
+    if _same(known, place, place + 1) or part.next_sequence <= accounted(part):
         return None
-    return SegmentSpan(boot_id=part.boot_id, first=_end(part), end=part.next_sequence)
+    return SegmentSpan(boot_id=part.boot_id, first=accounted(part), end=part.next_sequence)
 
 
 def _touches(begin: float | None, end: float | None, low: float, high: float) -> bool:

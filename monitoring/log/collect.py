@@ -17,8 +17,8 @@ import pyarrow.compute
 
 from feature_repo.sources import frame_of
 from monitoring.log import tables
-from monitoring.log.inventory import Known, ProcessEnd, SegmentInfo, SegmentSpan, gaps, in_order
-from monitoring.log.shipped import CONNECTIONS, Shipped, ends_of, is_gone, is_over, segments_of
+from monitoring.log.inventory import Known, ProcessEnd, SegmentInfo, SegmentSpan, ends_in, gaps, in_order, segments_in
+from monitoring.log.shipped import CONNECTIONS, Shipped, is_gone, is_over
 from perennial.errors import NotFoundError, PlatformError
 from perennial.outages import is_outage, translated
 from perennial.prediction_log import Segment, read_segment, seal_left
@@ -124,8 +124,8 @@ def collect(log: Path, into: Path, now: datetime, shipped: Shipped | None = None
             raise translated(error, str(error.filename or into)) from error
         raise PlatformError(f"{error.filename or into}: {error.strerror}; the same call may work later") from error
     parts = inventory(into)
-    segments = tuple(segments_of(parts))
-    vanished = cut_off([*ends_of(parts), *elsewhere.silent], segments)
+    segments = tuple(segments_in(parts))
+    vanished = cut_off([*ends_in(parts), *elsewhere.silent], segments)
     return Collected(
         segments=segments,
         vanished=vanished,
@@ -156,7 +156,7 @@ def _collect_shipped(shipped: Shipped, into: Path, known: Sequence[Known], now: 
     """The new segments of the bucket are kept, and then the ends that are certain."""
     announced = shipped.announced(known, now)  # before the segments: what was announced is shipped or missing
     new = _keep(into, list(shipped.new((announcement.said for announcement in announced), known)), shipped.fetch)
-    stored_ends = {(end.boot_id, end.tag) for end in ends_of(known)}
+    stored_ends = {(end.boot_id, end.tag) for end in ends_in(known)}
     unended, silent, unreadable = (list[ProcessEnd]() for _ in range(3))
     for announcement in announced:
         message = announcement.said

@@ -106,6 +106,29 @@ def in_order(known: Iterable[Known]) -> tuple[Known, ...]:
     return tuple(sorted(known, key=lambda part: (part.boot_id, part.first_sequence, isinstance(part, ProcessEnd))))
 
 
+def segments_in(known: Iterable[Known]) -> list[SegmentInfo]:
+    """The segments, without the ends of processes."""
+    return [part for part in known if isinstance(part, SegmentInfo)]
+
+
+def ends_in(known: Iterable[Known]) -> list[ProcessEnd]:
+    """The ends of processes, without the segments."""
+    return [part for part in known if isinstance(part, ProcessEnd)]
+
+
+def by_process(known: Iterable[Known]) -> dict[str, list[Known]]:
+    """What is known of each process, in the order in which it is given."""
+    processes: dict[str, list[Known]] = {}
+    for part in known:
+        processes.setdefault(part.boot_id, []).append(part)
+    return processes
+
+
+def accounted(part: Known) -> int:
+    """The sequence after the last that a part accounts for: its rows, and those that are missing between them."""
+    return part.first_sequence + part.rows + sum(span.rows for span in part.missing)
+
+
 def info_of(segment: Segment) -> SegmentInfo:
     """What is known of a segment."""
     times = [row.time for row in segment.rows]
@@ -138,19 +161,15 @@ def gaps(known: Iterable[Known]) -> tuple[SegmentSpan, ...]:
     >>> gaps([first, ProcessEnd(boot_id="a", next_sequence=7, time=1.0, tag=None)])
     (SegmentSpan(boot_id='a', first=5, end=7),)
     """
-    by_process: dict[str, list[Known]] = {}
-    for part in in_order(known):
-        by_process.setdefault(part.boot_id, []).append(part)
     spans: list[SegmentSpan] = []
-    for boot_id, parts in by_process.items():
+    for boot_id, parts in by_process(in_order(known)).items():
         if parts[0].first_sequence > 0:
             spans.append(SegmentSpan(boot_id=boot_id, first=0, end=parts[0].first_sequence))
         ends = [*(part.first_sequence for part in parts[1:]), parts[-1].next_sequence]
         for part, end in zip(parts, ends, strict=True):
             spans += part.missing
-            accounted = part.first_sequence + part.rows + sum(span.rows for span in part.missing)
-            if accounted < end:
-                spans.append(SegmentSpan(boot_id=boot_id, first=accounted, end=end))
+            if accounted(part) < end:
+                spans.append(SegmentSpan(boot_id=boot_id, first=accounted(part), end=end))
     return tuple(spans)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from monitoring.log.inventory import Known, ProcessEnd, SegmentInfo
+from monitoring.log.inventory import Known, by_process, ends_in, segments_in
 from perennial.errors import DataError
 from perennial.prediction_log import Segment
 from perennial.prediction_log.segment import SEALED, parse_segment
@@ -77,7 +77,7 @@ class Shipped:
                 return Announced(read_announcement(self.bucket.get(found.key), found.key), found.tag)
             except DataError as error:
                 boot_id = Path(found.key).stem
-                segments = segments_of(processes.get(boot_id, ()))
+                segments = segments_in(processes.get(boot_id, ()))
                 collected = max((segment.next_sequence for segment in segments), default=0)
                 return Announced(Announcement(boot_id, collected, now.timestamp(), ended=False), found.tag, str(error))
 
@@ -116,24 +116,6 @@ class Shipped:
         return parse_segment(Path(f"{name}{SEALED}"), self.bucket.get(segment_key(self.model, name)))
 
 
-def by_process(known: Iterable[Known]) -> dict[str, list[Known]]:
-    """What was collected of each process, in the order in which it is given."""
-    processes: dict[str, list[Known]] = {}
-    for part in known:
-        processes.setdefault(part.boot_id, []).append(part)
-    return processes
-
-
-def segments_of(known: Iterable[Known]) -> list[SegmentInfo]:
-    """The segments, without the ends of processes."""
-    return [part for part in known if isinstance(part, SegmentInfo)]
-
-
-def ends_of(known: Iterable[Known]) -> list[ProcessEnd]:
-    """The ends of processes, without the segments."""
-    return [part for part in known if isinstance(part, ProcessEnd)]
-
-
 def reached(process: Iterable[Known]) -> tuple[str | None, int]:
     """A process's last segment before its first gap, and the number of the row after it.
 
@@ -141,7 +123,7 @@ def reached(process: Iterable[Known]) -> tuple[str | None, int]:
         process: everything that was collected of it, sorted by sequence.
     """
     name, end = None, 0
-    for segment in segments_of(process):
+    for segment in segments_in(process):
         if segment.first_sequence > end:
             break
         name, end = segment.name, segment.next_sequence
@@ -175,5 +157,5 @@ def is_settled(process: Sequence[Known], tag: str | None, now: datetime) -> bool
     return any(
         end.tag in (tag, None)  # None: kept by a release that did not note it, which kept ends that were said only
         and (reached(process)[1] >= end.next_sequence or now.timestamp() - (end.time or 0.0) >= GONE_SECONDS)
-        for end in ends_of(process)
+        for end in ends_in(process)
     )
