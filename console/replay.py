@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -33,7 +32,7 @@ from perennial.spec.model import Model
 from perennial.spec.read import read
 from serving.replay.caller import Caller
 from serving.replay.play import AnsweredCall, Played, Replay, stretches
-from serving.replay.server import READY_SECONDS, replay_server, require_ready
+from serving.replay.server import READY_SECONDS, replay_server, require_ready, require_version
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Before everything that was published."""
@@ -277,14 +276,15 @@ def _ticked(
     Raises:
         PlatformError: something was in the way, or another controller took over.
     """
-    before = _known(settings, model)
+    decisions_before, runs_before = _known(settings, model)
     last = list(until_idle(settings, interval[1], clock))[-1]
     if last.problems:
         problems = "; ".join(f"{problem.model or 'controller'}: {problem.sentence}" for problem in last.problems)
         raise PlatformError(f"the tick for {interval[1].isoformat()}: {problems}. The same command goes on from here")
-    after = _known(settings, model)
-    decisions = tuple(decision for number, decision in sorted(after[0].items()) if number not in before[0])
-    runs = tuple(run for run in after[1] if run not in set(before[1]))
+    decisions_after, runs_after = _known(settings, model)
+    decisions = tuple(decision for number, decision in sorted(decisions_after.items()) if number not in decisions_before)
+    earlier_runs = set(runs_before)
+    runs = tuple(run for run in runs_after if run not in earlier_runs)
     if played is None:
         return Interval(*interval, decisions=decisions, runs=runs)
     counts = (len(played.answers), played.answered, played.left_out)
@@ -299,20 +299,12 @@ def _known(settings: Settings, model: Model) -> tuple[dict[int, Decision], list[
 
 
 def _follow(settings: Settings, url: str, name: str) -> None:
-    """The server answers with the champion: whose answers a stretch has must not depend on how fast it is.
-
-    Raises:
-        PlatformError: it does not.
-    """
+    """The server answers with the champion. Raises as `require_version`."""
     with Ledger.open(settings.ledger) as ledger:
         champion = ledger.champion(name)
     assert champion is not None  # there was one before
-    until = time.monotonic() + TAKE_OVER_SECONDS
     with Caller(url, name) as caller:
-        while (digest := caller.version()) != champion.digest:
-            if time.monotonic() > until:
-                raise PlatformError(f"{url} answers with version {digest}, and the champion of {name} is {champion.digest}")
-            time.sleep(0.1)
+        require_version(caller, champion.digest, TAKE_OVER_SECONDS)
 
 
 class _Bar:

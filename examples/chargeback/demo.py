@@ -24,11 +24,12 @@ import pandas as pd
 from rich.console import Console
 
 from examples.chargeback import sources
+from perennial.errors import PerennialError
 from perennial.settings import Settings
 from perennial.spec.read import read
 from serving.replay.caller import Caller
 from serving.replay.play import Replay
-from serving.replay.server import replay_server
+from serving.replay.server import replay_server, require_version
 
 MODEL = "chargeback"
 FOLDER = Path(__file__).parents[2] / ".demo"
@@ -141,10 +142,10 @@ def play(settings: Settings, url: str, start: datetime, end: datetime, factor: f
     say(f"  {played.calls} payments of {start:%d %B} to {end:%d %B} asked for one by one in {seconds:.0f} s; {held} to be held")
 
 
-def serving(url: str, now: datetime) -> str:
+def serving(url: str) -> str | None:
     """The digest of the version that answers."""
     with Caller(url, MODEL) as caller:
-        return str(caller.predict([EXAMPLE], now)["model_version"])
+        return caller.version()
 
 
 def shuffled(settings: Settings) -> Path:
@@ -227,27 +228,25 @@ def stopped_challenger(settings: Settings, url: str) -> None:
     reason = ("--reason", "the caller sends euros again")
     closed = perennial("decisions", "close", MODEL, *reason, "--now", MENDED.isoformat())
     require(closed["closed"] is not None, "the incident is still open.")
-    champion, copy = serving(url, LATER), shuffled(settings)
+    champion, copy = serving(url), shuffled(settings)
     command = ("train", MODEL, "--refit", "--now", LATER.isoformat())
     trained = perennial(*command, takes="exit code 3 is expected", expect=3, PERENNIAL_SOURCES=str(copy))
     failed = show_gates(trained, at_length="fail")
     require(trained["run"]["outcome"] == "stopped" and bool(failed), "no gate stopped the challenger.")
-    require(serving(url, LATER) == champion, "the server answers with another version.")
+    require(serving(url) == champion, "the server answers with another version.")
     say(f"  → {trained['run']['reason']}; version 1 goes on answering", "green")
 
 
 def promoted_retraining(url: str) -> None:
     """Train again on the true labels; the new version takes the traffic over."""
-    before = serving(url, LATER)
     trained = perennial("train", MODEL, "--refit", "--now", LATER.isoformat(), takes="the same, on the true labels")
     show_gates(trained, at_length="none")
     require(trained["run"]["outcome"] == "registered", f"the retraining was not promoted: {trained['run']['reason']}")
-    rollout, until = trained["rollout"], time.monotonic() + TAKE_OVER_SECONDS
+    rollout = trained["rollout"]
     require(rollout["state"] == "champion", f"version {rollout['number']} is {rollout['state']}: {rollout['reason']}")
-    while (found := serving(url, LATER)) == before and time.monotonic() < until:
-        time.sleep(0.2)
-    require(found == rollout["digest"], "the server did not swap the new champion in.")
-    say(f"  → version {rollout['number']} is champion, and the running server answers with it: {found[:12]}", "green")
+    with Caller(url, MODEL) as caller:
+        require_version(caller, rollout["digest"], TAKE_OVER_SECONDS)
+    say(f"  → version {rollout['number']} is champion, and the running server answers with it: {rollout['digest'][:12]}", "green")
 
 
 def make_page() -> None:
@@ -300,4 +299,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PerennialError as error:
+        raise SystemExit(f"The demo failed: {error}") from error

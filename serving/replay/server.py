@@ -61,3 +61,21 @@ def require_ready(caller: Caller, seconds: float) -> None:
                 f"{caller.url}: {caller.model} was not ready within {seconds:g} s: model and online store must answer"
             )
         time.sleep(0.1)
+
+
+def require_version(caller: Caller, digest: str, seconds: float) -> None:
+    """The server answers with a version: whose answers come next must not depend on how fast it swaps a champion in.
+
+    Args:
+        caller: of the server.
+        digest: of the version.
+        seconds: how long the swap may take.
+
+    Raises:
+        PlatformError: it answers with another one, or with none.
+    """
+    until = time.monotonic() + seconds
+    while (answering := caller.version()) != digest:
+        if time.monotonic() > until:
+            raise PlatformError(f"{caller.url} answers with version {answering}, and the champion of {caller.model} is {digest}")
+        time.sleep(0.1)
