@@ -19,11 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from rich.console import Console
 
 from examples.chargeback import sources
+from examples.labels import shuffle_labels
 from perennial.errors import PerennialError
 from perennial.settings import Settings
 from perennial.spec.read import read
@@ -152,13 +151,8 @@ def shuffled(settings: Settings) -> Path:
     """A copy of the sources in which no label before the judged block belongs to its payment, as after a broken join."""
     copy = settings.state / "sources-shuffled"
     shutil.copytree(settings.sources, copy)
-    outcomes, payments = (pd.read_parquet(copy / f"{name}.parquet") for name in ("outcomes", "payments"))
-    earlier = payments.loc[payments["event_timestamp"] < UNSEEN_FROM, "payment_id"]
-    chosen = outcomes["payment_id"].isin(earlier).to_numpy()
-    values = outcomes["charged_back"].to_numpy().copy()
-    values[chosen] = np.random.default_rng(SEED).permutation(values[chosen])
-    outcomes.assign(charged_back=values).to_parquet(copy / "outcomes.parquet", index=False, coerce_timestamps="us")
-    say(f"  {chosen.sum():,} labels before {UNSEEN_FROM:%d %B} shuffled; the later ones stay as they are")
+    count = shuffle_labels(copy, read(settings.models / f"{MODEL}.yaml"), BEGINNING, UNSEEN_FROM, SEED)
+    say(f"  {count:,} labels before {UNSEEN_FROM:%d %B} shuffled; the later ones stay as they are")
     return copy
 
 

@@ -14,7 +14,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 from rich.console import Console
@@ -22,6 +21,7 @@ from rich.table import Table
 
 from examples.flights import policies, traffic, year
 from examples.flights.prepare import local_sources, provide
+from examples.labels import shuffle_labels
 from monitoring.log.collect import collect_model, load
 from perennial.ledger import Ledger
 from perennial.settings import Settings
@@ -112,20 +112,6 @@ def copied(sources: Path, target: Path) -> Path:
     return target
 
 
-def shuffle_labels(sources: Path, start: datetime, end: datetime, seed: int) -> int:
-    """Shuffle the labels of requests in [start, end) among their flights, in place; returns how many.
-
-    What the labels of a broken join look like: every value plausible, none where it belongs.
-    """
-    labels, requests = (pd.read_parquet(sources / f"{name}.parquet") for name in ("labels", "requests"))
-    inside = requests["event_timestamp"].between(start, end, inclusive="left")
-    chosen = labels["flight_id"].isin(requests.loc[inside, "flight_id"]).to_numpy()
-    values = labels["arrived_late"].to_numpy().copy()
-    values[chosen] = np.random.default_rng(seed).permutation(values[chosen])
-    labels.assign(arrived_late=values).to_parquet(sources / "labels.parquet", index=False, coerce_timestamps="us")
-    return int(chosen.sum())
-
-
 def break_source(sources: Path, factor: float = 1.609) -> int:
     """Report the visibility in kilometres and a hundredfold from some day on, in place; returns how many rows.
 
@@ -144,7 +130,8 @@ def spoilt(settings: Settings, labels: str, source: str) -> Settings:
         return settings
     copy = copied(local_sources(settings), settings.state / f"sources-{labels}-{source}")
     if labels == "shuffled":
-        count = shuffle_labels(copy, FIRST, LAST, seed=2013)  # no model can be better than chance then
+        model = read(settings.models / f"{MODEL}.yaml")
+        count = shuffle_labels(copy, model, FIRST, LAST, seed=2013)  # no model can be better than chance then
         console.print(f"  {count:,} labels from {FIRST:%d %B} on shuffled", highlight=False)
     if source == "broken":
         console.print(f"  {break_source(copy):,} weather reports from {BROKEN_FROM:%d %B} on in another unit", highlight=False)
@@ -167,7 +154,7 @@ def play(settings: Settings, clock: Clock, until: datetime, port: int, challenge
         if challenge:
             console.rule("A worse challenger: the same recipe, its training labels shuffled")
             broken = copied(local_sources(settings), settings.state / "sources-shuffled")
-            count = shuffle_labels(broken, BEGINNING, EVALUATION_START, seed=2013)
+            count = shuffle_labels(broken, model, BEGINNING, EVALUATION_START, seed=2013)
             console.print(
                 f"  {count:,} labels before {EVALUATION_START:%d %B} shuffled; the later ones left alone", highlight=False
             )
