@@ -24,8 +24,6 @@ def train(spec: str, recipe: str, dataset: dsl.Input[dsl.Dataset], candidate: ds
     from perennial.training.side_by_side import Power
 
     data = load(Path(dataset.path))
-    settings = Settings.from_environment()
-    power = Power(settings.threads, settings.workers)
-    trained = train_candidate(data, read_text(spec), recipe, power, print)
+    trained = train_candidate(data, read_text(spec), recipe, Power.of(Settings.from_environment()), print)
     trained.write(Path(candidate.path))
     candidate.metadata.update(kind=trained.summary.search.recipe.kind, rows=trained.summary.rows)

@@ -211,8 +211,7 @@ def compare(
     info = info.model_copy(update={"columns": tuple(by_name[name] for name in recipe.columns)})
     rows = from_dataset(Dataset(frame, info))
     del frame  # a year of features is large, and what is needed of it is in the rows
-    power = Power(settings.threads, settings.workers)
-    return play_policies(rows, info.columns, recipe, model, served, start, end, alarms, retrains, power)
+    return play_policies(rows, info.columns, recipe, model, served, start, end, alarms, retrains, Power.of(settings))
 
 
 def play_policies(

@@ -77,8 +77,7 @@ def judge_candidate(
     if champion:
         version = Champion.read(version_store.folder(settings, model.name, champion))
         sides = Sides(trained, version, info, model)
-        power = Power(settings.threads, settings.workers)
-        basis = against_champion(sides, rows, predictions, basis.comparator, answers, power)
+        basis = against_champion(sides, rows, predictions, basis.comparator, answers, Power.of(settings))
     analysis = analyse(
         segment_columns(dataset, block, model),
         spec.objective.segments,

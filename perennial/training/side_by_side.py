@@ -15,6 +15,7 @@ from multiprocessing.context import ForkProcess
 from typing import Any, TypeVar
 
 from perennial.errors import PlatformError
+from perennial.settings import Settings
 
 Result = TypeVar("Result")
 
@@ -27,6 +28,11 @@ class Power:
     """Threads of one fit."""
     workers: int = 1
     """Processes that fit side by side, where a fit has one thread."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Power":
+        """What an installation's settings allow."""
+        return cls(settings.threads, settings.workers)
 
     @property
     def processes(self) -> int:
