@@ -13,6 +13,9 @@ FIRST_DAY, DAYS = sources.FIRST_DAY, sources.DAYS
 NOW = FIRST_DAY + timedelta(days=DAYS + 3)
 """All labels of the hundred days have matured."""
 
+TRAINED = FIRST_DAY + timedelta(days=73)
+"""Time of a first training: the labels of seventy days have matured."""
+
 ODD = "it's [a]* 50% #1? amount=7 ü"
 """Name of a folder for the project: a test in it shows that no sign of its path means anything to a library."""
 

@@ -24,7 +24,7 @@ from perennial.errors import DataError, NotFoundError, PlatformError, SpecError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from tests.pipelines.conftest import Project
-from tests.second_project import FIRST_DAY, NAME, write_project
+from tests.second_project import NAME, TRAINED, write_project
 
 pytestmark = [
     pytest.mark.local,
@@ -32,8 +32,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),  # Feast's own, at its import
     pytest.mark.filterwarnings("ignore:.*:FutureWarning"),
 ]
-TRAINED = FIRST_DAY + timedelta(days=73)
-"""Time of the first training: the labels of seventy days have matured."""
 WEEK = timedelta(days=7)
 REAL = datetime(2030, 1, 1, tzinfo=UTC)
 PER_DAY = 40

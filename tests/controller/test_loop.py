@@ -19,7 +19,7 @@ from feature_repo import store
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from tests.pipelines.conftest import Project
-from tests.second_project import FIRST_DAY, NAME, NOW, write_project
+from tests.second_project import FIRST_DAY, NAME, NOW, TRAINED, write_project
 
 pytestmark = [
     pytest.mark.local,
@@ -28,8 +28,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:FutureWarning"),
 ]
 
-TRAINED = FIRST_DAY + timedelta(days=73)
-"""Time of the first training: the labels of seventy days have matured."""
 PORT = 18083
 POLICY = "retraining: {reasons: [degraded, scheduled, manual], max_age_days: 20, cool_down_days: 7}"
 

@@ -4,11 +4,10 @@ import dataclasses
 import fcntl
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -40,6 +39,7 @@ from tests.made_up import (
     quiet_column,
     settings_in,
 )
+from tests.servers.http import listening
 
 BEFORE = FIRST - timedelta(days=4)
 """End of the first version's training."""
@@ -330,10 +330,8 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with listening(Answers) as url:
+        yield url.removeprefix("http://")
 
 
 def test_rows_that_a_server_lost_are_said_with_who_must_act(address: str, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The play of a stretch: flights of every day, each hour's after the values published until then and none after it."""
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +18,7 @@ from perennial.settings import Settings
 from perennial.spec.read import read
 from serving.replay.caller import Caller
 from serving.replay.play import Played
+from tests.servers.http import running
 
 pytestmark = [
     # Feast's dependencies warn about each other in use.
@@ -134,13 +134,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def server(settings: Settings) -> Iterator[Answers]:
-    found = Answers(settings)
-    thread = threading.Thread(target=found.serve_forever, daemon=True)
-    thread.start()
-    yield found
-    found.shutdown()
-    thread.join()
-    found.server_close()
+    server = Answers(settings)
+    with running(server):
+        yield server
 
 
 @pytest.fixture(scope="module")

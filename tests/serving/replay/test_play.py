@@ -1,6 +1,5 @@
 """Requests at their own times: each after the values published until then and none later; what was answered is not sent again."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ from perennial.spec.read import read
 from serving.replay.caller import Caller
 from serving.replay.play import Replay
 from tests.second_project import FIRST_DAY, NAME, write_project
+from tests.servers.http import running
 
 pytestmark = [
     # Feast's dependencies warn about each other in use.
@@ -92,13 +92,9 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def server(settings: Settings) -> Iterator[Server]:
-    found = Server(settings)
-    thread = threading.Thread(target=found.serve_forever, daemon=True)
-    thread.start()
-    yield found
-    found.shutdown()
-    thread.join()
-    found.server_close()
+    server = Server(settings)
+    with running(server):
+        yield server
 
 
 def replay_of(settings: Settings, server: Server, together: timedelta = timedelta(0)) -> Replay:
