@@ -20,11 +20,12 @@ from perennial import sqlite
 from perennial.errors import DataError, PlatformError
 from perennial.outages import is_outage, raised_by, translated
 from perennial.settings import Settings
+from perennial.spec import part
 
 REMOTE = "s3://"
 CONNECT_SECONDS, REQUEST_SECONDS = 5, 10
 """How long an object store may take to be reached, and to send anything; asked three times, then it does not answer."""
-TIME = "event_timestamp"
+TIME = part.TIME
 """Column of every source: the time from which serving can read the row."""
 
 _loading: ContextVar[Settings | None] = ContextVar("settings", default=None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from perennial.errors import SpecError
-from perennial.spec.part import RESERVED
+from perennial.spec.part import RESERVED, TIME
 from perennial.spec.shape import matching
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -114,7 +114,7 @@ def check_roles(where: str, columns: list[str], roles: Roles) -> None:
 def _check_name(where: str, name: str) -> None:
     if name in REFUSED:
         reason = f"a name of Perennial's own; allowed: any but {', '.join(REFUSED)}"
-        _refuse_name(where, name, reason + f"; --time {name} if it is when the question was asked" * (name == RESERVED[0]))
+        _refuse_name(where, name, reason + f"; --time {name} if it is when the question was asked" * (name == TIME))
     if not NAME.fullmatch(name):
         from perennial.spec.features import RequestField
 

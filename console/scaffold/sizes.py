@@ -6,8 +6,9 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from console.scaffold.split import TIME, Split
+from console.scaffold.split import Split
 from perennial.errors import DataError
+from perennial.spec.part import TIME
 
 DAY = timedelta(days=1)
 MIN_DAYS = 42

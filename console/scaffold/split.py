@@ -10,9 +10,8 @@ from console.scaffold.roles import Roles, check_roles
 from console.scaffold.table import MOMENT, identified, plain, shown, times, truths
 from perennial.errors import DataError
 from perennial.spec.features import DType
+from perennial.spec.part import TIME
 
-TIME = "event_timestamp"
-"""Name of the time in every source."""
 MAX_MISSING = 0.9
 """Largest share of missing values of a column that is taken: the gate *data* allows no more."""
 

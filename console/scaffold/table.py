@@ -28,7 +28,6 @@ WORDS = {
     "0": False,
 }
 """Texts that say whether something came true."""
-TYPES: dict[DType, pa.DataType] = {"float": pa.float64(), "int": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 
 
 def read_table(path: Path) -> pa.Table:
@@ -81,7 +80,7 @@ def times(where: str, name: str, column: pa.ChunkedArray, now: datetime) -> tupl
         DataError: it holds something else, a null, or the future.
     """
     column_type = column.type
-    if pa.types.is_string(column_type) or pa.types.is_large_string(column_type):
+    if _is_text(column_type):
         column = _parsed(where, name, column)
     elif not (pa.types.is_timestamp(column_type) or pa.types.is_date(column_type)):
         raise DataError(
@@ -143,8 +142,9 @@ def _word(value: object) -> str:
     >>> _word(1.0), _word("YES "), _word(True), _word(2.5)
     ('1', 'yes', 'true', '2.5')
     """
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if whole and isinstance(value, float) else value).strip().casefold()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip().casefold()
 
 
 def identified(where: str, option: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -153,8 +153,8 @@ def identified(where: str, option: str, name: str, column: pa.ChunkedArray) -> p
     Raises:
         DataError: it holds something else.
     """
-    column_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    is_text = pa.types.is_string(column_type) or pa.types.is_large_string(column_type)
+    column_type = _type_of(column)
+    is_text = _is_text(column_type)
     if not is_text and not pa.types.is_integer(column_type):
         raise DataError(
             f"{where}: {option} {name}: found {column_type}: {shown(column)}; allowed: whole numbers or text; write it so "
@@ -173,10 +173,10 @@ def plain(where: str, name: str, column: pa.ChunkedArray) -> tuple[DType, pa.Chu
     Raises:
         DataError: it is of no type that a model reads, or holds an infinite number.
     """
-    column_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    column_type = _type_of(column)
     if pa.types.is_boolean(column_type):
         return "bool", column
-    if pa.types.is_string(column_type) or pa.types.is_large_string(column_type):
+    if _is_text(column_type):
         return "string", _cast(where, name, column, pa.string())
     if pa.types.is_integer(column_type) and not column.null_count:
         return "int", _cast(where, name, column, pa.int64())
@@ -192,6 +192,15 @@ def plain(where: str, name: str, column: pa.ChunkedArray) -> tuple[DType, pa.Chu
         f"{where}: column {name!r} is {column_type}; allowed: numbers, text, true and false; write it as one of them (for a "
         f"time: the hours since then), or --leave-out {name}"
     )
+
+
+def _type_of(column: pa.ChunkedArray) -> pa.DataType:
+    """The type of a column's values, whether each is written out or named by a dictionary."""
+    return column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+
+
+def _is_text(column_type: pa.DataType) -> bool:
+    return bool(pa.types.is_string(column_type) or pa.types.is_large_string(column_type))
 
 
 def _cast(where: str, name: str, column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:

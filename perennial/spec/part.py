@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-RESERVED = ("event_timestamp", "label", "label_known_at")
+TIME = "event_timestamp"
+"""Column of every source and dataset: the moment from which serving can read a row."""
+RESERVED = (TIME, "label", "label_known_at")
 """Names of a dataset's own columns; no id, field or feature may have them."""
 
 
