@@ -20,6 +20,7 @@ from perennial.ledger import Ledger
 from perennial.settings import Settings
 from tests.pipelines.conftest import Project
 from tests.second_project import FIRST_DAY, NAME, NOW, TRAINED, write_project
+from tests.servers.port import free_port
 
 pytestmark = [
     pytest.mark.local,
@@ -28,16 +29,16 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:FutureWarning"),
 ]
 
-PORT = 18083
 POLICY = "retraining: {reasons: [degraded, scheduled, manual], max_age_days: 20, cool_down_days: 7}"
 
 
 @contextmanager
 def server(project: Project) -> Iterator[http.client.HTTPConnection]:
-    command = [sys.executable, "-m", "console.cli", "serve", NAME, "--port", str(PORT), "--replay"]
+    port = free_port()
+    command = [sys.executable, "-m", "console.cli", "serve", NAME, "--port", str(port), "--replay"]
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     process = subprocess.Popen(command, cwd=project.folder, env=environment, stdout=subprocess.DEVNULL)
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         until = time.monotonic() + 60
         while True:

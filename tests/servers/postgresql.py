@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,8 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+
+from tests.servers.port import free_port
 
 USER = "perennial"
 OWNER = "postgres"
@@ -151,9 +152,7 @@ def prepare(programs: Path, folder: Path, password: str) -> None:
 def start(programs: Path, folder: Path, password: str) -> PostgreSQL:
     """The cluster in the folder answers."""
     for _ in range(ATTEMPTS):
-        with socket.socket() as drawn:
-            drawn.bind(("127.0.0.1", 0))
-            port = int(drawn.getsockname()[1])
+        port = free_port()
         settings = [f"-c{name}={value}" for name, value in (QUICK | {"port": str(port)}).items()]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(as_owner(programs / "postgres", "-D", folder / "data", *settings), stdout=log, stderr=log)

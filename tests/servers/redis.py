@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.port import free_port
+
 PASSWORD = "REDISCLI_AUTH"
 START_SECONDS = 30.0
 
@@ -82,13 +84,6 @@ class Redis:
         """It answers again."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as drawn:
-        drawn.bind(("127.0.0.1", 0))
-        return int(drawn.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from console.scaffold.sample import FILE, made_up
+from tests.servers.port import free_port
 
 ROOT = Path(__file__).parents[3]
 SECTION = "## Your own model\n"
@@ -30,13 +30,6 @@ def commands() -> list[str]:
     return block.group(1).splitlines()
 
 
-def free_port() -> str:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def test_the_commands_are_few_and_lead_from_a_file_to_an_answer() -> None:
     lines = commands()
     assert len(lines) <= MAX_COMMANDS
@@ -49,7 +42,7 @@ def test_the_commands_are_few_and_lead_from_a_file_to_an_answer() -> None:
 @pytest.mark.xdist_group("own model")
 def test_the_commands_as_they_stand_there_lead_to_a_probability(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(made_up(datetime.now(UTC)), tmp_path / FILE)
-    script = "set -euo pipefail\n" + "\n".join(commands()).replace("8080", free_port()) + "\n"
+    script = "set -euo pipefail\n" + "\n".join(commands()).replace("8080", str(free_port())) + "\n"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PERENNIAL_")} | {"PATH": path}
     with (tmp_path / "printed").open("w+", encoding="utf-8") as printed:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from perennial.ledger import Ledger
+from tests.servers.port import free_port
 
 ROOT = Path(__file__).parents[3]
-PORT = "18083"
 DEFAULT_PORT = "18090"
 """Of the demo, when nobody names another."""
 PROTOCOL = ROOT / "docs" / "protocol.md"
@@ -69,8 +69,8 @@ def test_the_protocol_s_page_has_a_command_for_each_answer_and_nothing_differs_u
 @pytest.mark.local
 @pytest.mark.xdist_group("quick demo")
 def test_the_quick_demo_shows_the_main_job_and_its_last_lines_work(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    command = [sys.executable, "-m", "examples.chargeback.demo", "--folder", str(folder), "--port", PORT]
+    folder, port = tmp_path / "demo", str(free_port())
+    command = [sys.executable, "-m", "examples.chargeback.demo", "--folder", str(folder), "--port", port]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     lines = run.stdout.splitlines()
@@ -93,7 +93,7 @@ def test_the_quick_demo_shows_the_main_job_and_its_last_lines_work(tmp_path: Pat
     (serve,) = [line for line in lines if line.startswith("PERENNIAL_PROJECT=")]
     (curl,) = [line for line in lines if line.startswith("curl ")]
     calls = calls_of_the_protocol()
-    first, *others = answers(serve, [curl, *(command.replace(f":{DEFAULT_PORT}/", f":{PORT}/") for command, _ in calls)])
+    first, *others = answers(serve, [curl, *(command.replace(f":{DEFAULT_PORT}/", f":{port}/") for command, _ in calls)])
     said = json.loads(first)
     assert said["model_version"] == champion.digest
     assert 0 <= said["predictions"][0]["probability"] <= 1

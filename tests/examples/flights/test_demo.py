@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from perennial.ledger import Ledger
+from tests.servers.port import free_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,10 +32,9 @@ socket.socket.connect = refused
 
 
 NAME = "flight-delay"
-PORTS = {"labels": "18081", "source": "18082"}
 
 
-def play(folder: Path, port: str, *arguments: str) -> tuple[str, str]:
+def play(folder: Path, *arguments: str) -> tuple[str, str]:
     """What the short demo printed, and the URL of its ledger."""
     (folder / "sitecustomize.py").write_text(REFUSE)
     environment = {
@@ -49,7 +49,7 @@ def play(folder: Path, port: str, *arguments: str) -> tuple[str, str]:
     fires = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=False)
     assert "no network here" in fires.stderr
     (folder / "refused.txt").unlink()
-    command = [sys.executable, "-m", "examples.flights.demo", "--short", "--port", port, *arguments]
+    command = [sys.executable, "-m", "examples.flights.demo", "--short", "--port", str(free_port()), *arguments]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert not (folder / "refused.txt").exists(), (folder / "refused.txt").read_text()
@@ -59,7 +59,7 @@ def play(folder: Path, port: str, *arguments: str) -> tuple[str, str]:
 @pytest.mark.local
 @pytest.mark.xdist_group("demo with shuffled labels")
 def test_where_labels_are_noise_the_loop_measures_noise_and_promotes_nothing(tmp_path: Path) -> None:
-    said, url = play(tmp_path, PORTS["labels"], "--labels", "shuffled")
+    said, url = play(tmp_path, "--labels", "shuffled")
     assert "registered: version 1" in said
     assert "Time of each part" in said
     with Ledger.open(url) as ledger:
@@ -78,7 +78,7 @@ def test_where_labels_are_noise_the_loop_measures_noise_and_promotes_nothing(tmp
 @pytest.mark.local
 @pytest.mark.xdist_group("demo with a broken source")
 def test_where_a_source_is_broken_the_loop_opens_an_incident_and_trains_nothing(tmp_path: Path) -> None:
-    said, url = play(tmp_path, PORTS["source"], "--source", "broken")
+    said, url = play(tmp_path, "--source", "broken")
     assert "weather_visib" in said
     with Ledger.open(url) as ledger:
         (incident,) = ledger.incidents(NAME)

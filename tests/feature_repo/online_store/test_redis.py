@@ -14,7 +14,8 @@ from feature_repo.online_store.database import check_prefix, open_database, open
 from feature_repo.online_store.layout import Field, Layout
 from feature_repo.online_store.redis import PASSWORD, RedisPlace
 from perennial.errors import PlatformError, SpecError
-from tests.servers.redis import Redis, free_port
+from tests.servers.port import free_port
+from tests.servers.redis import Redis
 
 LAYOUT = Layout(view="account", join_keys=(Field(name="k", kind="int64"),), fields=(Field(name="x", kind="int64"),))
 ROWS = [(number.to_bytes(4, "big"), number, LAYOUT.encode([number])) for number in range(2_000)]

@@ -1,7 +1,6 @@
 """A tracking server is told the same as a database, keeps the artifacts itself, and its failures say what to do."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,15 +15,10 @@ import pytest
 from perennial import registry
 from perennial.errors import PlatformError
 from perennial.settings import Settings
+from tests.servers.port import free_port
 
 NOW = datetime(2013, 4, 1, tzinfo=UTC)
 START_SECONDS = 120.0
-
-
-def free_port() -> int:
-    with socket.socket() as drawn:
-        drawn.bind(("127.0.0.1", 0))
-        return int(drawn.getsockname()[1])
 
 
 @pytest.fixture
