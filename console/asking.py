@@ -91,14 +91,14 @@ class _Followed:
 
     def steps(self, waits_for: Mapping[str, str] | None) -> Iterator[Step]:
         """The finished steps of its run; each is shown while it runs and when it has ended."""
-        from pipelines.runs import lines_of
+        from pipelines.kept import lines_of
 
         printer = console()
         with self._interruptible(), Live(console=printer, transient=True, refresh_per_second=8) as live:
             log = None
             while log is None and not self.is_done():
                 log = self._log()
-            for step in () if log is None else read_steps(lines_of(self._settings.runs, log, self.is_done)):
+            for step in () if log is None else read_steps(lines_of(self._settings, log, self.is_done)):
                 if step.state == "running":
                     if waits_for is not None and sys.stdout.isatty():
                         live.update(Spinner("dots", f"{step.name}: waits for {waits_for.get(step.name, 'its work')}"))
@@ -120,13 +120,15 @@ class _Followed:
             raise SystemExit(130) from None
 
     def _log(self) -> str | None:
-        """Id of its run, once that writes its log on this machine."""
+        """Id of its run, once its log is on this disk or in the bucket."""
+        from pipelines.kept import log_of
+
         with Ledger.open(self._settings.ledger) as ledger:
             try:
                 owner = ledger.claim(self.request.key).owner
             except NotFoundError:
                 return None
-        return owner if (self._settings.runs / owner / "log.txt").exists() else None
+        return owner if log_of(self._settings, owner) is not None else None
 
 
 def error_of(request: Request) -> PerennialError:

@@ -8,6 +8,7 @@ import typer
 
 from console.program import Invocation, Listing, Program, run
 from perennial.errors import GATES_NOT_PASSED, PlatformError, SpecError
+from perennial.moment import parse_time
 
 app = typer.Typer(
     name="perennial",
@@ -62,30 +63,6 @@ DoneFor = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model: models/MODEL.yaml.")]
-
-
-def parse_time(text: str) -> datetime:
-    """A time given on the command line, with its zone.
-
-    Raises:
-        SpecError: it is no ISO 8601 time, or has no zone.
-
-    >>> parse_time("2013-04-02T00:00:00Z").isoformat()
-    '2013-04-02T00:00:00+00:00'
-    >>> parse_time("2013-04-02")
-    Traceback (most recent call last):
-        ...
-    perennial.errors.SpecError: '2013-04-02' is not a time with a zone; allowed: ISO 8601 such as 2013-04-02T00:00:00Z
-    """
-    from datetime import UTC
-
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise SpecError(f"{text!r} is not a time with a zone; allowed: ISO 8601 such as 2013-04-02T00:00:00Z")
-    return time.astimezone(UTC)
 
 
 def split_names(given: list[str] | None) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from perennial.versions import store as version_store
 from perennial.versions.findings import Findings
 from perennial.versions.folder import open_version
 from perennial.versions.thresholds import Thresholds
+from pipelines.kept import results_of
 
 WAITS_FOR = {
     "claim": "the ledger: whether another run carries this out already",
@@ -46,7 +47,7 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: Clock, w
     read(settings.models / f"{name}.yaml")
     request, steps = ask_for_run(settings, name, wish, now, clock, None if json else WAITS_FOR)
     assert request.run is not None  # a training is done by a run
-    findings = Findings.read(settings.results / request.run)
+    findings = Findings.read(results_of(settings, request.run))
     with Ledger.open(settings.ledger) as ledger:
         run = ledger.run(request.run)
         rollout = next(iter(ledger.rollouts(name)), None) if findings.registered else None

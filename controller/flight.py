@@ -1,12 +1,13 @@
 """Runs in flight: from an intended claim to its end. Whatever is found half done is carried on from there."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from controller.context import Context
-from controller.preparation import prepare
+from controller.preparation import prepare, wish_of
 from controller.ticked import Act, Found
 from perennial.errors import PlatformError
-from perennial.ledger import Run
+from perennial.ledger import Ledger, Run
 from perennial.lifecycle import claim as claims
 from perennial.loop.decision import Claim
 from perennial.spec.model import Model
@@ -46,13 +47,13 @@ def carry_on(context: Context, model: Model, claim: Claim, *, repeats: bool = Tr
         FencedError: the lease was taken.
         PlatformError: a run cannot be prepared or started now.
     """
-    state = context.runner.state(context.ledger, claim.owner)
+    state, sentence = context.runner.state(context.ledger, claim.owner)
     if state == "executing":
-        yield f"run {claim.owner} is executing"
+        yield sentence
     elif state == "ended":
         yield from _ended(context, model, claim, context.ledger.run(claim.owner), repeats)
     elif not claims.is_tried_again(claim, None):
-        yield _give_up(context, claim, f"its run was started {claim.starts} times and killed each time")
+        yield _give_up(context, claim, f"its run was started {claim.starts} times and killed each time; at last {sentence}")
     else:
         yield _start(context, model, claim, state)
 
@@ -70,6 +71,8 @@ def _ended(context: Context, model: Model, claim: Claim, run: Run, repeats: bool
 
 
 def _give_up(context: Context, claim: Claim, why: str) -> Act:
+    with suppress(PlatformError):  # a server that does not answer keeps no claim open
+        context.runner.stop(context.ledger, claim.owner)
     claims.give_up(context.ledger, claim, why, context.moment)
     return Act(model=claim.model, what="gave up", sentence=f"{claim.key}: {why}")
 
@@ -81,12 +84,18 @@ def _start(context: Context, model: Model, claim: Claim, state: RunState) -> Act
         prepare(context, model, claim)
     ledger.check_fence()
     try:
-        runner.start(claim.owner)
+        runner.start(ledger, claim.owner, _started_as(ledger, claim))
     except PlatformError:
-        if runner.state(ledger, claim.owner) != "executing":
+        if runner.state(ledger, claim.owner).state != "executing":
             raise
     ledger.submitted(claim, context.now)
     purpose = "look at windows" if claim.decision is None else f"carry out decision {claim.decision}"
     again = claim.starts > 0
     sentence = f"run {claim.owner} was started{' again' if again else ''} to {purpose}"
     return Act(model=model.name, what="started again" if again else "started", sentence=sentence)
+
+
+def _started_as(ledger: Ledger, claim: Claim) -> str:
+    """Id of the run on a pipeline server by which a person asked, and which executes the claim's first start; else empty."""
+    wish = wish_of(ledger, claim)
+    return "" if wish is None or claim.starts else wish.pipeline_run

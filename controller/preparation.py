@@ -6,7 +6,7 @@ from datetime import datetime
 from controller.context import Context
 from perennial.ledger import Ledger, Mode, Version
 from perennial.loop.decision import Claim
-from perennial.loop.request import Train
+from perennial.loop.request import Monitor, Train
 from perennial.spec.model import Model
 from perennial.spec.read import digest, to_json
 
@@ -55,7 +55,8 @@ def prepare(context: Context, model: Model, claim: Claim) -> None:
     parameters = {"spec": to_json(model), "run_id": claim.owner, "key": claim.key, "now": context.now.isoformat()}
     mode: Mode = "monitor"
     if claim.decision is not None:
-        mode, of_training = _training(context, model, _wish(context.ledger, claim))
+        wish = wish_of(context.ledger, claim)
+        mode, of_training = _training(context, model, wish if isinstance(wish, Train) else Train())
         parameters |= of_training
     context.ledger.check_fence()
     folder = context.runner.prepare(claim.owner, parameters)
@@ -72,12 +73,12 @@ def prepare(context: Context, model: Model, claim: Claim) -> None:
     )
 
 
-def _wish(ledger: Ledger, claim: Claim) -> Train:
-    """What a person asked of the training; nothing beyond a training where the loop decided on it."""
+def wish_of(ledger: Ledger, claim: Claim) -> Train | Monitor | None:
+    """What a person asked of the claim's run; none where the loop decided on it."""
     for request in ledger.open_requests(claim.model):
-        if request.key == claim.key and isinstance(request.wish, Train):
+        if request.key == claim.key and isinstance(request.wish, Train | Monitor):
             return request.wish
-    return Train()
+    return None
 
 
 def _training(context: Context, model: Model, wish: Train) -> tuple[Mode, dict[str, str]]:

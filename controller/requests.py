@@ -67,7 +67,7 @@ def _abandon(context: Context, request: Request, failure: Failure) -> None:
     """End what a request that failed had begun: nobody carries it out later, unasked. A run that executes goes on."""
     ledger, why = context.ledger, f"{failure.kind}: {failure.sentence}"
     for claim in ledger.open_claims(request.model):
-        if claim.key == request.key and context.runner.state(ledger, claim.owner) != "executing":
+        if claim.key == request.key and context.runner.state(ledger, claim.owner).state != "executing":
             claims.give_up(ledger, claim, why, context.moment)
     for decision in ledger.open_decisions(request.model):
         if decision.cause == request.key and decision.state == "open":
@@ -149,7 +149,7 @@ def clear_way(context: Context, model: str, but: str) -> None:
     for claim in ledger.open_claims(model):
         if claim.key == but:
             continue
-        state = context.runner.state(ledger, claim.owner)
+        state = context.runner.state(ledger, claim.owner).state
         if state == "executing":
             raise PlatformError(
                 f"{model}: run {claim.owner} is in flight for {claim.key}; wait for its end (`perennial logs {claim.owner}`)"

@@ -1,4 +1,4 @@
-"""Who executes runs: an interface of four calls, and local processes as its first implementation."""
+"""Who executes runs: an interface of five calls, local processes as one implementation, Kubeflow Pipelines as the other."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,7 +8,7 @@ from typing import Protocol
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from pipelines import runs
-from pipelines.runs import RunState
+from pipelines.runs import RunStanding
 
 
 class Runner(Protocol):
@@ -22,13 +22,35 @@ class Runner(Protocol):
         """Keep the parameters of a run that is not started; returns where, for people. It may be repeated."""
         ...
 
-    def start(self, run_id: str) -> None:
-        """Execute a prepared run; one that was killed executes again, from its first step."""
+    def start(self, ledger: Ledger, run_id: str, pipeline_run: str = "") -> None:
+        """Execute a prepared run; one that was killed executes again, from its first step.
+
+        Args:
+            ledger: fenced by the controller's lease.
+            run_id: the run.
+            pipeline_run: id of a run on a pipeline server that a person started, and that is to execute it.
+
+        Raises:
+            PlatformError: it executes already, or cannot be started now.
+        """
         ...
 
-    def state(self, ledger: Ledger, run_id: str) -> RunState:
+    def state(self, ledger: Ledger, run_id: str) -> RunStanding:
         """How it stands."""
         ...
+
+    def stop(self, ledger: Ledger, run_id: str) -> None:
+        """Nothing of a run that was given up executes any more, as far as that can be had."""
+        ...
+
+
+def open_runner(settings: Settings) -> Runner:
+    """The runner of an installation."""
+    if settings.pipelines is None:
+        return LocalRunner(settings)
+    from pipelines.kubeflow.runner import KubeflowRunner
+
+    return KubeflowRunner(settings)
 
 
 @dataclass(frozen=True)
@@ -47,13 +69,16 @@ class LocalRunner:
         """The run's folder, with its parameters."""
         return runs.prepare(self.settings.runs, run_id, parameters)
 
-    def start(self, run_id: str) -> None:
-        """A process of its own executes the run."""
+    def start(self, ledger: Ledger, run_id: str, pipeline_run: str = "") -> None:  # noqa: ARG002
+        """A process of its own executes the run, whoever asked for it."""
         self._children[run_id] = runs.start(self.settings, run_id)
 
-    def state(self, ledger: Ledger, run_id: str) -> RunState:
+    def state(self, ledger: Ledger, run_id: str) -> RunStanding:
         """How it stands: its lock, then the ledger."""
         child = self._children.get(run_id)
         if child is not None and child.poll() is not None:
             del self._children[run_id]
         return runs.state(self.settings.runs, ledger, run_id)
+
+    def stop(self, ledger: Ledger, run_id: str) -> None:
+        """A run that was given up was killed, or has ended: nothing is left to stop."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from controller.runner import open_runner
 from perennial.errors import PlatformError, SpecError
 from perennial.ledger import Ledger
 from perennial.loop.standing import Standing
@@ -9,7 +10,6 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from perennial.status.stored import Stored
-from pipelines.lock import is_executing
 from serving.deployers.reading import Reading
 
 RECENT = 12
@@ -25,7 +25,7 @@ def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) 
         spec=spec_of(settings.models, name),
         champion=ledger.champion(name),
         run=newest,
-        executing=newest is not None and newest.state == "running" and is_executing(settings.runs, newest.run_id),
+        executing=newest is not None and newest.state == "running" and _executes(settings, ledger, newest.run_id),
         claimed=newest is not None and any(claim.owner == newest.run_id for claim in ledger.open_claims(name)),
         rollout=next(iter(ledger.rollouts(name)), None),
         deployed=deployed,
@@ -36,6 +36,10 @@ def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) 
         requests=ledger.open_requests(name),
         logged=is_logged(settings, name),
     )
+
+
+def _executes(settings: Settings, ledger: Ledger, run_id: str) -> bool:
+    return open_runner(settings).state(ledger, run_id).state == "executing"
 
 
 def spec_of(models: Path, name: str) -> Model | SpecError | None:

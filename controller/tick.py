@@ -10,7 +10,7 @@ from controller.dispatch import submit_due
 from controller.flight import carry_on
 from controller.requests import answer
 from controller.rollout import roll_out
-from controller.runner import LocalRunner, Runner
+from controller.runner import Runner, open_runner
 from controller.ticked import LEASE, Act, Found, Obstacle, Ticked
 from perennial.errors import FencedError
 from perennial.ledger import Fence, Lease, Ledger
@@ -59,7 +59,7 @@ def tick(
             return Ticked(now=now, problems=(_stands_by(ledger.lease(LEASE)),), holds_lease=False)
         fenced = ledger.with_fence(Fence(kind="lease", key=LEASE, token=lease.token))
         try:
-            context = Context(settings, fenced, runner or LocalRunner(settings), now, clock())
+            context = Context(settings, fenced, runner or open_runner(settings), now, clock())
             models = {request.model for request in fenced.open_requests()}
             if not unasked:
                 return _tick(context, clock, mine, models, answer)

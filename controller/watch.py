@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from types import FrameType
 
-from controller.runner import LocalRunner, Runner
+from controller.runner import Runner, open_runner
 from controller.tick import holder, tick
 from controller.ticked import LEASE, Obstacle, Ticked
 from perennial.errors import FencedError, PerennialError, PlatformError
@@ -30,7 +30,7 @@ def watch(settings: Settings, clock: Callable[[], datetime], every_seconds: floa
         clock: gives the real time.
         every_seconds: from the end of a tick to the begin of the next.
     """
-    ended, runner = threading.Event(), LocalRunner(settings)
+    ended, runner = threading.Event(), open_runner(settings)
 
     def end(_number: int, _frame: FrameType | None) -> None:
         ended.set()
@@ -88,7 +88,7 @@ def until_idle(
         runner: executes runs; local processes when absent.
         pause_seconds: between two ticks.
     """
-    beat, last, runner = threading.Event(), None, runner or LocalRunner(settings)
+    beat, last, runner = threading.Event(), None, runner or open_runner(settings)
     while True:
         ticked = tick(settings, now, clock, runner=runner)
         yield ticked
@@ -122,7 +122,7 @@ def until_done(
     Raises:
         PlatformError: the ledger cannot be opened or is locked.
     """
-    beat, runner = threading.Event(), runner or LocalRunner(settings)
+    beat, runner = threading.Event(), runner or open_runner(settings)
     while True:
         with suppress(FencedError):  # another process is the controller now, and answers
             tick(settings, request.now, clock, runner=runner, unasked=False)

@@ -10,6 +10,11 @@ def of_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def of_bytes(content: bytes) -> str:
+    """Digest of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def of_json(value: object) -> str:
     """Digest of a JSON value; the order of keys does not matter.
 

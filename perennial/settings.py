@@ -67,6 +67,12 @@ class Settings(BaseModel):
     """Processes that fit side by side, where a fit has one thread: the folds of a trial, and the fit on everything beside them.
     As many as there are processors by default, at most four. Results do not depend on it. Each holds its rows in memory.
     `PERENNIAL_WORKERS`."""
+    pipelines: str | None = Field(None, pattern=r"^https?://[^@?#]+$")
+    """Address of Kubeflow Pipelines' API, which executes trainings and monitoring runs; None executes them on this machine.
+    `PERENNIAL_PIPELINES`."""
+    steps_image: str | None = Field(None, pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$")
+    """Image of the steps that Kubeflow Pipelines executes, by digest: `<registry>/steps@sha256:<64 hex digits>`.
+    `PERENNIAL_STEPS_IMAGE`."""
     embedded: Literal["allowed", "never"] = "allowed"
     """Whether a store without a setting may be files of the state: `allowed`, or `never`, as in the image `steps`: a pod's
     files go with the pod. `PERENNIAL_EMBEDDED`."""

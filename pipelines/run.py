@@ -13,6 +13,7 @@ from typing import IO
 from perennial.outages import exit_code_after
 from perennial.settings import Settings
 from pipelines import runs
+from pipelines.kept import lines_of
 from pipelines.lock import MARK
 
 COLD = "PIPELINE_COLD"
@@ -76,7 +77,7 @@ def show(settings: Settings, run_id: str) -> int:
     log = settings.runs / run_id / "log.txt"
     begin = log.stat().st_size if log.exists() else 0
     process = runs.start(settings, run_id)
-    for line in runs.lines_of(settings.runs, run_id, lambda: process.poll() is not None, begin):
+    for line in lines_of(settings, run_id, lambda: process.poll() is not None, begin):
         sys.stdout.write(line + "\n")
     return process.wait()
 

@@ -8,17 +8,17 @@ import os
 import secrets
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 from perennial.errors import NotFoundError, PlatformError
-from perennial.ledger import Ledger
+from perennial.ledger import Fence, Ledger
 from perennial.loop.failure import Failure
 from perennial.outages import translated
 from perennial.settings import Settings
+from pipelines.kept import keep, log_lines
 from pipelines.lock import MARK, held, is_executing, open_lock
 from pipelines.log import last_step
 from pipelines.steps import FAILURE, read_failure, report_of
@@ -31,6 +31,10 @@ ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",  # KFP's local runner warns of settings that only a cluster has
 }
 """What the process of a run and its steps are given besides the settings."""
+
+
+INSIDE_A_STEP = "_KFP_RUNTIME"
+"""Variable of KFP's steps, in which the SDK knows no pipelines. A run inside a step has some."""
 
 
 def new_id(model: str, wall_clock: datetime) -> str:
@@ -63,10 +67,15 @@ def prepare(runs: Path, run_id: str, parameters: dict[str, str]) -> str:
     return str(folder)
 
 
-def start(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
-    """Start a prepared run in a process group of its own; what it prints goes to its `log.txt`.
+def start(settings: Settings, run_id: str, *, own_group: bool = True) -> subprocess.Popen[bytes]:
+    """Start a prepared run; what it prints goes to its `log.txt`.
 
     The new process is born with the run's lock: at no moment does a started run look like a dead one.
+
+    Args:
+        settings: where things are.
+        run_id: the run.
+        own_group: whether it has a process group of its own, and outlives this process.
 
     Raises:
         NotFoundError: no such run was prepared.
@@ -75,6 +84,7 @@ def start(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
     if not (settings.runs / run_id / "parameters.json").exists():
         raise NotFoundError(f"{settings.runs / run_id}: no run of this name was prepared; `perennial runs` lists them")
     environment = {**os.environ, **settings.to_environment(), **ENVIRONMENT, MARK: run_id}
+    environment.pop(INSIDE_A_STEP, None)
     with open_lock(settings.runs, run_id) as lock, (settings.runs / run_id / "log.txt").open("ab") as log:
         command = [sys.executable, "-m", "pipelines.run", run_id, "--lock", str(lock.fileno())]
         return subprocess.Popen(
@@ -82,7 +92,7 @@ def start(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
-            start_new_session=True,
+            start_new_session=own_group,
             pass_fds=(lock.fileno(),),
         )
 
@@ -90,8 +100,17 @@ def start(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
 RunState = Literal["executing", "ended", "dead", "unknown"]
 
 
-def state(runs: Path, ledger: Ledger, run_id: str) -> RunState:
-    """How a run stands: `unknown` when it was never prepared, `dead` when no process executes it and it has no end.
+class RunStanding(NamedTuple):
+    """How a run stands, in a word and in a sentence."""
+
+    state: RunState
+    """`unknown`: it was never prepared. `dead`: nothing executes it, and it has no end."""
+    sentence: str
+    """For people."""
+
+
+def state(runs: Path, ledger: Ledger, run_id: str) -> RunStanding:
+    """How a run of this machine stands.
 
     The ledger is asked after the lock: a run that ends between the two questions has ended.
     """
@@ -99,44 +118,12 @@ def state(runs: Path, ledger: Ledger, run_id: str) -> RunState:
     try:
         run = ledger.run(run_id)
     except NotFoundError:
-        return "unknown"
+        return RunStanding("unknown", f"run {run_id} was never prepared")
     if executing:
-        return "executing"
-    return "dead" if run.state == "running" else "ended"
-
-
-def lines_of(runs: Path, run_id: str, is_over: Callable[[], bool], begin: int = 0) -> Iterator[str]:
-    """Whole lines of a log that is still written, until the run is over.
-
-    Args:
-        runs: the folder of runs.
-        run_id: the run.
-        is_over: whether the run is over; what it had printed by then is still read.
-        begin: byte of the log to begin at.
-    """
-    with (runs / run_id / "log.txt").open(encoding="utf-8", errors="replace") as log:
-        log.seek(begin)
-        rest = ""
-        while True:
-            ended = is_over()
-            rest += log.read()
-            *lines, rest = rest.split("\n")
-            yield from lines
-            if ended:
-                return
-            time.sleep(0.1)
-
-
-def log_lines(runs: Path, run_id: str) -> list[str]:
-    """What a run has printed so far.
-
-    Raises:
-        NotFoundError: the run has no log.
-    """
-    path = runs / run_id / "log.txt"
-    if not path.exists():
-        raise NotFoundError(f"{path}: run {run_id} has no log on this machine")
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return RunStanding("executing", f"run {run_id} is executing")
+    if run.state == "running":
+        return RunStanding("dead", f"run {run_id} is executed by no process, and has no end")
+    return RunStanding("ended", f"run {run_id} has ended")
 
 
 def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None], lock: IO[str]) -> int:
@@ -151,18 +138,33 @@ def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dic
         execute: does it.
         lock: the run's lock, locked.
     """
-    folder = settings.runs / run_id
+    folder, code = settings.runs / run_id, 0
     with held(lock, run_id):
-        printed = len(log_lines(settings.runs, run_id))
+        printed = len(log_lines(settings, run_id))
         (folder / FAILURE).unlink(missing_ok=True)
         try:
             execute(folder, json.loads((folder / "parameters.json").read_text(encoding="utf-8")))
         except Exception as raised:  # whatever ended the run is its result, and the ledger must say so
-            failure = read_failure(folder) or _unsaid(raised, last_step(log_lines(settings.runs, run_id)[printed:])[0], run_id)
-            with Ledger.open(settings.ledger) as ledger:
-                ledger.fail_run(run_id, finished=datetime.now(UTC), failure=failure)
-            return failure.error().exit_code
-    return 0
+            failure = read_failure(folder) or _unsaid(raised, last_step(log_lines(settings, run_id)[printed:])[0], run_id)
+            code = failure.error().exit_code
+            _note(settings, folder, failure)
+        finally:
+            keep(settings, run_id)
+    return code
+
+
+def _note(settings: Settings, folder: Path, failure: Failure) -> None:
+    """The ledger has what the run broke with, unless its claim was taken since: then another start of it goes on.
+
+    Raises:
+        FencedError: it was.
+        PlatformError: the ledger cannot be opened or is locked.
+    """
+    tokens = [int(path.read_text()) for path in sorted(folder.glob("steps/*/claim/token"))]
+    with Ledger.open(settings.ledger) as ledger:
+        key = ledger.run(folder.name).claim
+        writer = ledger.with_fence(Fence(kind="claim", key=key, token=tokens[-1])) if key and tokens and tokens[-1] else ledger
+        writer.fail_run(folder.name, finished=datetime.now(UTC), failure=failure)
 
 
 def _unsaid(raised: Exception, step: str, run_id: str) -> Failure:

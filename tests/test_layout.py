@@ -30,6 +30,7 @@ def test_untyped_libraries_are_a_fixed_list() -> None:
     assert len(overrides) == 1
     assert overrides[0]["module"] == [
         "kfp.*",
+        "kfp_server_api.*",
         "kserve.*",
         "kubernetes.*",
         "evidently.*",

@@ -1,6 +1,5 @@
 """What is kept of runs and versions: card, report, logs."""
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +16,8 @@ from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.versions import store as version_store
 from perennial.versions.folder import VersionFolder, open_version
+from pipelines.kept import log_lines, results_of
 from pipelines.log import read_steps
-from pipelines.runs import log_lines
 
 if TYPE_CHECKING:
     from perennial.reports.service_page import History, StatusLine
@@ -80,7 +79,7 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
     """
     with Ledger.open(settings.ledger) as ledger:
         run_id = ledger.run(run).run_id
-    lines = log_lines(settings.runs, run_id)
+    lines = log_lines(settings, run_id)
     if step is None and not json:
         sys.stdout.write("\n".join(lines) + "\n")
         return
@@ -128,16 +127,12 @@ def show_report(settings: Settings, name: str, now: datetime, clock: datetime, j
 
 
 def page_of_run(settings: Settings, run: Run) -> Path:
-    """The page that a run left; of a monitoring run Evidently's, which is put beside the others under a name that browsers know.
+    """The page that a run left; of a monitoring run Evidently's.
 
     Raises:
         NotFoundError: it left none.
     """
-    path = settings.results / run.run_id / "report.html"
-    evidently = sorted((settings.runs / run.run_id / "steps").glob("*/measure/report")) if run.mode == "monitor" else []
-    if evidently:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(evidently[-1], path)
+    path = results_of(settings, run.run_id) / "report.html"
     if not path.exists():
         raise NotFoundError(f"{path}: run {run.run_id} left no report ({run.outcome or run.state}: {run.why})")
     return path

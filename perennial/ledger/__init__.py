@@ -5,6 +5,6 @@ Callers get frozen records, never rows of the library, and give the time: nothin
 """
 
 from perennial.ledger.ledger import Ledger
-from perennial.ledger.records import Fence, Lease, Mode, Run, State, Version
+from perennial.ledger.records import Fence, Lease, Mode, Run, State, Submission, Version
 
-__all__ = ["Fence", "Lease", "Ledger", "Mode", "Run", "State", "Version"]
+__all__ = ["Fence", "Lease", "Ledger", "Mode", "Run", "State", "Submission", "Version"]

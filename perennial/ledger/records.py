@@ -89,6 +89,21 @@ class Version(Record):
     """End of its training rows, exclusive, UTC."""
 
 
+class Submission(Record):
+    """A run that was handed to a pipeline server, once. The row is there before the server is asked."""
+
+    run_id: str
+    """The run."""
+    attempt: int
+    """Counts from 1 within the run."""
+    pipeline_run: str
+    """Its id on the server, fresh for each attempt: whoever executes the run carries the newest, or stands aside."""
+    posted: datetime
+    """When it was handed over, UTC, real time."""
+    refusal: str
+    """Why the server refused it; empty where it did not."""
+
+
 class Lease(Record):
     """Who acts as the controller, and until when unless it says so again. By the real clock."""
 

@@ -75,6 +75,13 @@ class RequestLedger(Transactions):
         with self._read() as connection:
             return _request(connection, model, number)
 
+    def request_from(self, model: str, pipeline_run: str) -> Request | None:
+        """The request about a model that was made from this run on a pipeline server; none where none was."""
+        query = select(requests).where(requests.c.model == model).order_by(requests.c.number.desc())
+        with self._read() as connection:
+            made = read_all(connection, query, Request)
+        return next((request for request in made if getattr(request.wish, "pipeline_run", "") == pipeline_run), None)
+
     def open_requests(self, model: str | None = None) -> tuple[Request, ...]:
         """The requests that are not done, of a model or of all, oldest first."""
         query = select(requests).where(requests.c.state != "done").order_by(requests.c.model, requests.c.number)

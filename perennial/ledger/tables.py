@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0007"
+HEAD = "0009"
 """Revision that these tables have. Here, so that opening a ledger needs Alembic only when it must be upgraded."""
 
 VERSION_TABLE = "ledger_revision"
@@ -226,6 +226,17 @@ requests = Table(
     Column("failure", JSON(none_as_null=True)),
     PrimaryKeyConstraint("model", "number"),
     CheckConstraint("state in ('open', 'acting', 'done')", name="state"),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("run_id", String(200), ForeignKey("runs.run_id"), nullable=False),
+    Column("attempt", Integer, nullable=False, autoincrement=False),
+    Column("pipeline_run", String(64), nullable=False, unique=True),
+    Column("posted", UtcTime, nullable=False),
+    Column("refusal", Text, nullable=False),
+    PrimaryKeyConstraint("run_id", "attempt"),
 )
 
 leases = Table(

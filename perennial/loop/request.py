@@ -21,6 +21,8 @@ class Train(Record):
     """Whether the champion is not compared with: one that cannot be compared is replaced by a search of its own."""
     reason: str = ""
     """Why, in one sentence."""
+    pipeline_run: str = ""
+    """Id of the run on a pipeline server from which it was asked, and which executes it; empty where a command asked."""
 
     @property
     def sentence(self) -> str:
@@ -29,7 +31,7 @@ class Train(Record):
         >>> Train(include_excluded=True, reason="the data were right").sentence
         'A person asked for a training. It takes in the requests that incidents exclude. Why: the data were right'
         """
-        parts = ["A person asked for a training."]
+        parts = ["A person asked for a training" + (f" from pipeline run {self.pipeline_run}." if self.pipeline_run else ".")]
         parts += ["It takes in the requests that incidents exclude."] * self.include_excluded
         parts += ["It is not compared with the champion, which it replaces."] * self.replace
         return " ".join(parts) + (f" Why: {self.reason}" if self.reason else "")
@@ -39,6 +41,8 @@ class Monitor(Record):
     """Look at the windows that are due, and decide."""
 
     kind: Literal["monitor"] = "monitor"
+    pipeline_run: str = ""
+    """As of a training."""
 
 
 class RollBack(Record):

@@ -13,7 +13,7 @@ from perennial.settings import Settings
 class Held(LocalRunner):
     """Prepares runs in their folders; whoever wants one starts it by hand."""
 
-    def start(self, run_id: str) -> None:
+    def start(self, ledger: Ledger, run_id: str, pipeline_run: str = "") -> None:  # noqa: ARG002
         assert (self.settings.runs / run_id / "parameters.json").exists()
 
 

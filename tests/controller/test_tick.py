@@ -11,6 +11,7 @@ from perennial.errors import FencedError, PlatformError
 from perennial.ledger import Fence, Ledger
 from perennial.loop.decision import DecisionDraft
 from perennial.settings import Settings
+from pipelines.runs import RunStanding
 from serving.deployers.local import deployed
 from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, digest_of, tick_until_idle
 
@@ -101,7 +102,7 @@ def test_one_run_is_in_flight(settings: Settings, ledger: Ledger) -> None:
 
     class Busy(QuickRunner):
         def state(self, ledger: Ledger, run_id: str):  # type: ignore[no-untyped-def]
-            return "executing" if run_id == "x" else super().state(ledger, run_id)
+            return RunStanding("executing", f"run {run_id} is executing") if run_id == "x" else super().state(ledger, run_id)
 
     runner = Busy(settings)
     ticked = tick(settings, NOW, lambda: REAL, runner=runner)

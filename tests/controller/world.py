@@ -33,7 +33,7 @@ from perennial.prediction_log import LogRow, LogWriter
 from perennial.settings import Settings
 from perennial.spec.read import read
 from perennial.training.recipe import Recipe
-from pipelines.runs import RunState
+from pipelines.runs import RunStanding
 from tests.made_up import failure_of
 from tests.second_project import NAME as NAME
 from tests.second_project import SPEC
@@ -136,7 +136,7 @@ class QuickRunner:
             self.excluded = spans(parameters["excluded"])
         return "f"
 
-    def start(self, run_id: str) -> None:
+    def start(self, ledger: Ledger, run_id: str, pipeline_run: str = "") -> None:  # noqa: ARG002
         self.started.append(run_id)
         with Ledger.open(self.settings.ledger) as unfenced:
             run = unfenced.run(run_id)
@@ -178,11 +178,14 @@ class QuickRunner:
             now,
         )
 
-    def state(self, ledger: Ledger, run_id: str) -> RunState:
+    def state(self, ledger: Ledger, run_id: str) -> RunStanding:
         try:
-            return "dead" if ledger.run(run_id).state == "running" else "ended"
+            return RunStanding("dead" if ledger.run(run_id).state == "running" else "ended", "")
         except NotFoundError:
-            return "unknown"
+            return RunStanding("unknown", "")
+
+    def stop(self, ledger: Ledger, run_id: str) -> None:
+        assert ledger.run(run_id).state != "running" or run_id in self.started
 
 
 def measurement(champion: str, is_broken: bool) -> Measurement:

@@ -20,7 +20,8 @@ from perennial.lifecycle.ending import Ending
 from perennial.lifecycle.registration import collect, register
 from perennial.settings import Settings
 from perennial.spec.read import read
-from pipelines import lock, runs
+from pipelines import lock
+from pipelines.kept import log_lines
 from pipelines.log import Step, read_steps
 from pipelines.run import COLD
 from tests.controller.asked import context_of, prepared
@@ -172,7 +173,7 @@ def test_a_second_run_with_the_same_claim_stands_aside(scenario: Scenario) -> No
     assert (other.state, other.outcome) == ("succeeded", SUPERSEDED)
     assert f"belongs to {scenario.run_id}" in other.reason
     assert not (scenario.settings.results / scenario.other).exists()
-    log = runs.log_lines(scenario.settings.runs, scenario.other)
+    log = log_lines(scenario.settings, scenario.other)
     assert [step.name for step in read_steps(log) if step.state == "running"] == ["claim"]
 
 

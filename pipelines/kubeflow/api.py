@@ -1,0 +1,141 @@
+"""Kubeflow Pipelines' REST API, as far as runs need it. What it says is a hint: the ledger is the truth.
+
+Nothing is repeated here: a request whose answer is lost may have been carried out, and the server runs a repeated id twice.
+"""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from perennial.errors import PlatformError
+
+TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
+"""Token of a pod for a server with several users; a standalone one asks for none."""
+CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
+"""How long the server may take to accept a connection, and to answer."""
+
+Hint = Literal["executing", "over", "missing", "unknown"]
+"""What the server says of a run: `missing`: it knows no such run. `unknown`: it does not answer, or with a fault of its own."""
+OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+"""States after which nothing of a run executes, unless it is submitted or retried again."""
+
+
+class PipelineServer:
+    """The API server of one installation."""
+
+    def __init__(self, address: str) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            address: `http://<host>:<port>`.
+        """
+        import kfp_server_api as generated
+
+        configuration = generated.Configuration(host=address.rstrip("/"))
+        configuration.retries = False
+        if TOKEN.exists():
+            configuration.api_key = {"authorization": TOKEN.read_text(encoding="utf-8").strip()}
+            configuration.api_key_prefix = {"authorization": "Bearer"}
+        client = generated.ApiClient(configuration)
+        self.address = address
+        self._runs, self._experiments = generated.RunServiceApi(client), generated.ExperimentServiceApi(client)
+        self._health = generated.HealthzServiceApi(client)
+        self._run_type, self._experiment_type = generated.V2beta1Run, generated.V2beta1Experiment
+        self._refusal: type[Exception] = generated.ApiException
+        self._timeout = (CONNECT_SECONDS, READ_SECONDS)
+
+    def submit(self, run_id: str, name: str, spec: dict[str, Any], parameters: dict[str, str], experiment: str) -> str:
+        """Hand a run over under an id that no other ever had; returns why it was refused, empty where it was not.
+
+        A lost answer is no refusal: the run may execute.
+
+        Args:
+            run_id: the id.
+            name: for people.
+            spec: the compiled pipeline.
+            parameters: of the pipeline.
+            experiment: id of the experiment.
+
+        Raises:
+            PlatformError: the server said neither yes nor no.
+        """
+        body = self._run_type(
+            run_id=run_id,
+            display_name=name,
+            experiment_id=experiment,
+            pipeline_spec=spec,
+            runtime_config={"parameters": parameters},
+        )
+        try:
+            self._runs.run_service_create_run(body, _request_timeout=self._timeout)
+        except Exception as error:
+            if isinstance(error, self._refusal) and 400 <= _status(error) < 500:
+                return self._said(error)
+            raise self._unclear(error) from error
+        return ""
+
+    def experiment(self, name: str, namespace: str | None) -> str:
+        """Id of the experiment of this name, made where there is none.
+
+        Args:
+            name: of the experiment.
+            namespace: where a server with several users keeps it.
+
+        Raises:
+            PlatformError: the server does not answer or refuses.
+        """
+        condition = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
+        where = {"namespace": namespace} if namespace and self._has_users() else {}
+        try:
+            answer = self._experiments.experiment_service_list_experiments(
+                filter=json.dumps(condition), **where, _request_timeout=self._timeout
+            )
+            for experiment in answer.experiments or ():
+                return str(experiment.experiment_id)
+            body = self._experiment_type(display_name=name, **where)
+            return str(self._experiments.experiment_service_create_experiment(body, _request_timeout=self._timeout).experiment_id)
+        except Exception as error:
+            raise self._unclear(error) from error
+
+    def hint(self, run_id: str) -> tuple[Hint, str]:
+        """What the server says of a run, and its own word for it or what was wrong."""
+        try:
+            state = str(self._runs.run_service_get_run(run_id, _request_timeout=self._timeout).state)
+        except Exception as error:  # whatever is wrong with the server says nothing of the run
+            if isinstance(error, self._refusal) and _status(error) == 404:
+                return "missing", "the server knows no such run"
+            return "unknown", str(self._unclear(error))
+        return ("over" if state in OVER else "executing"), state
+
+    def terminate(self, run_id: str) -> None:
+        """Ask the server to end what a run executes; one that is over, or that it does not know, needs no end.
+
+        Raises:
+            PlatformError: the server does not answer.
+        """
+        try:
+            self._runs.run_service_terminate_run(run_id, _request_timeout=self._timeout)
+        except Exception as error:
+            if not (isinstance(error, self._refusal) and _status(error) in (400, 404)):
+                raise self._unclear(error) from error
+
+    def _has_users(self) -> bool:
+        return bool(self._health.healthz_service_get_healthz(_request_timeout=self._timeout).multi_user)
+
+    def _unclear(self, error: Exception) -> PlatformError:
+        return PlatformError(
+            f"Kubeflow Pipelines {self.address}: {self._said(error)}. Its platform team mends it; nothing is lost, and the "
+            "controller asks again"
+        )
+
+    def _said(self, error: Exception) -> str:
+        """The server's own sentence, or the client's, on one line."""
+        with suppress(ValueError, TypeError, AttributeError):
+            told = json.loads(getattr(error, "body", ""))
+            return f"{_status(error)} {told.get('message') or told.get('error')}"[:500]
+        return f"{_status(error) or type(error).__name__} {error}".replace("\n", " ")[:300]
+
+
+def _status(error: Exception) -> int:
+    return int(getattr(error, "status", 0) or 0)

@@ -1,0 +1,45 @@
+"""What a run was prepared with, in the bucket: it sees nothing that changes later."""
+
+from perennial.errors import DataError
+from perennial.record import Record
+from perennial.settings import Settings
+from pipelines.kubeflow.bundle import bucket_of
+
+
+class Prepared(Record):
+    """A run before it executes."""
+
+    bundle: str
+    """Digest of the project's bundle."""
+    parameters: dict[str, str]
+    """Of its graph, as `pipelines.run` reads them."""
+
+    def store(self, settings: Settings, run_id: str) -> str:
+        """The bucket has it; returns where, for people.
+
+        Raises:
+            SpecError: the installation has no bucket.
+            PlatformError: the bucket does not answer or refuses.
+        """
+        bucket_of(settings.bucket).replace(_key(run_id), self.to_json().encode())
+        return f"{settings.bucket}/runs/{run_id}"
+
+    @classmethod
+    def fetch(cls, settings: Settings, run_id: str) -> "Prepared":
+        """What the run was prepared with.
+
+        Raises:
+            SpecError: the installation has no bucket.
+            NotFoundError: no such run was prepared.
+            DataError: the object is not such a record.
+            PlatformError: the bucket does not answer or refuses.
+        """
+        content = bucket_of(settings.bucket).get(_key(run_id))
+        try:
+            return cls.model_validate_json(content)
+        except ValueError as error:
+            raise DataError(f"{settings.bucket}/{_key(run_id)}: not what a run is prepared with: {error}") from error
+
+
+def _key(run_id: str) -> str:
+    return f"runs/{run_id}/prepared.json"
