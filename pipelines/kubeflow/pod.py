@@ -70,7 +70,7 @@ def carry_out(order: Order) -> PodEnd:
     """
     try:
         settings = _settings()
-        answer = Answer(order.run) if order.run else _asked(settings, order)
+        answer = Answer(order.run) if order.run else _asked(settings.ledger, order)
         if answer.run:
             ended = _executed(settings, answer.run, order.pipeline_run)
         else:
@@ -90,11 +90,11 @@ def _settings() -> Settings:
     return Settings.from_environment().model_copy(update=folders)
 
 
-def _asked(settings: Settings, order: Order) -> Answer:
+def _asked(ledger_url: str, order: Order) -> Answer:
     """What the controller makes of a person's start."""
     made = datetime.now(UTC)
     moment = Moment(parse_time(order.now) if order.now else made, made)
-    with Ledger.open(settings.ledger) as ledger:
+    with Ledger.open(ledger_url) as ledger:
         request = ask(ledger, order.kind, order.model, order.pipeline_run, order.reason, moment)
         sys.stdout.write(f"request {request.number} of {order.model}: the controller prepares its run\n")
         sys.stdout.flush()
