@@ -9,7 +9,7 @@ import pytest
 from examples.flights.prepare import code_digest, prepare
 from examples.flights.raw import version
 
-pytest_plugins = ["tests.servers.postgresql", "tests.servers.redis", "tests.servers.s3"]
+pytest_plugins = ["tests.servers.kubeflow.fixture", "tests.servers.postgresql", "tests.servers.redis", "tests.servers.s3"]
 
 
 @pytest.fixture(scope="session")

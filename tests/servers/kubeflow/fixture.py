@@ -1,0 +1,261 @@
+"""A strict stand-in of Kubeflow Pipelines 2.17: its REST API, and the compiled pipelines executed as processes.
+
+Tests ask for `kubeflow`, say which images, config maps and secrets there are, and speak to `kubeflow.url` as to the API server.
+Answers have the shape of a real server's (`recorded.json` beside this file), errors its codes. What is executed gets what a pod
+gets and no more (`container.py`): with root and `unshare` a root directory, a `/tmp`, a user and processes of its own.
+
+It does not imitate:
+- loops, importers, the final status in exit handlers, volumes of claims, secrets and config maps: refused with 501;
+- tasks at the same time: independent tasks run one after another;
+- time: what takes Argo 10 s takes `pod_seconds`; a termination that took 41 s is as fast as its kill; no state is late;
+- firing of recurring runs: they are created, listed, disabled;
+- namespaces, users, rights, Pod Security, resources, network policies, names of services: the loopback is the machine's;
+- read-only root directories, and the launcher's processes: a container's first process is a shell that waits for the command;
+- SIGTERM: the launcher passes none on, so an executor is killed at once here, and after a pod's grace there;
+- the Workflow object (its size, `compressedNodes`), MLMD, the MLflow plugin, the v1 API and its route to logs (`logs()` here);
+- deletion, archiving, filters but equality, sorting by keys that the row has not.
+It is stricter than the real one in one thing: an unknown query parameter is refused.
+"""
+
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.servers.http import running
+from tests.servers.kubeflow.answers import Answers
+from tests.servers.kubeflow.container import Image
+from tests.servers.kubeflow.ir import ABORTED, INTERNAL, INVALID_ARGUMENT, NOT_FOUND, RefusalError, Tree
+from tests.servers.kubeflow.launcher import Objects, Outputs
+from tests.servers.kubeflow.run import FAILED, PENDING, RUNNING, Pod, Run
+from tests.servers.kubeflow.workflow import KILLED, Workflow
+
+WAIT_SECONDS = 30.0
+
+
+class Kubeflow:
+    """The stand-in: what it was given, what it keeps, and the faults that a test asks for."""
+
+    bucket = "minio://mlpipeline/v2/artifacts"
+
+    def __init__(self, folder: Path, pod_seconds: float = 0.05) -> None:
+        """An installation without images, config maps and secrets.
+
+        Args:
+            folder: where containers have their root directories.
+            pod_seconds: what Argo's ten seconds between two pods are here.
+        """
+        self.folder, self.pod_seconds = folder, pod_seconds
+        self.images: dict[str, Image] = {}
+        self.config_maps: dict[str, Mapping[str, str]] = {}
+        self.secrets: dict[str, Mapping[str, str]] = {}
+        self.objects: Objects = {}
+        self.cache: dict[str, Outputs] = {}
+        self.runs: dict[str, Run] = {}
+        self.lock = threading.RLock()
+        self.broken: list[Exception] = []
+        """What went wrong in the stand-in itself; the fixture raises it."""
+        self.closed = False
+        self.answers = Answers(self)
+        self._numbers = itertools.count(1)
+        self._events: list[Tree] = []
+        self._lost_answers, self._deliveries, self._broken_until = 0, 1, 0.0
+        self._listening = ExitStack()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The address of the API, as `kfp.Client(host=...)` wants it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def unique(self) -> str:
+        """A number that nothing else here has."""
+        return str(next(self._numbers))
+
+    def pause(self) -> None:
+        """The time between two pods."""
+        time.sleep(self.pod_seconds)
+
+    # The server
+
+    def come_back(self) -> None:
+        """The API server answers, on the port that it had."""
+        server = self.answers.server(self.port)
+        self.port = server.server_port
+        self._listening.enter_context(running(server))
+
+    def go_away(self) -> None:
+        """Nobody listens; workflows go on."""
+        self._listening.close()
+
+    def close(self) -> None:
+        """End everything that it started."""
+        self.closed = True
+        self.go_away()
+        workflows = [workflow for run in self.runs.values() for workflow in run.workflows]
+        for workflow in workflows:
+            workflow.cancel()
+        for workflow in workflows:
+            if workflow.thread is not None:
+                workflow.thread.join(WAIT_SECONDS)
+
+    # Runs
+
+    def create(self, run: Run) -> Run:
+        """Start a workflow of a run, then insert its row: in this order, as the real server does."""
+        with self.lock:
+            first = self.runs.get(run.run_id)
+            row = first or run
+            deliveries, self._deliveries = self._deliveries, 1
+            for _ in range(deliveries):
+                workflow = Workflow(self, row, run.pipeline, f"{run.pipeline.name}-{uuid.uuid4().hex[:5]}")
+                row.workflows.append(workflow)
+            if first is None:
+                run.move(PENDING)
+                self.runs[run.run_id] = run
+            for workflow in row.workflows[-deliveries:]:
+                workflow.start()
+            if first is not None:
+                message = f"Error 1062: Duplicate entry '{run.run_id}' for key 'PRIMARY'"
+                raise RefusalError(
+                    500, INTERNAL, f"InternalServerError: Failed to store run {run.display_name} to table: {message}"
+                )
+            return run
+
+    def run(self, run_id: str) -> Run:
+        """A run by its id."""
+        if run_id not in self.runs:
+            raise RefusalError(404, NOT_FOUND, f"Failed to get a run: ResourceNotFoundError: Run {run_id} not found.")
+        return self.runs[run_id]
+
+    def wait(self, run_id: str, seconds: float = WAIT_SECONDS) -> str:
+        """The state of a run once no workflow of it runs any more."""
+        until = time.monotonic() + seconds
+        for workflow in self.run(run_id).workflows:
+            assert workflow.thread is not None
+            workflow.thread.join(max(0.0, until - time.monotonic()))
+            assert not workflow.thread.is_alive(), f"{run_id} still runs after {seconds} s: {self.pods_of(run_id)}"
+        return self.run(run_id).state
+
+    # What a cluster shows
+
+    def pods_of(self, run_id: str) -> list[Tree]:
+        """Every pod that a run had, as Kubernetes shows it."""
+        return [pod.as_kubernetes() for workflow in self.run(run_id).workflows for pod in list(workflow.pods)]
+
+    def pods(self) -> list[Tree]:
+        """Every pod of every run."""
+        return [pod for run_id in list(self.runs) for pod in self.pods_of(run_id)]
+
+    def nodes_of(self, run_id: str) -> int:
+        """The number of Argo's nodes of a run; some hundred make a Workflow of a megabyte."""
+        return sum(len(workflow.nodes) for workflow in self.run(run_id).workflows)
+
+    def events(self) -> list[Tree]:
+        """What Kubernetes said of pods that do not start."""
+        return list(self._events)
+
+    def tell(self, pod: Pod, reason: str, message: str) -> None:
+        """Say a pod's trouble in an event."""
+        involved = {"kind": "Pod", "name": pod.name, "namespace": "kubeflow"}
+        self._events.append({"type": "Warning", "reason": reason, "message": message, "involvedObject": involved})
+
+    def logs(self, run_id: str, task: str) -> str:
+        """What every attempt of a task wrote."""
+        return "".join(workflow.logs.get(task, b"").decode(errors="replace") for workflow in self.run(run_id).workflows)
+
+    def executor_input(self, run_id: str, task: str) -> Tree:
+        """What the driver handed to a task's executor last."""
+        return [workflow.messages[task] for workflow in self.run(run_id).workflows if task in workflow.messages][-1]
+
+    # Faults on command
+
+    def lose_answer_of_next_post(self) -> None:
+        """The next POST of a run is carried out; its connection is closed without an answer."""
+        self._lost_answers += 1
+
+    def loses_answer(self) -> bool:
+        """Whether this answer is lost."""
+        with self.lock:
+            self._lost_answers, was = max(0, self._lost_answers - 1), self._lost_answers
+        return was > 0
+
+    def answer_500(self, seconds: float) -> None:
+        """Every request is answered by 500, code 13, as while the database is away; workflows go on."""
+        self._broken_until = time.monotonic() + seconds
+
+    def is_broken(self) -> bool:
+        """Whether the database is away."""
+        return time.monotonic() < self._broken_until
+
+    def deliver_twice(self) -> None:
+        """The next POST makes two workflows of its run."""
+        self._deliveries = 2
+
+    def stick(self, run_id: str, reason: str) -> None:
+        """The next pod of the run is never scheduled, for this reason; the run stays RUNNING until it is terminated."""
+        self.run(run_id).stuck = reason
+
+    def kill_executor(self, run_id: str, seconds: float = WAIT_SECONDS) -> None:
+        """Delete the pod of an executor by force, waiting for one that runs; Argo makes it again, twice at most."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for workflow in self.run(run_id).workflows:
+                for pod in workflow.pods:
+                    if pod.phase == "Running" and pod.container is not None and not pod.message:
+                        pod.message = KILLED
+                        pod.container.kill()
+                        return
+            time.sleep(0.005)
+        raise AssertionError(f"no executor of {run_id} runs: {self.run(run_id).state}")
+
+    def wait_until_running(self, run_id: str, task: str, seconds: float = WAIT_SECONDS) -> None:
+        """Wait until a task's executor has started."""
+        until = time.monotonic() + seconds
+        while not any(
+            pod.task == task and pod.phase == "Running" for workflow in self.run(run_id).workflows for pod in list(workflow.pods)
+        ):
+            assert time.monotonic() < until, f"{task} of {run_id} does not run: {self.pods_of(run_id)}"
+            time.sleep(0.005)
+
+    def terminate(self, run_id: str) -> None:
+        """CANCELING, then, when everything has ended, FAILED."""
+        with self.lock:
+            run = self.run(run_id)
+            if run.state not in (PENDING, RUNNING):
+                raise RefusalError(
+                    400, INVALID_ARGUMENT, f"Failed to terminate a run: Invalid input error: Run {run_id} is already {run.state}"
+                )
+            run.cancelling = True
+            run.move("CANCELING")
+            for workflow in run.workflows:
+                workflow.cancel()
+
+    def retry(self, run_id: str) -> None:
+        """Start what failed again, under the same id."""
+        with self.lock:
+            run = self.run(run_id)
+            workflow = run.workflows[-1]
+            if run.state != FAILED or workflow.phase != FAILED:
+                raise RefusalError(409, ABORTED, "Failed to retry a run: Workflow must be Failed/Error to retry")
+            run.stuck = ""
+            run.move(RUNNING)
+            workflow.start()
+
+
+@pytest.fixture
+def kubeflow(tmp_path: Path) -> Iterator[Kubeflow]:
+    """The stand-in, answering; what it executes ends with the test."""
+    server = Kubeflow(tmp_path / "kubeflow")
+    server.come_back()
+    try:
+        yield server
+    finally:
+        server.close()
+    if server.broken:
+        raise server.broken[0]

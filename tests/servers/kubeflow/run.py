@@ -1,0 +1,141 @@
+"""What a run is to its readers: its row in the API, its pods, the nodes of its workflows."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tests.servers.kubeflow.container import Container
+from tests.servers.kubeflow.ir import Pipeline, Tree
+
+if TYPE_CHECKING:
+    from tests.servers.kubeflow.workflow import Workflow
+
+SUCCEEDED, FAILED, SKIPPED, OMITTED, RUNNING, PENDING = "SUCCEEDED", "FAILED", "SKIPPED", "OMITTED", "RUNNING", "PENDING"
+ENDED = (SUCCEEDED, FAILED)
+ALIVE = "1970-01-01T00:00:00Z"
+"""When a run ended that has not."""
+NEVER = "0001-01-01T00:00:00Z"
+"""When a task ended that has not."""
+
+
+def stamp() -> str:
+    """The time as the API writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class Pod:
+    """A pod of a workflow, as far as a reader of pods can see it."""
+
+    name: str
+    run_id: str
+    workflow: str
+    task: str
+    kind: str
+    """`driver` or `executor`."""
+    phase: str = "Pending"
+    waiting: tuple[str, str] | None = None
+    """Why it does not start: reason and message, in Kubernetes' words."""
+    labels: dict[str, str] = field(default_factory=dict)
+    container: Container | None = None
+    message: str = ""
+
+    def as_kubernetes(self) -> Tree:
+        """The parts of the object that say how the pod is."""
+        conditions, statuses = [], []
+        if self.waiting:
+            reason, message = self.waiting
+            if reason == "Unschedulable":
+                conditions = [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}]
+            else:
+                statuses = [{"name": "main", "state": {"waiting": {"reason": reason, "message": message}}}]
+        labels = {"pipeline/runid": self.run_id, "workflows.argoproj.io/workflow": self.workflow, **self.labels}
+        status: Tree = {"phase": self.phase, "conditions": conditions, "containerStatuses": statuses}
+        if self.message:
+            status["message"] = self.message
+        return {"metadata": {"name": self.name, "namespace": "kubeflow", "labels": labels}, "status": status}
+
+
+@dataclass
+class Node:
+    """A node of the workflow, and the entry that the API's `task_details` makes of it."""
+
+    identity: str
+    display_name: str
+    is_pod: bool
+    state: str
+    children: list[str] = field(default_factory=list)
+    created: str = field(default_factory=stamp)
+    ended: str = NEVER
+    history: list[Tree] = field(default_factory=list)
+
+    def move(self, state: str) -> None:
+        """Another state. The entry of a graph stays RUNNING for ever, as was seen of a run that had long succeeded."""
+        if self.is_pod or state in (RUNNING, SKIPPED):
+            self.state = state
+            self.history.append({"update_time": stamp(), "state": state})
+            if state not in (RUNNING, PENDING):
+                self.ended = stamp()
+
+
+@dataclass
+class Run:
+    """A run's row."""
+
+    run_id: str
+    display_name: str
+    pipeline: Pipeline
+    parameters: Tree
+    """With the defaults of the pipeline; `body` has what was given."""
+    body: Tree
+    state: str = ""
+    finished_at: str = ALIVE
+    history: list[Tree] = field(default_factory=list)
+    created_at: str = field(default_factory=stamp)
+    workflows: list["Workflow"] = field(default_factory=list)
+    executions: dict[str, set[str]] = field(default_factory=dict)
+    """Workflows by the task that they executed, as metadata is kept by run."""
+    cancelling: bool = False
+    stuck: str = ""
+
+    def move(self, state: str) -> None:
+        """What the last reporter said."""
+        if state in ENDED:
+            self.cancelling = False
+        self.finished_at = stamp() if state in ENDED else ALIVE
+        if state != self.state:
+            self.state = state
+            self.history.append({"update_time": stamp(), "state": state})
+
+    def answer(self) -> Tree:
+        """The run as the API tells it."""
+        entries = [
+            {
+                "run_id": self.run_id,
+                "task_id": str(uuid.uuid5(uuid.NAMESPACE_OID, node.identity)),
+                "display_name": node.display_name,
+                "create_time": self.created_at,
+                "start_time": node.created,
+                "end_time": node.ended,
+                "state": node.state,
+                "state_history": list(node.history),
+                "child_tasks": [{"pod_name": child} for child in node.children],
+            }
+            for workflow in self.workflows
+            for node in list(workflow.nodes.values())
+        ]
+        return {
+            **self.body,
+            "storage_state": "AVAILABLE",
+            "created_at": self.created_at,
+            "scheduled_at": self.created_at,
+            "finished_at": self.finished_at,
+            "state": self.state,
+            **(
+                {"run_details": {"task_details": [{k: v for k, v in one.items() if v != []} for one in entries]}}
+                if entries
+                else {}
+            ),
+            "state_history": list(self.history),
+        }
