@@ -52,6 +52,8 @@ def carry_on(context: Context, model: Model, claim: Claim, *, repeats: bool = Tr
         yield sentence
     elif state == "ended":
         yield from _ended(context, model, claim, context.ledger.run(claim.owner), repeats)
+    elif state == "terminated":
+        yield _give_up(context, claim, sentence)
     elif not claims.is_tried_again(claim, None):
         yield _give_up(context, claim, f"its run was started {claim.starts} times and killed each time; at last {sentence}")
     else:

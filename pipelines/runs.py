@@ -97,14 +97,15 @@ def start(settings: Settings, run_id: str, *, own_group: bool = True) -> subproc
         )
 
 
-RunState = Literal["executing", "ended", "dead", "unknown"]
+RunState = Literal["executing", "ended", "dead", "terminated", "unknown"]
 
 
 class RunStanding(NamedTuple):
     """How a run stands, in a word and in a sentence."""
 
     state: RunState
-    """`unknown`: it was never prepared. `dead`: nothing executes it, and it has no end."""
+    """`unknown`: it was never prepared. `dead`: nothing executes it, and it has no end. `terminated`: likewise, because a person
+    ended it."""
     sentence: str
     """For people."""
 

@@ -15,10 +15,13 @@ TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 """How long the server may take to accept a connection, and to answer."""
 
-Hint = Literal["executing", "over", "missing", "unknown"]
-"""What the server says of a run: `missing`: it knows no such run. `unknown`: it does not answer, or with a fault of its own."""
+Hint = Literal["executing", "over", "terminated", "missing", "unknown"]
+"""What the server says of a run. `terminated`: it is over because somebody ended it. `missing`: it knows no such run.
+`unknown`: it does not answer, or with a fault of its own."""
 OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 """States after which nothing of a run executes, unless it is submitted or retried again."""
+ENDED_BY_HAND = ("CANCELING", "CANCELED")
+"""States that a run has only after somebody asked the server to end it."""
 
 
 class PipelineServer:
@@ -101,12 +104,17 @@ class PipelineServer:
     def hint(self, run_id: str) -> tuple[Hint, str]:
         """What the server says of a run, and its own word for it or what was wrong."""
         try:
-            state = str(self._runs.run_service_get_run(run_id, _request_timeout=self._timeout).state)
+            run = self._runs.run_service_get_run(run_id, _request_timeout=self._timeout)
         except Exception as error:  # whatever is wrong with the server says nothing of the run
             if isinstance(error, self._refusal) and _status(error) == 404:
                 return "missing", "the server knows no such run"
             return "unknown", str(self._unclear(error))
-        return ("over" if state in OVER else "executing"), state
+        state = str(run.state)
+        if state not in OVER:
+            return "executing", state
+        # Of a run that was terminated the server says FAILED in the end, and CANCELED never.
+        was_ended = any(str(earlier.state) in ENDED_BY_HAND for earlier in run.state_history or ())
+        return ("terminated" if was_ended else "over"), state
 
     def terminate(self, run_id: str) -> None:
         """Ask the server to end what a run executes; one that is over, or that it does not know, needs no end.

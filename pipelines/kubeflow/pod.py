@@ -16,6 +16,7 @@ from typing import Literal
 from perennial.errors import NotFoundError, PerennialError, PlatformError
 from perennial.ledger import Ledger, Run
 from perennial.lifecycle.asked import Answer, answer_of, ask
+from perennial.loop.failure import Failure
 from perennial.moment import Moment, parse_time
 from perennial.settings import Settings
 from pipelines import runs
@@ -111,9 +112,14 @@ def _executed(settings: Settings, run_id: str, pipeline_run: str) -> PodEnd:
         return PodEnd(ASIDE, f"run {run_id} is not this pipeline run's: {whose}. To start one of your own, leave `run` empty")
     if run.state != "running":
         return PodEnd(ASIDE, f"run {run_id} has ended before: {run.outcome or run.state}: {run.why}")
-    prepared = Prepared.fetch(settings, run_id)
-    bundle.unpack(settings, prepared.bundle)
-    runs.prepare(settings.runs, run_id, prepared.parameters)
+    try:
+        prepared = Prepared.fetch(settings.bucket, run_id)
+        bundle.unpack(settings, prepared.bundle)
+        runs.prepare(settings.runs, run_id, prepared.parameters)
+    except PerennialError as error:
+        with Ledger.open(settings.ledger) as ledger:
+            ledger.fail_run(run_id, finished=datetime.now(UTC), failure=Failure.of(error))
+        raise
     process = runs.start(settings, run_id, own_group=False)
     with _shipped_log(settings, run_id):
         for line in lines_of(settings, run_id, lambda: process.poll() is not None):

@@ -2,7 +2,6 @@
 
 from perennial.errors import DataError
 from perennial.record import Record
-from perennial.settings import Settings
 from pipelines.kubeflow.bundle import bucket_of
 
 
@@ -14,19 +13,27 @@ class Prepared(Record):
     parameters: dict[str, str]
     """Of its graph, as `pipelines.run` reads them."""
 
-    def store(self, settings: Settings, run_id: str) -> str:
+    def store(self, uri: str | None, run_id: str) -> str:
         """The bucket has it; returns where, for people.
+
+        Args:
+            uri: of the bucket.
+            run_id: the run.
 
         Raises:
             SpecError: the installation has no bucket.
             PlatformError: the bucket does not answer or refuses.
         """
-        bucket_of(settings.bucket).replace(_key(run_id), self.to_json().encode())
-        return f"{settings.bucket}/runs/{run_id}"
+        bucket_of(uri).replace(_key(run_id), self.to_json().encode())
+        return f"{uri}/runs/{run_id}"
 
     @classmethod
-    def fetch(cls, settings: Settings, run_id: str) -> "Prepared":
+    def fetch(cls, uri: str | None, run_id: str) -> "Prepared":
         """What the run was prepared with.
+
+        Args:
+            uri: of the bucket.
+            run_id: the run.
 
         Raises:
             SpecError: the installation has no bucket.
@@ -34,11 +41,11 @@ class Prepared(Record):
             DataError: the object is not such a record.
             PlatformError: the bucket does not answer or refuses.
         """
-        content = bucket_of(settings.bucket).get(_key(run_id))
+        content = bucket_of(uri).get(_key(run_id))
         try:
             return cls.model_validate_json(content)
         except ValueError as error:
-            raise DataError(f"{settings.bucket}/{_key(run_id)}: not what a run is prepared with: {error}") from error
+            raise DataError(f"{uri}/{_key(run_id)}: not what a run is prepared with: {error}") from error
 
 
 def _key(run_id: str) -> str:

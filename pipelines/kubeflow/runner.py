@@ -41,7 +41,7 @@ class KubeflowRunner:
 
     def prepare(self, run_id: str, parameters: dict[str, str]) -> str:
         """The bucket has the project and the run's parameters."""
-        return Prepared(bundle=bundle.store(self.settings), parameters=parameters).store(self.settings, run_id)
+        return Prepared(bundle=bundle.store(self.settings), parameters=parameters).store(self.settings.bucket, run_id)
 
     def start(self, ledger: Ledger, run_id: str, pipeline_run: str = "") -> None:
         """Hand a run over, or note that a run which a person started on the server executes it."""
@@ -75,7 +75,9 @@ class KubeflowRunner:
         if newest is None:
             return RunStanding("dead", f"run {run_id} was never submitted")
         standing = self._standing(run, newest)
-        if standing.state == "dead" and ledger.run(run_id).state != "running":  # it ended between the two questions
+        if (
+            standing.state in ("dead", "terminated") and ledger.run(run_id).state != "running"
+        ):  # it ended between the two questions
             return RunStanding("ended", f"run {run_id} has ended")
         return standing
 
@@ -115,6 +117,8 @@ class KubeflowRunner:
         hint, said = self._server.hint(newest.pipeline_run)
         if hint == "missing" and age.total_seconds() > ANSWER_SECONDS:
             return RunStanding("dead", f"{where}: {said}")
+        if hint == "terminated":
+            return RunStanding("terminated", f"a person ended {where}")
         if hint == "over":
             return RunStanding("dead", f"{where} is {said}, and the run wrote no end: its pod was killed or never began")
         return RunStanding("executing", f"run {run.run_id} is executing as {where} ({said})")

@@ -10,7 +10,7 @@ from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import kfp_server_api  # type: ignore[import-untyped] # no stubs in the lock
+import kfp_server_api
 import yaml
 
 from tests.servers.kubeflow.ir import (

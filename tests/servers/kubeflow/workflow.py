@@ -298,7 +298,9 @@ class Workflow:
             self.wait_for_ever(pod, "ImagePullBackOff", f'Back-off pulling image "{spec["image"]}"')
             raise AssertionError
         env = {**image.environment(), **self.environment(pod, spec, config)}
-        container = Container(self.kubeflow.folder / pod.name, image, config.get("securityContext", {}).get("runAsUser", USER))
+        container = Container(
+            self.kubeflow.folder / pod.name, image, int(config.get("securityContext", {}).get("runAsUser", USER))
+        )
         for one in config.get("emptyDirMounts", []):
             container.folder(one["mountPath"])
         launcher = Launcher(container, message, component, self.kubeflow.objects)

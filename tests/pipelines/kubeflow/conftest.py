@@ -1,0 +1,74 @@
+"""An installation on servers whose pipelines run on the stand-in of Kubeflow: nothing is on a disk that two parties share."""
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from controller.runner import open_runner
+from controller.watch import until_done
+from perennial.ledger import Ledger
+from perennial.loop.request import Request, Wish
+from perennial.settings import Settings
+from perennial.stores.bucket import Bucket
+from pipelines.kubeflow.runner import KubeflowRunner
+from tests.pipelines.conftest import Project
+from tests.second_project import NAME, NOW, write_project
+from tests.servers.kubeflow.container import Image
+from tests.servers.kubeflow.fixture import Kubeflow
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.s3 import S3
+
+IMAGE = f"registry.example.com/perennial/steps@sha256:{'a' * 64}"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where its things are, and who executes its runs."""
+
+    settings: Settings
+    server: Kubeflow
+
+    @property
+    def runner(self) -> KubeflowRunner:
+        runner = open_runner(self.settings)
+        assert isinstance(runner, KubeflowRunner)
+        return runner
+
+    def ask(self, wish: Wish, now: datetime = NOW) -> Request:
+        """The request, as a command writes it."""
+        with Ledger.open(self.settings.ledger) as ledger:
+            return ledger.add_request(NAME, wish, made=datetime.now(UTC), now=now)
+
+    def done(self, request: Request) -> Request:
+        """The request once a controller has brought it to its end."""
+        *_, last = until_done(self.settings, request, lambda: datetime.now(UTC), runner=self.runner, pause_seconds=0.2)
+        return last
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The second project, as a person has it on their disk; its sources lie below `.perennial/sources`."""
+    return write_project(tmp_path_factory.mktemp("kubeflow") / "project")
+
+
+@pytest.fixture
+def installation(project: Path, tmp_path: Path, s3: S3, postgresql: PostgreSQL, kubeflow: Kubeflow) -> Installation:
+    """Empty stores, the project's sources in the bucket, its definitions applied."""
+    uri, here = s3.bucket(), Project(tmp_path / "project")
+    shutil.copytree(project, here.folder, ignore=shutil.ignore_patterns(".perennial"))
+    for source in (project / ".perennial" / "sources").glob("*.parquet"):
+        Bucket(f"{uri}/sources").put(source.name, source)
+    names = ("LEDGER", "FEATURE_REGISTRY", "TRACKING")
+    stores = {f"PERENNIAL_{name}": postgresql.database() for name in names} | {"PERENNIAL_BUCKET": uri}
+    stores |= {"PERENNIAL_ONLINE_STORE": str(tmp_path / "online.db"), "PERENNIAL_NAME": "perennial"}
+    kubeflow.images[IMAGE] = Image(env={"PYTHONSAFEPATH": "1", "PERENNIAL_EMBEDDED": "never", "DO_NOT_TRACK": "true"})
+    kubeflow.config_maps["perennial-settings"] = stores | {"AWS_ENDPOINT_URL": s3.endpoint, "AWS_REGION": "us-east-1"}
+    kubeflow.secrets["perennial-postgresql"] = {"PGPASSWORD": postgresql.password}
+    kubeflow.secrets["perennial-s3"] = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    stores |= {"PERENNIAL_PIPELINES": kubeflow.url, "PERENNIAL_STEPS_IMAGE": IMAGE}
+    applied = here.perennial("features", "apply", **stores)
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    return Installation(Settings.from_environment({**stores, "PERENNIAL_PROJECT": str(here.folder)}), kubeflow)
