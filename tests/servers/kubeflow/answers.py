@@ -301,7 +301,7 @@ class Answers:
         return {}
 
     def server(self, port: int) -> ThreadingHTTPServer:
-        """A server of these answers on a port of the loopback; 0 for a free one."""
+        """A server of these answers on a port of the loopback."""
         return ThreadingHTTPServer(("127.0.0.1", port), type("KubeflowHandler", (Handler,), {"answers": self}))
 
 
