@@ -100,7 +100,10 @@ class Workflow:
         try:
             self.kubeflow.pause()
             self.report(RUNNING)
-            self.report(SUCCEEDED if self.whole() and not self.cancelled.is_set() else FAILED)
+            succeeded = self.whole() and not self.cancelled.is_set()
+            if self.cancelled.is_set():
+                self.kubeflow.pause()
+            self.report(SUCCEEDED if succeeded else FAILED)
         except Exception as error:
             self.kubeflow.broken.append(error)
             self.report(FAILED)
@@ -270,6 +273,7 @@ class Workflow:
             pod = self.pod(path, "executor", "executor", config.get("podMetadata", {}).get("labels"))
             outputs = self.attempt(pod, path, component)
             pod.end("Failed" if outputs is None else "Succeeded")
+            self.report(RUNNING)
             if self.is_ending:
                 raise TerminatedError(path)
             yield outputs
