@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PREFIX = "/apis/v2beta1"
 LISTED = {"page_token", "page_size", "sort_by", "filter", "namespace", "experiment_id"}
+LONG_NUMBERS = {"max_concurrency", "interval_second"}
+"""Fields of 64 bits: the client calls them texts; either is taken, and texts are answered."""
 SERVICE_ACCOUNT = "pipeline-runner"
 NO_ROUTE = RefusalError(404, NOT_FOUND, "Not Found")
 
@@ -56,7 +58,7 @@ def check_fields(body: Any, kind: str, where: str = "") -> None:
     for name, value in body.items() if isinstance(body, dict) and fields else ():
         if name not in fields:
             raise RefusalError(400, INVALID_ARGUMENT, f'proto: (line 1:2): unknown field "{name}"')
-        check_fields(value, fields[name], f"{where}.{name}".lstrip("."))
+        check_fields(value, "int" if name in LONG_NUMBERS else fields[name], f"{where}.{name}".lstrip("."))
 
 
 class Answers:
@@ -184,14 +186,14 @@ class Answers:
         """A pipeline with its first version, from a file."""
         spec = body["file"]
         pipeline = self._pipeline(query.get("name") or read_pipeline(spec).name, query)
-        self._version(pipeline["pipeline_id"], pipeline["name"], spec, query)
+        self.add_version(pipeline["pipeline_id"], pipeline["name"], spec, query)
         return pipeline
 
     def upload_version(self, query: Tree, body: Tree) -> Tree:
         """A further version, from a file."""
         identity = required(query, "pipelineid")
         found(self.pipelines, "Pipeline", identity)
-        return self._version(identity, query.get("name") or str(uuid.uuid4()), body["file"], query)
+        return self.add_version(identity, query.get("name") or str(uuid.uuid4()), body["file"], query)
 
     def create_version(self, identity: str, body: Tree) -> Tree:
         """A further version, from an address."""
@@ -202,9 +204,9 @@ class Answers:
             raise RefusalError(400, INVALID_ARGUMENT, "Invalid input error: Package URL is empty. Please specify a valid URL")
         with urllib.request.urlopen(address) as package:
             spec = read_package(package.read())
-        return self._version(identity, body.get("name") or required(body, "display_name"), spec, body)
+        return self.add_version(identity, body.get("name") or required(body, "display_name"), spec, body)
 
-    def _version(self, pipeline_id: str, name: str, spec: Tree, body: Tree) -> Tree:
+    def add_version(self, pipeline_id: str, name: str, spec: Tree, body: Tree) -> Tree:
         read_pipeline(spec)
         identity = str(uuid.uuid4())
         self.versions[identity] = {
@@ -301,7 +303,7 @@ class Answers:
         return {}
 
     def server(self, port: int) -> ThreadingHTTPServer:
-        """A server of these answers on a port of the loopback; 0 for a free one."""
+        """A server of these answers on a port of the loopback."""
         return ThreadingHTTPServer(("127.0.0.1", port), type("KubeflowHandler", (Handler,), {"answers": self}))
 
 

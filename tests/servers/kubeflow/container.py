@@ -19,6 +19,8 @@ USER = 10001
 SYSTEM = ("/usr", "/etc", "/dev")
 WRITABLE = ("tmp", "minio", "s3", "gcs", ".local", ".cache", ".config")
 """What a pod may write: `/tmp`, and the empty folders that Kubeflow mounts."""
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""What a process begins with that ends when this one does, however that ends."""
 CHECKOUT = Path(__file__).parents[3]
 ENTER = """
 root=$1; shift
@@ -108,7 +110,7 @@ class Container:
         if isolated():
             words = self._isolated(command, env)
         else:
-            words = ["env", "-i", *(f"{name}={value}" for name, value in self._plain(env).items()), *command]
+            words = [*ENDS_WITH_US, "env", "-i", *(f"{name}={value}" for name, value in self._plain(env).items()), *command]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 words, cwd=self.local("/tmp"), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -127,7 +129,19 @@ class Container:
         seen = [*SYSTEM, *map(str, self.image.content())]
         for folder in [*seen, "/proc"]:
             self.local(folder).mkdir(parents=True, exist_ok=True)
-        words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-ec", ENTER, "enter", str(self.root)]
+        words = [
+            *ENDS_WITH_US,
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "bash",
+            "-ec",
+            ENTER,
+            "enter",
+            str(self.root),
+        ]
         variables = [f"{name}={value}" for name, value in env.items()]
         return [*words, *seen, "--", f"{self.user}:{self.user}", *variables, "sh", "-c", 'cd /tmp && exec "$@"', "sh", *command]
 

@@ -20,7 +20,6 @@ It is stricter than the real one in one thing: an unknown query parameter is ref
 import itertools
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,8 +31,9 @@ from tests.servers.kubeflow.answers import Answers
 from tests.servers.kubeflow.container import Image
 from tests.servers.kubeflow.ir import ABORTED, INTERNAL, INVALID_ARGUMENT, NOT_FOUND, RefusalError, Tree
 from tests.servers.kubeflow.launcher import Objects, Outputs
-from tests.servers.kubeflow.run import FAILED, PENDING, RUNNING, Pod, Run
+from tests.servers.kubeflow.run import FAILED, NAMESPACE, PENDING, RUNNING, UNSCHEDULABLE, Pod, Run
 from tests.servers.kubeflow.workflow import KILLED, Workflow
+from tests.servers.port import free_port
 
 WAIT_SECONDS = 30.0
 
@@ -60,7 +60,6 @@ class Kubeflow:
         self.lock = threading.RLock()
         self.broken: list[Exception] = []
         """What went wrong in the stand-in itself; the fixture raises it."""
-        self.closed = False
         self.answers = Answers(self)
         self._numbers = itertools.count(1)
         self._events: list[Tree] = []
@@ -85,8 +84,8 @@ class Kubeflow:
 
     def come_back(self) -> None:
         """The API server answers, on the port that it had."""
+        self.port = self.port or free_port()
         server = self.answers.server(self.port)
-        self.port = server.server_port
         self._listening.enter_context(running(server))
 
     def go_away(self) -> None:
@@ -95,7 +94,6 @@ class Kubeflow:
 
     def close(self) -> None:
         """End everything that it started."""
-        self.closed = True
         self.go_away()
         workflows = [workflow for run in self.runs.values() for workflow in run.workflows]
         for workflow in workflows:
@@ -112,13 +110,12 @@ class Kubeflow:
             first = self.runs.get(run.run_id)
             row = first or run
             deliveries, self._deliveries = self._deliveries, 1
-            for _ in range(deliveries):
-                workflow = Workflow(self, row, run.pipeline, f"{run.pipeline.name}-{uuid.uuid4().hex[:5]}")
-                row.workflows.append(workflow)
+            started = [Workflow(self, row, run.pipeline, run.parameters) for _ in range(deliveries)]
+            row.workflows += started
             if first is None:
                 run.move(PENDING)
                 self.runs[run.run_id] = run
-            for workflow in row.workflows[-deliveries:]:
+            for workflow in started:
                 workflow.start()
             if first is not None:
                 message = f"Error 1062: Duplicate entry '{run.run_id}' for key 'PRIMARY'"
@@ -161,17 +158,25 @@ class Kubeflow:
         return list(self._events)
 
     def tell(self, pod: Pod, reason: str, message: str) -> None:
-        """Say a pod's trouble in an event."""
-        involved = {"kind": "Pod", "name": pod.name, "namespace": "kubeflow"}
-        self._events.append({"type": "Warning", "reason": reason, "message": message, "involvedObject": involved})
+        """Say a pod's trouble in an event, which has reasons of its own."""
+        told = {UNSCHEDULABLE: "FailedScheduling", "ImagePullBackOff": "BackOff", "CreateContainerConfigError": "Failed"}[reason]
+        involved = {"kind": "Pod", "name": pod.name, "namespace": NAMESPACE}
+        self._events.append({"type": "Warning", "reason": told, "message": message, "involvedObject": involved})
+
+    def executors_of(self, run_id: str, task: str = "") -> list[Pod]:
+        """The pods of a run's executors, or of one task's, that have begun; each attempt has its own."""
+        pods = [pod for workflow in self.run(run_id).workflows for pod in list(workflow.pods)]
+        return [pod for pod in pods if pod.container is not None and task in ("", pod.task)]
 
     def logs(self, run_id: str, task: str) -> str:
-        """What every attempt of a task wrote."""
-        return "".join(workflow.logs.get(task, b"").decode(errors="replace") for workflow in self.run(run_id).workflows)
+        """What every attempt of a task has written so far."""
+        logs = [pod.container.log for pod in self.executors_of(run_id, task) if pod.container is not None]
+        return "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs if log.exists())
 
     def executor_input(self, run_id: str, task: str) -> Tree:
         """What the driver handed to a task's executor last."""
-        return [workflow.messages[task] for workflow in self.run(run_id).workflows if task in workflow.messages][-1]
+        messages = {path: one for workflow in self.run(run_id).workflows for path, one in workflow.messages.items()}
+        return next(message for path, message in messages.items() if path.endswith(f"/{task}"))
 
     # Faults on command
 
@@ -201,27 +206,22 @@ class Kubeflow:
         """The next pod of the run is never scheduled, for this reason; the run stays RUNNING until it is terminated."""
         self.run(run_id).stuck = reason
 
-    def kill_executor(self, run_id: str, seconds: float = WAIT_SECONDS) -> None:
-        """Delete the pod of an executor by force, waiting for one that runs; Argo makes it again, twice at most."""
+    def wait_until_running(self, run_id: str, task: str = "", seconds: float = WAIT_SECONDS) -> Pod:
+        """The pod of an executor that runs, of this task or of any, once there is one."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            for workflow in self.run(run_id).workflows:
-                for pod in workflow.pods:
-                    if pod.phase == "Running" and pod.container is not None and not pod.message:
-                        pod.message = KILLED
-                        pod.container.kill()
-                        return
+            for pod in self.executors_of(run_id, task):
+                if pod.phase == "Running" and not pod.message:
+                    return pod
             time.sleep(0.005)
-        raise AssertionError(f"no executor of {run_id} runs: {self.run(run_id).state}")
+        raise AssertionError(f"no executor of {run_id} runs: {self.run(run_id).state}, {self.pods_of(run_id)}")
 
-    def wait_until_running(self, run_id: str, task: str, seconds: float = WAIT_SECONDS) -> None:
-        """Wait until a task's executor has started."""
-        until = time.monotonic() + seconds
-        while not any(
-            pod.task == task and pod.phase == "Running" for workflow in self.run(run_id).workflows for pod in list(workflow.pods)
-        ):
-            assert time.monotonic() < until, f"{task} of {run_id} does not run: {self.pods_of(run_id)}"
-            time.sleep(0.005)
+    def kill_executor(self, run_id: str, task: str = "") -> None:
+        """Delete the pod of an executor by force, waiting for one that runs; Argo makes it again, twice at most."""
+        pod = self.wait_until_running(run_id, task)
+        pod.message = KILLED
+        assert pod.container is not None
+        pod.container.kill()
 
     def terminate(self, run_id: str) -> None:
         """CANCELING, then, when everything has ended, FAILED."""

@@ -1,7 +1,6 @@
 """What the driver hands to an executor, and what the launcher does around it: inputs, placeholders, outputs, artifacts."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -155,6 +154,11 @@ class Launcher:
             self._upload(artifact["uri"])
         return Outputs(as_protobuf(parameters), as_protobuf(artifacts))
 
+    def publish_log(self) -> None:
+        """Upload what the step wrote, however it ended."""
+        log = self.container.log
+        self.objects[self.artifacts("outputs")["executor-logs"]["uri"]] = log.read_bytes() if log.exists() else b""
+
     def _read_parameter(self, name: str, kind: str) -> Any:
         """An output parameter from the file that the step wrote."""
         file = self.container.local(f"/tmp/kfp/outputs/{name}")
@@ -192,11 +196,3 @@ def structure(tree: Any, present: set[str]) -> list[str]:
         return ["".join(structure(tree["Concat"], present))]
     choice = tree["IfPresent"]
     return structure(choice["Then"] if choice["InputName"] in present else choice.get("Else", []), present)
-
-
-def filled_in(value: Any, scope: Mapping[str, Any]) -> Any:
-    """A constant of a task's input with the parameters that it mentions, as f-strings in a pipeline make them."""
-    if isinstance(value, str):
-        for name, one in scope.items():
-            value = value.replace(f"{{{{$.inputs.parameters['{name}']}}}}", as_text(one))
-    return value

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.servers.kubeflow.workflow import Workflow
 
 SUCCEEDED, FAILED, SKIPPED, OMITTED, RUNNING, PENDING = "SUCCEEDED", "FAILED", "SKIPPED", "OMITTED", "RUNNING", "PENDING"
+UNSCHEDULABLE, NAMESPACE = "Unschedulable", "kubeflow"
 ENDED = (SUCCEEDED, FAILED)
 ALIVE = "1970-01-01T00:00:00Z"
 """When a run ended that has not."""
@@ -25,46 +26,13 @@ def stamp() -> str:
 
 
 @dataclass
-class Pod:
-    """A pod of a workflow, as far as a reader of pods can see it."""
-
-    name: str
-    run_id: str
-    workflow: str
-    task: str
-    kind: str
-    """`driver` or `executor`."""
-    phase: str = "Pending"
-    waiting: tuple[str, str] | None = None
-    """Why it does not start: reason and message, in Kubernetes' words."""
-    labels: dict[str, str] = field(default_factory=dict)
-    container: Container | None = None
-    message: str = ""
-
-    def as_kubernetes(self) -> Tree:
-        """The parts of the object that say how the pod is."""
-        conditions, statuses = [], []
-        if self.waiting:
-            reason, message = self.waiting
-            if reason == "Unschedulable":
-                conditions = [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}]
-            else:
-                statuses = [{"name": "main", "state": {"waiting": {"reason": reason, "message": message}}}]
-        labels = {"pipeline/runid": self.run_id, "workflows.argoproj.io/workflow": self.workflow, **self.labels}
-        status: Tree = {"phase": self.phase, "conditions": conditions, "containerStatuses": statuses}
-        if self.message:
-            status["message"] = self.message
-        return {"metadata": {"name": self.name, "namespace": "kubeflow", "labels": labels}, "status": status}
-
-
-@dataclass
 class Node:
     """A node of the workflow, and the entry that the API's `task_details` makes of it."""
 
     identity: str
     display_name: str
     is_pod: bool
-    state: str
+    state: str = PENDING
     children: list[str] = field(default_factory=list)
     created: str = field(default_factory=stamp)
     ended: str = NEVER
@@ -77,6 +45,60 @@ class Node:
             self.history.append({"update_time": stamp(), "state": state})
             if state not in (RUNNING, PENDING):
                 self.ended = stamp()
+
+    def entry(self, run: "Run") -> Tree:
+        """The node in `task_details`; it says neither which pod it is nor what went wrong."""
+        return {
+            "run_id": run.run_id,
+            "task_id": str(uuid.uuid5(uuid.NAMESPACE_OID, self.identity)),
+            "display_name": self.display_name,
+            "create_time": run.created_at,
+            "start_time": self.created,
+            "end_time": self.ended,
+            "state": self.state,
+            "state_history": list(self.history),
+            **({"child_tasks": [{"pod_name": child} for child in self.children]} if self.children else {}),
+        }
+
+
+@dataclass
+class Pod:
+    """A pod of a workflow, as far as a reader of pods can see it."""
+
+    name: str
+    run_id: str
+    workflow: str
+    task: str
+    nodes: list[Node]
+    """Argo's repeats of the pod, and this attempt."""
+    phase: str = "Pending"
+    waiting: tuple[str, str] | None = None
+    """Why it does not start: reason and message, in Kubernetes' words."""
+    labels: dict[str, str] = field(default_factory=dict)
+    container: Container | None = None
+    """That of an executor; a driver has none here."""
+    message: str = ""
+
+    def end(self, phase: str) -> None:
+        """It is over: `Succeeded` or `Failed`."""
+        self.phase = phase
+        for node in self.nodes:
+            node.move(phase.upper())
+
+    def as_kubernetes(self) -> Tree:
+        """The parts of the object that say how the pod is."""
+        conditions, statuses = [], []
+        if self.waiting and self.phase == "Pending":
+            reason, message = self.waiting
+            if reason == UNSCHEDULABLE:
+                conditions = [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}]
+            else:
+                statuses = [{"name": "main", "state": {"waiting": {"reason": reason, "message": message}}}]
+        labels = {"pipeline/runid": self.run_id, "workflows.argoproj.io/workflow": self.workflow, **self.labels}
+        status: Tree = {"phase": self.phase, "conditions": conditions, "containerStatuses": statuses}
+        if self.message:
+            status["message"] = self.message
+        return {"metadata": {"name": self.name, "namespace": NAMESPACE, "labels": labels}, "status": status}
 
 
 @dataclass
@@ -109,22 +131,8 @@ class Run:
             self.history.append({"update_time": stamp(), "state": state})
 
     def answer(self) -> Tree:
-        """The run as the API tells it."""
-        entries = [
-            {
-                "run_id": self.run_id,
-                "task_id": str(uuid.uuid5(uuid.NAMESPACE_OID, node.identity)),
-                "display_name": node.display_name,
-                "create_time": self.created_at,
-                "start_time": node.created,
-                "end_time": node.ended,
-                "state": node.state,
-                "state_history": list(node.history),
-                "child_tasks": [{"pod_name": child} for child in node.children],
-            }
-            for workflow in self.workflows
-            for node in list(workflow.nodes.values())
-        ]
+        """The run as the API tells it; of what went wrong it says nothing."""
+        entries = [node.entry(self) for workflow in self.workflows for node in list(workflow.nodes.values())]
         return {
             **self.body,
             "storage_state": "AVAILABLE",
@@ -132,10 +140,6 @@ class Run:
             "scheduled_at": self.created_at,
             "finished_at": self.finished_at,
             "state": self.state,
-            **(
-                {"run_details": {"task_details": [{k: v for k, v in one.items() if v != []} for one in entries]}}
-                if entries
-                else {}
-            ),
+            **({"run_details": {"task_details": entries}} if entries else {}),
             "state_history": list(self.history),
         }
