@@ -55,6 +55,8 @@ def carry_on(context: Context, model: Model, claim: Claim, *, repeats: bool = Tr
     elif state == "terminated":
         yield _give_up(context, claim, sentence)
     elif not claims.is_tried_again(claim, None):
+        with suppress(PlatformError):  # a server that does not answer keeps no claim open
+            context.runner.stop(context.ledger, claim.owner)
         yield _give_up(context, claim, f"its run was started {claim.starts} times and killed each time; at last {sentence}")
     else:
         yield _start(context, model, claim, state)
@@ -73,8 +75,6 @@ def _ended(context: Context, model: Model, claim: Claim, run: Run, repeats: bool
 
 
 def _give_up(context: Context, claim: Claim, why: str) -> Act:
-    with suppress(PlatformError):  # a server that does not answer keeps no claim open
-        context.runner.stop(context.ledger, claim.owner)
     claims.give_up(context.ledger, claim, why, context.moment)
     return Act(model=claim.model, what="gave up", sentence=f"{claim.key}: {why}")
 

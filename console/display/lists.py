@@ -34,16 +34,26 @@ def seconds(run: Run) -> str:
     return "–" if run.finished is None else f"{(run.finished - run.started).total_seconds():.0f}"
 
 
+def asker_of(ledger: Ledger, run: Run) -> str:
+    """Who asked for a run: the loop, a person at the command line, or one who started a pipeline on a server."""
+    request = None if run.claim is None else ledger.request_with(run.model, run.claim)
+    if request is None:
+        return "the loop"
+    pipeline_run = getattr(request.wish, "pipeline_run", "")
+    return f"pipeline run {pipeline_run}" if pipeline_run else "a person"
+
+
 def show_runs(settings: Settings, model: str | None, limit: int, json: bool) -> None:
     """Print the newest runs."""
     with Ledger.open(settings.ledger) as ledger:
         runs = ledger.runs(model, limit)
+        askers = [asker_of(ledger, run) for run in runs]
     if json:
-        print_json([run.model_dump(mode="json") for run in runs])
+        print_json([run.model_dump(mode="json") | {"asked_by": asker} for run, asker in zip(runs, askers, strict=True)])
         return
     rows = [
-        (run.run_id, minute(run.started), minute(run.now), run.mode, run.outcome or run.state, seconds(run), run.why)
-        for run in runs
+        (run.run_id, minute(run.started), minute(run.now), run.mode, asker, run.outcome or run.state, seconds(run), run.why)
+        for run, asker in zip(runs, askers, strict=True)
     ]
-    columns = ("run", "started", "for the time", "mode", "outcome", "seconds", "why")
+    columns = ("run", "started", "for the time", "mode", "asked by", "outcome", "seconds", "why")
     console().print(table("Runs", columns, rows, numbers=("seconds",)))

@@ -4,7 +4,6 @@ import html as escaping
 import shutil
 from pathlib import Path
 
-from perennial.errors import NotFoundError
 from perennial.versions.findings import Findings
 from pipelines.kubeflow.pod import PodEnd
 
@@ -49,10 +48,7 @@ def _cell(text: str) -> str:
 
 
 def _findings(ended: PodEnd) -> Findings | None:
-    """What a training found; none of a monitoring run, or where this pod executed nothing."""
-    if ended.results is None:
+    """What a training found; none of a monitoring run, of one that broke, or where this pod executed nothing."""
+    if ended.results is None or not (ended.results / "spec.json").exists():
         return None
-    try:
-        return Findings.read(ended.results)
-    except NotFoundError:
-        return None
+    return Findings.read(ended.results)

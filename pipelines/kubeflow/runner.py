@@ -75,9 +75,7 @@ class KubeflowRunner:
         if newest is None:
             return RunStanding("dead", f"run {run_id} was never submitted")
         standing = self._standing(run, newest)
-        if (
-            standing.state in ("dead", "terminated") and ledger.run(run_id).state != "running"
-        ):  # it ended between the two questions
+        if standing.state != "executing" and ledger.run(run_id).state != "running":  # it ended between the two questions
             return RunStanding("ended", f"run {run_id} has ended")
         return standing
 

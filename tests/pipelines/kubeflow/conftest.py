@@ -1,6 +1,8 @@
 """An installation on servers whose pipelines run on the stand-in of Kubeflow: nothing is on a disk that two parties share."""
 
 import shutil
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ from perennial.ledger import Ledger
 from perennial.loop.request import Request, Wish
 from perennial.settings import Settings
 from perennial.stores.bucket import Bucket
+from pipelines.kept import log_of
 from pipelines.kubeflow.runner import KubeflowRunner
 from tests.pipelines.conftest import Project
 from tests.second_project import NAME, NOW, write_project
@@ -21,6 +24,7 @@ from tests.servers.kubeflow.fixture import Kubeflow
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.s3 import S3
 
+WAIT_SECONDS = 120.0
 IMAGE = f"registry.example.com/perennial/steps@sha256:{'a' * 64}"
 
 
@@ -44,8 +48,19 @@ class Installation:
 
     def done(self, request: Request) -> Request:
         """The request once a controller has brought it to its end."""
-        *_, last = until_done(self.settings, request, lambda: datetime.now(UTC), runner=self.runner, pause_seconds=0.2)
+        *_, last = self.looks(request)
         return last
+
+    def looks(self, request: Request) -> Iterator[Request]:
+        """The request at each look of a controller."""
+        return until_done(self.settings, request, lambda: datetime.now(UTC), runner=self.runner, pause_seconds=0.2)
+
+    def until_logged(self, run_id: str, text: str) -> None:
+        """Wait until the run's log in the bucket holds a text."""
+        until = time.monotonic() + WAIT_SECONDS
+        while text not in (log_of(self.settings, run_id) or ""):
+            assert time.monotonic() < until, f"{text!r} never came"
+            time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")
