@@ -10,6 +10,7 @@ from cluster.client import Client, Object, RefusedError
 from cluster.rights import missing
 from controller.preflight.rights import controller_rights
 from controller.preflight.row import NotShownError, PreflightRow, asked
+from controller.preflight.versions import KSERVE, kserve_is
 from perennial.errors import DataError, NotFoundError, SpecError
 from perennial.settings import Settings
 from serving.deployers.inference_service import RUNTIME, SERVICE_ACCOUNT
@@ -17,19 +18,22 @@ from serving.deployers.on_kserve import SERVICES
 
 REACH = "set KUBECONFIG to the kubeconfig of a cluster that runs; `kubectl version` must answer with it"
 APPLY = "apply an overlay: kubectl apply --server-side -k k8s/overlays/OVERLAY (k8s/README.md)"
-KSERVE = "install KServe in Standard mode (https://kserve.github.io/website), its definitions by server-side apply"
+INSTALL = (
+    f"install KServe {KSERVE[0].name} to {KSERVE[-1].name} (https://kserve.github.io/website), its definitions by"
+    " server-side apply; docs/support.md says which versions were run"
+)
 
 DEFINITIONS = {
     "InferenceService": SERVICES[0],
     "ServingRuntime": "serving.kserve.io/v1alpha1",
     "ClusterStorageContainer": "serving.kserve.io/v1alpha1",
 }
-OLDEST = (0, 20)
-"""The first version of KServe whose Standard mode was seen to do all that is asked of it."""
 KSERVE_NAMESPACES = ("kserve", "kubeflow")
 """Where KServe's controller is looked for."""
 STANDARD = ("Standard", "RawDeployment")
 """The mode's name, and the name that it had."""
+KNATIVE = ("Knative", "Serverless")
+"""The other mode's names; it is the default in Kubeflow's distribution. An InferenceService's annotation goes before it."""
 NEEDED_OBJECTS = (
     ("ServiceAccount", SERVICE_ACCOUNT),
     ("ConfigMap", "perennial-settings"),
@@ -59,7 +63,7 @@ def definitions(client: Client, settings: Settings) -> str:  # noqa: ARG001 # al
 
 
 def kserve(client: Client, settings: Settings) -> str:  # noqa: ARG001
-    """That KServe's controller runs, and is new enough where its image's tag is a version."""
+    """That KServe's controller runs, and what is known of its version where its image's tag is one."""
     kserve_namespace, _ = _kserve_config(client)
     deployment = get(client, "apps/v1", "Deployment", "kserve-controller-manager", kserve_namespace)
     if deployment is None:
@@ -67,22 +71,29 @@ def kserve(client: Client, settings: Settings) -> str:  # noqa: ARG001
     image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
     if not deployment.get("status", {}).get("readyReplicas"):
         raise DataError(f"{image} in {kserve_namespace} is not ready: kubectl -n {kserve_namespace} describe pods says why")
+    found = f"{image.rpartition('/')[2]} in {kserve_namespace}"
     version = re.search(r":v?(\d+)\.(\d+)", image)
-    if version and tuple(map(int, version.groups())) < OLDEST:
-        raise DataError(f"{image} in {kserve_namespace} is too old; needed: {OLDEST[0]}.{OLDEST[1]} or newer")
-    return f"{image.rpartition('/')[2]} in {kserve_namespace}"
+    if version is None:
+        return f"{found}; its tag is no version: whether it is {KSERVE[0].name} or newer was not seen"
+    try:
+        return f"{found}: {kserve_is((int(version[1]), int(version[2])))}"
+    except DataError as error:
+        raise DataError(f"{found} {error}") from error
 
 
 def mode(client: Client, settings: Settings) -> str:  # noqa: ARG001
-    """That InferenceServices become Deployments unless told otherwise."""
+    """That KServe's configuration names a mode; ours ask for Standard whatever it is."""
     kserve_namespace, config = _kserve_config(client)
     try:
         deployment_mode = json.loads(config.get("data", {}).get("deploy", "{}")).get("defaultDeploymentMode", "absent")
     except ValueError as error:
         raise DataError(f"{kserve_namespace}/inferenceservice-config: deploy: is no JSON: {error}") from error
+    if deployment_mode in KNATIVE:
+        return f"{deployment_mode} by default; InferenceServices of ours ask for Standard themselves"
     if deployment_mode not in STANDARD:
         raise DataError(
-            f"{kserve_namespace}/inferenceservice-config: deploy.defaultDeploymentMode is {deployment_mode}; allowed: Standard"
+            f"{kserve_namespace}/inferenceservice-config: deploy.defaultDeploymentMode is {deployment_mode};"
+            f" allowed: {', '.join((*STANDARD, *KNATIVE))}"
         )
     return f"{deployment_mode}"
 
@@ -160,8 +171,8 @@ def gateway(client: Client, settings: Settings) -> str:  # noqa: ARG001
 
 
 QUESTIONS: tuple[tuple[str, Callable[[Client, Settings], str], str], ...] = (
-    ("KServe's definitions", definitions, KSERVE),
-    ("KServe's controller", kserve, KSERVE),
+    ("KServe's definitions", definitions, INSTALL),
+    ("KServe's controller", kserve, INSTALL),
     ("KServe's mode", mode, 'set deploy: {"defaultDeploymentMode": "Standard"} there, and restart its controller'),
     ("namespace", namespace, f"set PERENNIAL_NAMESPACE; {APPLY}"),
     ("objects", objects, f"{APPLY}; secrets are made by who holds them: k8s/README.md lists their keys"),
