@@ -10,7 +10,7 @@ import pytest
 
 from cluster.client import Client, Object
 from controller.preflight import PreflightRow, clocks, cluster
-from controller.preflight.cluster import GOOD_TO_HAVE, QUESTIONS
+from controller.preflight.cluster import GOOD_TO_HAVE, OUTSIDE, QUESTIONS
 from controller.preflight.preflight import preflight
 from controller.preflight.row import SEE, asked
 from perennial.settings import Settings
@@ -266,6 +266,55 @@ def test_a_default_of_another_mode_is_said_and_no_refusal(mode: str, tmp_path: P
     kserve_mode(api, json.dumps({"defaultDeploymentMode": mode}))
     found = row(api, "KServe's mode", tmp_path)
     assert (found.state, found.found) == ("ok", f"{mode} by default; InferenceServices of ours ask for Standard themselves")
+
+
+TENANT = SETTINGS.model_copy(update={"fetch": "init-container"})
+
+
+def of_a_tenant() -> Api:
+    """A cluster on which a team without any right on the whole of it lacks nothing."""
+    api = whole()
+    forget(api, "/apis/serving.kserve.io/v1alpha1/clusterstoragecontainers/perennial")
+    api.refused = {("GET", path): 403 for path in (CONFIG, "/api/v1/nodes", DAEMON_SETS, GATEWAYS)}
+    return api
+
+
+def test_a_tenant_lacks_nothing_without_objects_of_the_whole_cluster(tmp_path: Path) -> None:
+    with opened(of_a_tenant(), tmp_path) as client:
+        found = {each.name: each for each in cluster.rows(client, TENANT)}
+    assert not any(each.is_lacking for each in found.values())
+    assert {name for name, each in found.items() if each.state != "ok"} == {*OUTSIDE, "network policies", "gateway"}
+    assert found["KServe's definitions"].found == "InferenceService v1beta1, ServingRuntime v1alpha1"
+    assert found["objects"].found.startswith("ServingRuntime, perennial-serving, ")
+    assert found["images"].found.startswith(f"{IMAGE}; you may not list nodes")
+    assert found["rights"].found == "all 12 in team"
+
+
+def test_whoever_fetches_by_a_storage_container_lacks_all_of_that(tmp_path: Path) -> None:
+    with opened(of_a_tenant(), tmp_path) as client:
+        found = {each.name: each for each in cluster.rows(client, SETTINGS)}
+    assert {name for name, each in found.items() if each.is_lacking} == {*OUTSIDE, "objects", "images"}
+    assert found["rights"].found == "all 11 in team"
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "said"),
+    [
+        ("KServe's controller", lambda api: of_version(api, "v0.15.0"), "too old; needed: 0.18 or newer"),
+        ("objects", lambda api: forget(api, RUNTIME), "not in team: ServingRuntime perennial"),
+        ("images", lambda api: forget(api, RUNTIME), "no image is named: the ServingRuntime is missing"),
+        (
+            "rights",
+            lambda api: api.denied.add("get servingruntimes.serving.kserve.io perennial"),
+            "may not in team: get servingruntimes.serving.kserve.io perennial",
+        ),
+    ],
+)
+def test_what_a_tenant_lacks_is_named(name: str, spoil: Callable[[Api], object], said: str, tmp_path: Path) -> None:
+    api = whole()
+    spoil(api)
+    found = row(api, name, tmp_path, TENANT)
+    assert found.state == "missing" and said in found.found and found.is_lacking
 
 
 def test_no_secret_is_read(tmp_path: Path) -> None:
