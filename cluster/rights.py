@@ -8,7 +8,7 @@ from cluster.client import Client
 
 @dataclass(frozen=True, order=True)
 class Right:
-    """That one verb may be used on one resource of a namespace."""
+    """That one verb may be used on one resource of a namespace, or on one object of it."""
 
     group: str
     """API group; empty for the core."""
@@ -16,10 +16,13 @@ class Right:
     """Its plural, with the subresource: `pods`, `pods/log`."""
     verb: str
     """Kubernetes' word."""
+    name: str = ""
+    """Of the one object that is meant; empty for all of them."""
 
     def __str__(self) -> str:
-        """For example `patch inferenceservices.serving.kserve.io`."""
-        return f"{self.verb} {self.resource}{'.' if self.group else ''}{self.group}"
+        """For example `patch inferenceservices.serving.kserve.io`; the name of one object stands behind it."""
+        resource = f"{self.resource}{'.' if self.group else ''}{self.group}"
+        return f"{self.verb} {resource} {self.name}".rstrip()
 
 
 def missing(client: Client, namespace: str, rights: Iterable[Right]) -> tuple[Right, ...]:
@@ -44,6 +47,7 @@ def _is_allowed(client: Client, namespace: str, right: Right) -> bool:
         "resource": resource,
         "subresource": subresource,
         "verb": right.verb,
+        "name": right.name,
     }
     review = {
         "apiVersion": "authorization.k8s.io/v1",

@@ -32,6 +32,10 @@ MAX_WORKERS = 4
 """Processes that fit side by side, unless a setting says more: a container sees all processors of its node."""
 
 
+Fetch = Literal["storage-container", "init-container"]
+"""Who brings a version's files to a serving pod."""
+
+
 class Settings(BaseModel):
     """Where one installation keeps its things. One installation = one team."""
 
@@ -59,6 +63,9 @@ class Settings(BaseModel):
     namespace: str | None = Field(None, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
     """Kubernetes namespace in which versions are served by KServe; None serves by a process of this machine.
     `PERENNIAL_NAMESPACE`."""
+    fetch: Fetch = "storage-container"
+    """How a version's files come to a serving pod of the namespace: by the ClusterStorageContainer, an object of the whole
+    cluster, or by an init container of the InferenceService: that needs rights in the namespace only. `PERENNIAL_FETCH`."""
     name: str = Field("perennial", pattern=r"^[a-z][a-z0-9_]*$")
     """Name of the installation: Feast project, MLflow experiment. `PERENNIAL_NAME`."""
     threads: int = Field(1, ge=1)

@@ -10,6 +10,7 @@ from cluster.client import Client, Object, RefusedError
 from cluster.rights import missing
 from controller.preflight.rights import controller_rights
 from controller.preflight.row import NotShownError, PreflightRow, asked
+from controller.preflight.versions import KSERVE, kserve_is
 from perennial.errors import DataError, NotFoundError, SpecError
 from perennial.settings import Settings
 from serving.deployers.inference_service import RUNTIME, SERVICE_ACCOUNT
@@ -17,19 +18,22 @@ from serving.deployers.on_kserve import SERVICES
 
 REACH = "set KUBECONFIG to the kubeconfig of a cluster that runs; `kubectl version` must answer with it"
 APPLY = "apply an overlay: kubectl apply --server-side -k k8s/overlays/OVERLAY (k8s/README.md)"
-KSERVE = "install KServe in Standard mode (https://kserve.github.io/website), its definitions by server-side apply"
+INSTALL = (
+    f"install KServe {KSERVE[0].name} to {KSERVE[-1].name} (https://kserve.github.io/website), its definitions by"
+    " server-side apply; docs/support.md says which versions were run"
+)
 
 DEFINITIONS = {
     "InferenceService": SERVICES[0],
     "ServingRuntime": "serving.kserve.io/v1alpha1",
     "ClusterStorageContainer": "serving.kserve.io/v1alpha1",
 }
-OLDEST = (0, 20)
-"""The first version of KServe whose Standard mode was seen to do all that is asked of it."""
 KSERVE_NAMESPACES = ("kserve", "kubeflow")
 """Where KServe's controller is looked for."""
 STANDARD = ("Standard", "RawDeployment")
 """The mode's name, and the name that it had."""
+KNATIVE = ("Knative", "Serverless")
+"""The other mode's names; it is the default in Kubeflow's distribution. An InferenceService's annotation goes before it."""
 NEEDED_OBJECTS = (
     ("ServiceAccount", SERVICE_ACCOUNT),
     ("ConfigMap", "perennial-settings"),
@@ -51,15 +55,16 @@ def namespace(client: Client, settings: Settings) -> str:
     return f"{settings.namespace}; Pod Security {enforced}" if enforced else f"{settings.namespace}; Pod Security is not enforced"
 
 
-def definitions(client: Client, settings: Settings) -> str:  # noqa: ARG001 # all questions are asked alike
+def definitions(client: Client, settings: Settings) -> str:
     """That the API server knows KServe's kinds, in the versions that are written here."""
-    for kind, api_version in DEFINITIONS.items():
+    needed = {kind: api_version for kind, api_version in DEFINITIONS.items() if kind not in _left_out(settings)}
+    for kind, api_version in needed.items():
         client.path(api_version, kind)
-    return ", ".join(f"{kind} {api_version.rpartition('/')[2]}" for kind, api_version in DEFINITIONS.items())
+    return ", ".join(f"{kind} {api_version.rpartition('/')[2]}" for kind, api_version in needed.items())
 
 
-def kserve(client: Client, settings: Settings) -> str:  # noqa: ARG001
-    """That KServe's controller runs, and is new enough where its image's tag is a version."""
+def kserve(client: Client, settings: Settings) -> str:  # noqa: ARG001 # all questions are asked alike
+    """That KServe's controller runs, and what is known of its version where its image's tag is one."""
     kserve_namespace, _ = _kserve_config(client)
     deployment = get(client, "apps/v1", "Deployment", "kserve-controller-manager", kserve_namespace)
     if deployment is None:
@@ -67,22 +72,29 @@ def kserve(client: Client, settings: Settings) -> str:  # noqa: ARG001
     image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
     if not deployment.get("status", {}).get("readyReplicas"):
         raise DataError(f"{image} in {kserve_namespace} is not ready: kubectl -n {kserve_namespace} describe pods says why")
+    found = f"{image.rpartition('/')[2]} in {kserve_namespace}"
     version = re.search(r":v?(\d+)\.(\d+)", image)
-    if version and tuple(map(int, version.groups())) < OLDEST:
-        raise DataError(f"{image} in {kserve_namespace} is too old; needed: {OLDEST[0]}.{OLDEST[1]} or newer")
-    return f"{image.rpartition('/')[2]} in {kserve_namespace}"
+    if version is None:
+        return f"{found}; its tag is no version: whether it is {KSERVE[0].name} or newer was not seen"
+    try:
+        return f"{found}: {kserve_is((int(version[1]), int(version[2])))}"
+    except DataError as error:
+        raise DataError(f"{found} {error}") from error
 
 
 def mode(client: Client, settings: Settings) -> str:  # noqa: ARG001
-    """That InferenceServices become Deployments unless told otherwise."""
+    """That KServe's configuration names a mode; ours ask for Standard whatever it is."""
     kserve_namespace, config = _kserve_config(client)
     try:
         deployment_mode = json.loads(config.get("data", {}).get("deploy", "{}")).get("defaultDeploymentMode", "absent")
     except ValueError as error:
         raise DataError(f"{kserve_namespace}/inferenceservice-config: deploy: is no JSON: {error}") from error
+    if deployment_mode in KNATIVE:
+        return f"{deployment_mode} by default; InferenceServices of ours ask for Standard themselves"
     if deployment_mode not in STANDARD:
         raise DataError(
-            f"{kserve_namespace}/inferenceservice-config: deploy.defaultDeploymentMode is {deployment_mode}; allowed: Standard"
+            f"{kserve_namespace}/inferenceservice-config: deploy.defaultDeploymentMode is {deployment_mode};"
+            f" allowed: {', '.join((*STANDARD, *KNATIVE))}"
         )
     return f"{deployment_mode}"
 
@@ -91,21 +103,17 @@ def objects(client: Client, settings: Settings) -> str:
     """That what pods refer to is there; a secret's content is not asked for."""
     space = _namespace(settings.namespace)
     absent = [f"{kind} {name}" for kind, name in NEEDED_OBJECTS if not exists(client, "v1", kind, name, space)]
-    for kind, where in (("ServingRuntime", space), ("ClusterStorageContainer", None)):
-        if not exists(client, DEFINITIONS[kind], kind, RUNTIME, where):
-            absent.append(f"{kind} {RUNTIME}")
+    places = {"ServingRuntime": space, "ClusterStorageContainer": None}
+    kinds = [kind for kind in places if kind not in _left_out(settings)]
+    absent += [f"{kind} {RUNTIME}" for kind in kinds if not exists(client, DEFINITIONS[kind], kind, RUNTIME, places[kind])]
     if absent:
         raise NotFoundError(f"not in {space}: {', '.join(absent)}")
-    return f"ServingRuntime, ClusterStorageContainer, {', '.join(name for _, name in NEEDED_OBJECTS)}"
+    return ", ".join((*kinds, *(name for _, name in NEEDED_OBJECTS)))
 
 
 def images(client: Client, settings: Settings) -> str:
-    """That runtime and fetching container have one image, and whether a node has it already."""
-    runtime = get(client, DEFINITIONS["ServingRuntime"], "ServingRuntime", RUNTIME, _namespace(settings.namespace))
-    storage = get(client, DEFINITIONS["ClusterStorageContainer"], "ClusterStorageContainer", RUNTIME)
-    if runtime is None or storage is None:
-        raise NotFoundError("no image is named: the ServingRuntime or the ClusterStorageContainer is missing")
-    named = {runtime["spec"]["containers"][0]["image"], storage["spec"]["container"]["image"]}
+    """That what serves and what fetches have one image, and whether a node has it already."""
+    named = _images(client, settings)
     if len(named) > 1:
         raise DataError(f"serving and fetching are of different releases: {', '.join(sorted(named))}")
     (image,) = named
@@ -123,7 +131,7 @@ def images(client: Client, settings: Settings) -> str:
 
 def rights(client: Client, settings: Settings) -> str:
     """That who asks may do what the controller does, verb by verb."""
-    required_rights = controller_rights()
+    required_rights = controller_rights(settings.fetch)
     denied = missing(client, _namespace(settings.namespace), required_rights)
     if denied:
         raise DataError(f"may not in {settings.namespace}: {', '.join(map(str, denied))}")
@@ -160,8 +168,8 @@ def gateway(client: Client, settings: Settings) -> str:  # noqa: ARG001
 
 
 QUESTIONS: tuple[tuple[str, Callable[[Client, Settings], str], str], ...] = (
-    ("KServe's definitions", definitions, KSERVE),
-    ("KServe's controller", kserve, KSERVE),
+    ("KServe's definitions", definitions, INSTALL),
+    ("KServe's controller", kserve, INSTALL),
     ("KServe's mode", mode, 'set deploy: {"defaultDeploymentMode": "Standard"} there, and restart its controller'),
     ("namespace", namespace, f"set PERENNIAL_NAMESPACE; {APPLY}"),
     ("objects", objects, f"{APPLY}; secrets are made by who holds them: k8s/README.md lists their keys"),
@@ -174,6 +182,8 @@ QUESTIONS: tuple[tuple[str, Callable[[Client, Settings], str], str], ...] = (
 """What is asked of a cluster that answers: the row's name, the question, how to get what is missing."""
 GOOD_TO_HAVE = ("metrics", "network policies", "gateway")
 """Rows without which all works: that they are not shown is no failure."""
+OUTSIDE = ("KServe's controller", "KServe's mode")
+"""Rows about objects outside of the namespace. Where the fetch is an init container, who asks need not see them."""
 
 
 def rows(client: Client, settings: Settings) -> tuple[PreflightRow, ...]:
@@ -183,8 +193,9 @@ def rows(client: Client, settings: Settings) -> tuple[PreflightRow, ...]:
         client: of the cluster.
         settings: of the installation.
     """
+    optional = GOOD_TO_HAVE if settings.fetch == "storage-container" else (*GOOD_TO_HAVE, *OUTSIDE)
     return tuple(
-        asked(name, partial(ask, client, settings), remedy, is_needed=name not in GOOD_TO_HAVE) for name, ask, remedy in QUESTIONS
+        asked(name, partial(ask, client, settings), remedy, is_needed=name not in optional) for name, ask, remedy in QUESTIONS
     )
 
 
@@ -192,6 +203,25 @@ def _namespace(namespace: str | None) -> str:
     if namespace is None:
         raise SpecError("PERENNIAL_NAMESPACE is not set")
     return namespace
+
+
+def _left_out(settings: Settings) -> tuple[str, ...]:
+    """Kinds that an installation does without."""
+    return () if settings.fetch == "storage-container" else ("ClusterStorageContainer",)
+
+
+def _images(client: Client, settings: Settings) -> set[str]:
+    """The images that serve and fetch."""
+    runtime = get(client, DEFINITIONS["ServingRuntime"], "ServingRuntime", RUNTIME, _namespace(settings.namespace))
+    if runtime is None:
+        raise NotFoundError("no image is named: the ServingRuntime is missing")
+    named = {runtime["spec"]["containers"][0]["image"]}
+    if "ClusterStorageContainer" in _left_out(settings):
+        return named
+    storage = get(client, DEFINITIONS["ClusterStorageContainer"], "ClusterStorageContainer", RUNTIME)
+    if storage is None:
+        raise NotFoundError("no image is named: the ClusterStorageContainer is missing")
+    return named | {storage["spec"]["container"]["image"]}
 
 
 def _kserve_config(client: Client) -> tuple[str, Object]:

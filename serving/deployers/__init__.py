@@ -22,4 +22,4 @@ def open_deployer(settings: Settings) -> Deployer:
     from cluster.client import Client
     from serving.deployers.on_kserve import KServeDeployer
 
-    return KServeDeployer(Client.open(), settings.namespace)
+    return KServeDeployer(Client.open(), settings.namespace, settings.fetch)

@@ -16,10 +16,13 @@ from cluster.pods import PodReason
 from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Run, Version
 from perennial.loop.standing import Standing
+from perennial.settings import Fetch
 from perennial.spec.model import Model
-from serving.deployers.inference_service import GROUP, disruption_budget, inference_service
+from serving.deployers.inference_service import GROUP, RUNTIME, disruption_budget, inference_service
+from serving.deployers.init_container import with_init_container
 
 SERVICES = ("serving.kserve.io/v1beta1", "InferenceService")
+RUNTIMES = ("serving.kserve.io/v1alpha1", "ServingRuntime")
 POD_LABEL = "serving.kserve.io/inferenceservice"
 """KServe's label of an InferenceService's pods."""
 INSTALL = "`perennial cluster check` says what the cluster lacks"
@@ -28,8 +31,8 @@ INSTALL = "`perennial cluster check` says what the cluster lacks"
 class KServeDeployer:
     """Deploys to the InferenceServices of one namespace."""
 
-    def __init__(self, client: Client, namespace: str) -> None:
-        self._client, self._namespace = client, namespace
+    def __init__(self, client: Client, namespace: str, fetch: Fetch = "storage-container") -> None:
+        self._client, self._namespace, self._fetch = client, namespace, fetch
 
     def deployed(self, model: str) -> str | None:
         """Digest of the version that the InferenceService names."""
@@ -39,7 +42,7 @@ class KServeDeployer:
     def deploy(self, model: Model, version: Version, run: Run, wall_clock: datetime) -> str | None:
         """The InferenceService and its PodDisruptionBudget are as wanted; a change leaves one event on the InferenceService."""
         try:
-            applied = apply.apply(self._client, inference_service(model, version, run, self._namespace))
+            applied = apply.apply(self._client, self._wanted(model, version, run))
         except NotFoundError as error:
             raise PlatformError(f"{error}; {INSTALL}") from error
         budget = apply.apply(self._client, disruption_budget(applied.object))
@@ -59,6 +62,19 @@ class KServeDeployer:
         selector = {POD_LABEL: model, f"{GROUP}/version": _number(service)}
         reasons = pods.reasons(self._client, self._namespace, selector)
         return standing_of(service, deployment, reasons)
+
+    def _wanted(self, model: Model, version: Version, run: Run) -> Object:
+        """The InferenceService of a version, with its fetch as the settings say."""
+        wanted = inference_service(model, version, run, self._namespace)
+        return wanted if self._fetch == "storage-container" else with_init_container(wanted, self._serving_image())
+
+    def _serving_image(self) -> str:
+        """The image that serves; it fetches, too."""
+        runtime = apply.get(self._client, *RUNTIMES, RUNTIME, self._namespace)
+        if runtime is None:
+            raise PlatformError(f"there is no ServingRuntime {RUNTIME} in {self._namespace}, which names the image; {INSTALL}")
+        image: str = runtime["spec"]["containers"][0]["image"]
+        return image
 
     def _service(self, model: str) -> Object | None:
         try:

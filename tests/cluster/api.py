@@ -109,6 +109,7 @@ class Api:
         asked = body["spec"]["resourceAttributes"]
         resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
         right = f"{asked['verb']} {resource}" + (f".{asked['group']}" if asked.get("group") else "")
+        right += f" {asked['name']}" if asked.get("name") else ""
         return body | {"status": {"allowed": right not in self.denied}}
 
     def _object(self, method: str, root: str, path: str, query: dict[str, str], content_type: str, body: Any) -> Object:

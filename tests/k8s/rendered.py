@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from serving.deployers.init_container import VOLUME, VOLUME_SIZE, init_container
+
 Object = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
@@ -64,27 +66,37 @@ def of_kind(objects: tuple[Object, ...], kind: str) -> dict[str, Object]:
 
 
 def pods(objects: tuple[Object, ...]) -> dict[str, Object]:
-    """Every pod template (`metadata`, `spec`) among objects, by kind and name; that of KServe with what KServe injects."""
+    """Every pod template (`metadata`, `spec`) among objects, by kind and name; that of KServe with the fetch in it."""
     found = {
         f"{each['kind']}/{each['metadata']['name']}": each["spec"]["template"]
         for each in objects
         if each["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job")
     }
     for name, runtime in of_kind(objects, "ServingRuntime").items():
-        storage = of_kind(objects, "ClusterStorageContainer")[name]["spec"]["container"]
         spec = runtime["spec"]
+        fetch, volume = _fetch(objects, name)
         found[f"ServingRuntime/{name}"] = {
             "metadata": {"labels": spec["labels"]},
             "spec": {
                 "serviceAccountName": "perennial-serving",
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
-                "initContainers": [storage],
+                "initContainers": [fetch],
                 "containers": spec["containers"],
-                "volumes": [*spec["volumes"], {"name": "kserve-provision-location", "emptyDir": {"sizeLimit": "2Gi"}}],
+                "volumes": [*spec["volumes"], volume],
             },
         }
     return found
+
+
+def _fetch(objects: tuple[Object, ...], name: str) -> tuple[Object, Object]:
+    """The container that fetches, and its volume: KServe's injection, or our own where there is no ClusterStorageContainer."""
+    storage = of_kind(objects, "ClusterStorageContainer").get(name)
+    if storage is None:
+        image = of_kind(objects, "ServingRuntime")[name]["spec"]["containers"][0]["image"]
+        return init_container("perennial://m/1/ab", image), {"name": VOLUME, "emptyDir": {"sizeLimit": VOLUME_SIZE}}
+    container: Object = storage["spec"]["container"]
+    return container, {"name": "kserve-provision-location", "emptyDir": {"sizeLimit": "2Gi"}}
 
 
 def containers(pod: Object) -> list[Object]:

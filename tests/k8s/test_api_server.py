@@ -77,7 +77,8 @@ def test_the_api_server_takes_it(
     assert missing <= NOT_OURS, f"the cluster lacks {missing}: is KServe installed?"
     taken = [each for each in moved(objects, namespace) if each["kind"] in kinds]
     assert dry_run(taken) == ""
-    assert dry_run([each for each in objects if each["kind"] == "Namespace"]) == ""
+    namespaces = [each for each in objects if each["kind"] == "Namespace"]
+    assert not namespaces or dry_run(namespaces) == ""
     if missing:
         pytest.skip(f"{len(taken)} objects were taken; not shown: {', '.join(sorted(missing))}, which this cluster does not know")
 

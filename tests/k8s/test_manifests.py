@@ -32,23 +32,61 @@ def rendered(name: str) -> tuple[Object, ...]:
 
 
 ALL = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
+TENANT = "components/tenant"
+"""The one that holds nothing of the whole cluster."""
+WHOLE = [name for name in ALL if name != TENANT]
 
 
 def test_the_tree_holds_what_it_should() -> None:
     assert OVERLAYS == ("lab", "production")
-    assert COMPONENTS == ("grafana", "mlflow", "monitoring", "postgresql", "redis", "s3", "workbench")
+    assert COMPONENTS == ("grafana", "mlflow", "monitoring", "postgresql", "redis", "s3", "tenant", "workbench")
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_one_namespace_is_the_whole_installation(name: str) -> None:
     objects = rendered(name)
-    (namespace,) = of_kind(objects, "Namespace").values()
-    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    namespace = of_kind(objects, "ConfigMap")["perennial-settings"]["data"]["PERENNIAL_NAMESPACE"]
     for each in objects:
         inside = each["metadata"].get("namespace")
-        assert inside == (None if each["kind"] in CLUSTER_SCOPED else namespace["metadata"]["name"]), each["metadata"]
+        assert inside == (None if each["kind"] in CLUSTER_SCOPED else namespace), each["metadata"]
         assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "perennial"
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_namespace_is_restricted(name: str) -> None:
+    objects = rendered(name)
+    (namespace,) = of_kind(objects, "Namespace").values()
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert of_kind(objects, "ConfigMap")["perennial-settings"]["data"]["PERENNIAL_NAMESPACE"] == namespace["metadata"]["name"]
+
+
+def for_a_tenant() -> tuple[Object, ...]:
+    """The overlay that `k8s/README.md` shows a team without rights on the whole cluster, beside the others."""
+    text = (K8S / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^cat >k8s/overlays/payments/kustomization.yaml <<END\n(.*?)^END$", text, re.MULTILINE | re.DOTALL)
+    with tempfile.TemporaryDirectory() as folder:
+        there = os.path.relpath(K8S, Path(folder).resolve())
+        written = re.sub(r"\.\./(\.\./)?(?=components|transformers|production)", lambda _: f"{there}/", shown)
+        written = written.replace(f"{there}/production", f"{there}/overlays/production")
+        (Path(folder) / "kustomization.yaml").write_text(written, encoding="utf-8")
+        return render(Path(folder))
+
+
+def test_a_tenant_makes_objects_in_the_namespace_only() -> None:
+    for objects, namespace in ((rendered(TENANT), "perennial"), (for_a_tenant(), "payments")):
+        assert not {each["kind"] for each in objects} & CLUSTER_SCOPED
+        assert {each["metadata"]["namespace"] for each in objects} == {namespace}
+        data = of_kind(objects, "ConfigMap")["perennial-settings"]["data"]
+        assert (data["PERENNIAL_FETCH"], data["PERENNIAL_NAMESPACE"]) == ("init-container", namespace)
+        (binding,) = of_kind(objects, "RoleBinding").values()
+        assert binding["subjects"][0]["namespace"] == namespace
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_others_fetch_by_a_storage_container(name: str) -> None:
+    objects = rendered(name)
+    assert "PERENNIAL_FETCH" not in of_kind(objects, "ConfigMap")["perennial-settings"]["data"]
+    assert set(of_kind(objects, "ClusterStorageContainer")) == {"perennial"}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -240,7 +278,7 @@ def test_rights_are_exactly_what_the_controller_does(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", WHOLE)
 def test_outside_the_namespace_only_named_objects_are_read(name: str) -> None:
     (role,) = of_kind(rendered(name), "ClusterRole").values()
     for rule in role["rules"]:
@@ -250,7 +288,7 @@ def test_outside_the_namespace_only_named_objects_are_read(name: str) -> None:
 
 def test_what_is_of_the_whole_cluster_is_the_same_for_each_installation() -> None:
     kinds = ("ClusterRole", "ClusterRoleBinding")
-    first, *others = [[of_kind(rendered(name), kind) for kind in kinds] for name in ALL]
+    first, *others = [[of_kind(rendered(name), kind) for kind in kinds] for name in WHOLE]
     assert all(other == first for other in others)
     with tempfile.TemporaryDirectory() as folder:
         there = os.path.relpath(K8S, Path(folder).resolve())

@@ -10,7 +10,7 @@ import pytest
 
 from cluster.client import Client, Object
 from controller.preflight import PreflightRow, clocks, cluster
-from controller.preflight.cluster import GOOD_TO_HAVE, QUESTIONS
+from controller.preflight.cluster import GOOD_TO_HAVE, OUTSIDE, QUESTIONS
 from controller.preflight.preflight import preflight
 from controller.preflight.row import SEE, asked
 from perennial.settings import Settings
@@ -93,9 +93,9 @@ def unready(api: Api) -> None:
     api.objects["/apis/apps/v1/namespaces/kserve/deployments/kserve-controller-manager"]["status"] = {}
 
 
-def old(api: Api) -> None:
+def of_version(api: Api, tag: str) -> None:
     pod = api.objects["/apis/apps/v1/namespaces/kserve/deployments/kserve-controller-manager"]["spec"]["template"]["spec"]
-    pod["containers"][0]["image"] = "docker.io/kserve/kserve-controller:v0.9.3"
+    pod["containers"][0]["image"] = f"docker.io/kserve/kserve-controller:{tag}"
 
 
 def other_image(api: Api) -> None:
@@ -120,14 +120,20 @@ MISSING: tuple[tuple[str, Callable[[Api], object], str], ...] = (
     ),
     ("KServe's controller", lambda api: forget(api, CONFIG), "no ConfigMap inferenceservice-config in kserve or kubeflow"),
     ("KServe's controller", lambda api: forget(api, MANAGER), "no Deployment kserve-controller-manager in kserve"),
-    ("KServe's controller", old, "kserve-controller:v0.9.3 in kserve is too old; needed: 0.20 or newer"),
+    (
+        "KServe's controller",
+        lambda api: of_version(api, "v0.9.3"),
+        "kserve-controller:v0.9.3 in kserve is too old; needed: 0.18 or newer; "
+        "it lacks storage containers (since 0.11), the mode Standard (since 0.16)",
+    ),
+    ("KServe's controller", lambda api: of_version(api, "v0.17.0"), "needed: 0.18 or newer; nobody checked its definitions"),
     ("KServe's controller", unready, "kserve-controller:v0.20.0 in kserve is not ready"),
     (
         "KServe's mode",
-        lambda api: kserve_mode(api, '{"defaultDeploymentMode": "Serverless"}'),
-        "is Serverless; allowed: Standard",
+        lambda api: kserve_mode(api, '{"defaultDeploymentMode": "Mesh"}'),
+        "is Mesh; allowed: Standard, RawDeployment, Knative, Serverless",
     ),
-    ("KServe's mode", lambda api: kserve_mode(api, "{}"), "is absent; allowed: Standard"),
+    ("KServe's mode", lambda api: kserve_mode(api, "{}"), "is absent; allowed: Standard, "),
     ("KServe's mode", lambda api: kserve_mode(api, "{"), "is no JSON"),
     ("namespace", lambda api: forget(api, TEAM), "there is no namespace team"),
     ("objects", lambda api: forget(api, f"{TEAM}/secrets/perennial-s3"), "not in team: Secret perennial-s3"),
@@ -231,7 +237,84 @@ def test_on_a_whole_cluster_nothing_of_it_is_missing(tmp_path: Path) -> None:
     assert {name: each.state for name, each in found.items()} == dict.fromkeys(found, "ok")
     assert found["images"].found == f"{IMAGE}: on 1 of 2 nodes"
     assert found["namespace"].found == "team; Pod Security restricted"
-    assert found["KServe's controller"].found == "kserve-controller:v0.20.0 in kserve"
+    assert found["KServe's controller"].found == "kserve-controller:v0.20.0 in kserve: run here"
+    assert found["KServe's mode"].found == "Standard"
+
+
+@pytest.mark.parametrize(
+    ("tag", "said"),
+    [
+        ("v0.18.0", "kserve-controller:v0.18.0 in kserve: its definitions were checked, it was not run here"),
+        ("v0.19.3", "kserve-controller:v0.19.3 in kserve: its definitions were checked, it was not run here"),
+        ("v0.20.0-rc1", "kserve-controller:v0.20.0-rc1 in kserve: run here"),
+        ("0.21", "kserve-controller:0.21 in kserve: its definitions were checked, it was not run here"),
+        ("v0.22.0", "kserve-controller:v0.22.0 in kserve: newer than what was tried (0.18 to 0.21)"),
+        ("v1.0.0", "kserve-controller:v1.0.0 in kserve: newer than what was tried (0.18 to 0.21)"),
+        ("latest", "kserve-controller:latest in kserve; its tag is no version: whether it is 0.18 or newer was not seen"),
+    ],
+)
+def test_what_is_known_of_a_version_is_said_and_no_refusal(tag: str, said: str, tmp_path: Path) -> None:
+    api = whole()
+    of_version(api, tag)
+    found = row(api, "KServe's controller", tmp_path)
+    assert (found.state, found.found) == ("ok", said)
+
+
+@pytest.mark.parametrize("mode", ["Knative", "Serverless"])
+def test_a_default_of_another_mode_is_said_and_no_refusal(mode: str, tmp_path: Path) -> None:
+    api = whole()
+    kserve_mode(api, json.dumps({"defaultDeploymentMode": mode}))
+    found = row(api, "KServe's mode", tmp_path)
+    assert (found.state, found.found) == ("ok", f"{mode} by default; InferenceServices of ours ask for Standard themselves")
+
+
+TENANT = SETTINGS.model_copy(update={"fetch": "init-container"})
+
+
+def of_a_tenant() -> Api:
+    """A cluster on which a team without any right on the whole of it lacks nothing."""
+    api = whole()
+    forget(api, "/apis/serving.kserve.io/v1alpha1/clusterstoragecontainers/perennial")
+    api.refused = {("GET", path): 403 for path in (CONFIG, "/api/v1/nodes", DAEMON_SETS, GATEWAYS)}
+    return api
+
+
+def test_a_tenant_lacks_nothing_without_objects_of_the_whole_cluster(tmp_path: Path) -> None:
+    with opened(of_a_tenant(), tmp_path) as client:
+        found = {each.name: each for each in cluster.rows(client, TENANT)}
+    assert not any(each.is_lacking for each in found.values())
+    assert {name for name, each in found.items() if each.state != "ok"} == {*OUTSIDE, "network policies", "gateway"}
+    assert found["KServe's definitions"].found == "InferenceService v1beta1, ServingRuntime v1alpha1"
+    assert found["objects"].found.startswith("ServingRuntime, perennial-serving, ")
+    assert found["images"].found.startswith(f"{IMAGE}; you may not list nodes")
+    assert found["rights"].found == "all 12 in team"
+
+
+def test_whoever_fetches_by_a_storage_container_lacks_all_of_that(tmp_path: Path) -> None:
+    with opened(of_a_tenant(), tmp_path) as client:
+        found = {each.name: each for each in cluster.rows(client, SETTINGS)}
+    assert {name for name, each in found.items() if each.is_lacking} == {*OUTSIDE, "objects", "images"}
+    assert found["rights"].found == "all 11 in team"
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "said"),
+    [
+        ("KServe's controller", lambda api: of_version(api, "v0.15.0"), "too old; needed: 0.18 or newer"),
+        ("objects", lambda api: forget(api, RUNTIME), "not in team: ServingRuntime perennial"),
+        ("images", lambda api: forget(api, RUNTIME), "no image is named: the ServingRuntime is missing"),
+        (
+            "rights",
+            lambda api: api.denied.add("get servingruntimes.serving.kserve.io perennial"),
+            "may not in team: get servingruntimes.serving.kserve.io perennial",
+        ),
+    ],
+)
+def test_what_a_tenant_lacks_is_named(name: str, spoil: Callable[[Api], object], said: str, tmp_path: Path) -> None:
+    api = whole()
+    spoil(api)
+    found = row(api, name, tmp_path, TENANT)
+    assert found.state == "missing" and said in found.found and found.is_lacking
 
 
 def test_no_secret_is_read(tmp_path: Path) -> None:

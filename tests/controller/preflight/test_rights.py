@@ -11,11 +11,12 @@ from cluster.client import Client
 from controller.preflight import cluster
 from controller.preflight.rights import NEEDED, controller_rights
 from perennial.errors import NotFoundError
+from perennial.settings import Fetch
 from perennial.spec.read import read
 from serving.deployers.on_kserve import KServeDeployer
 from tests.cluster.api import Api, opened
 from tests.controller.preflight.calls import Call, calls
-from tests.controller.preflight.test_cluster import SETTINGS, whole
+from tests.controller.preflight.test_cluster import CONFIG, MANAGER, SETTINGS, TENANT, whole
 from tests.k8s.rendered import K8S
 from tests.second_project import SPEC
 from tests.serving.deployers.test_on_kserve import run, version
@@ -23,6 +24,10 @@ from tests.serving.deployers.test_on_kserve import run, version
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 GOOD_TO_SEE = {("", "nodes"), ("apps", "daemonsets"), ("gateway.networking.k8s.io", "gateways")}
 """What the preflight lists and nobody is given a right to: rows that are not needed, and which nodes have the image."""
+
+
+CLUSTER_WIDE = ("/api/v1/nodes", "/apis/apps/v1/daemonsets", "/apis/gateway.networking.k8s.io/v1/gateways", CONFIG, MANAGER)
+"""What a team with rights in its namespace only is refused."""
 
 
 def rules(file: str) -> list[dict[str, Any]]:
@@ -46,27 +51,50 @@ def of_controller() -> set[tuple[str, str, str, str]]:
     return {(right.verb, right.group, right.resource, "") for right in controller_rights()}
 
 
+RUNTIME = {
+    "apiVersion": "serving.kserve.io/v1alpha1",
+    "kind": "ServingRuntime",
+    "metadata": {"name": "perennial", "namespace": "team"},
+    "spec": {"containers": [{"image": "serving:1"}]},
+}
+
+
 def test_no_right_is_a_wildcard() -> None:
     assert all("*" not in str(right) for right in controller_rights())
 
 
-def test_the_deployer_uses_every_right_and_no_other(tmp_path: Path) -> None:
-    (tmp_path / "chargeback.yaml").write_text(SPEC)
-    model = read(tmp_path / "chargeback.yaml")
+def used(fetch: Fetch, folder: Path) -> set[Call]:
+    """What the deployer asks of a cluster from a first version to its standing."""
+    (folder / "chargeback.yaml").write_text(SPEC)
+    model = read(folder / "chargeback.yaml")
     api = Api()
     api.kinds["serving.kserve.io/v1beta1"] = {"InferenceService": ("inferenceservices", True)}
+    api.kinds["serving.kserve.io/v1alpha1"] = {"ServingRuntime": ("servingruntimes", True)}
     api.kinds["policy/v1"] = {"PodDisruptionBudget": ("poddisruptionbudgets", True)}
-    with opened(api, tmp_path) as client:
-        deployer = KServeDeployer(client, "team")
+    api.keep(RUNTIME)
+    with opened(api, folder) as client:
+        deployer = KServeDeployer(client, "team", fetch)
         deployer.deploy(model, version(1), run(1), NOW)
         deployer.deployed(model.name)
         deployer.standing(model.name)
-    found = calls(api)
+    return calls(api)
+
+
+def test_the_deployer_uses_every_right_and_no_other(tmp_path: Path) -> None:
+    found = used("storage-container", tmp_path)
     assert {call.namespace for call in found} == {"team"}
-    used: dict[tuple[str, str], set[str]] = {}
+    by_resource: dict[tuple[str, str], set[str]] = {}
     for call in found:
-        used.setdefault((call.group, call.resource), set()).add(call.verb)
-    assert used == {key: set(verbs) for key, verbs in NEEDED.items()}
+        by_resource.setdefault((call.group, call.resource), set()).add(call.verb)
+    assert by_resource == {key: set(verbs) for key, verbs in NEEDED.items()}
+
+
+def test_an_init_container_takes_one_right_more(tmp_path: Path) -> None:
+    more = {Call("get", "serving.kserve.io", "servingruntimes", "perennial", "team")}
+    assert used("init-container", tmp_path) - used("storage-container", tmp_path) == more
+    (right,) = set(controller_rights("init-container")) - set(controller_rights())
+    assert {Call(right.verb, right.group, right.resource, right.name, "team")} == more
+    assert (right.verb, right.group, right.resource, right.name) in grants("role.yaml")
 
 
 def reads(client: Client, api: Api) -> set[Call]:
@@ -82,6 +110,17 @@ def test_role_and_cluster_role_allow_what_is_done_and_read_and_nothing_else(tmp_
     inside = {(*call[:3], "" if call.resource == "namespaces" else call.name) for call in found if call.namespace == "team"}
     assert grants("role.yaml") == of_controller() | inside
     assert grants("cluster-role.yaml") == {call[:4] for call in found if call.namespace != "team"}
+
+
+def test_a_tenant_reads_no_more_than_the_role_allows(tmp_path: Path) -> None:
+    api = whole()
+    api.refused = {("GET", path): 403 for path in CLUSTER_WIDE}
+    with opened(api, tmp_path) as client:
+        assert not any(row.is_lacking for row in cluster.rows(client, TENANT))
+        inside = {call for call in calls(api) if call.namespace == "team"}
+    granted = {grant[:4] for grant in grants("role.yaml")}
+    assert {(*call[:3], "" if call.resource == "namespaces" else call.name) for call in inside} <= granted
+    assert not [call for call in calls(api) if call.resource == "clusterstoragecontainers"]
 
 
 def test_a_read_that_nobody_was_given_is_found(tmp_path: Path) -> None:
