@@ -228,6 +228,24 @@ def features_parity(model: ModelName, json: Json = False) -> None:
     raise typer.Exit(0 if show_parity(Settings.from_environment(), model, wall_clock(), json) else GATES_NOT_PASSED)
 
 
+@app.command("compile", epilog="Example: perennial compile --out pipelines --upload")
+def compile_pipelines(
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="Name it in the pipelines' forms; else people type one.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Write them into this folder, as KFP takes them and as objects.")] = None,
+    upload: Annotated[bool, typer.Option("--upload", help="Put them into Kubeflow Pipelines: PERENNIAL_PIPELINES.")] = False,
+    image: Annotated[str | None, typer.Option(help="Image of the steps, by digest; PERENNIAL_STEPS_IMAGE if absent.")] = None,
+    json: Json = False,
+) -> None:
+    """Compile the pipelines that Kubeflow Pipelines executes: a training and a monitoring run, each one pod."""
+    import os
+
+    from console.compiling import compile_and_show
+    from perennial.settings import Settings
+
+    given = {} if image is None else {"PERENNIAL_STEPS_IMAGE": image}
+    compile_and_show(Settings.from_environment({**os.environ, **given}, needs_stores=False), model, out, upload, json)
+
+
 @app.command(epilog="Example: perennial serve churn --port 8080")
 def serve(
     model: ModelName,

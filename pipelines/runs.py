@@ -148,13 +148,13 @@ def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dic
         except Exception as raised:  # whatever ended the run is its result, and the ledger must say so
             failure = read_failure(folder) or _unsaid(raised, last_step(log_lines(settings, run_id)[printed:])[0], run_id)
             code = failure.error().exit_code
-            _note(settings, folder, failure)
+            _note(settings.ledger, folder, failure)
         finally:
             keep(settings, run_id)
     return code
 
 
-def _note(settings: Settings, folder: Path, failure: Failure) -> None:
+def _note(ledger_url: str, folder: Path, failure: Failure) -> None:
     """The ledger has what the run broke with, unless its claim was taken since: then another start of it goes on.
 
     Raises:
@@ -162,7 +162,7 @@ def _note(settings: Settings, folder: Path, failure: Failure) -> None:
         PlatformError: the ledger cannot be opened or is locked.
     """
     tokens = [int(path.read_text()) for path in sorted(folder.glob("steps/*/claim/token"))]
-    with Ledger.open(settings.ledger) as ledger:
+    with Ledger.open(ledger_url) as ledger:
         key = ledger.run(folder.name).claim
         writer = ledger.with_fence(Fence(kind="claim", key=key, token=tokens[-1])) if key and tokens and tokens[-1] else ledger
         writer.fail_run(folder.name, finished=datetime.now(UTC), failure=failure)

@@ -4,11 +4,13 @@ Nothing is repeated here: a request whose answer is lost may have been carried o
 """
 
 import json
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from perennial.errors import PlatformError
+from pipelines.kubeflow.compiled import Compilation
 
 TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Token of a pod for a server with several users; a standalone one asks for none."""
@@ -44,6 +46,8 @@ class PipelineServer:
         self.address = address
         self._runs, self._experiments = generated.RunServiceApi(client), generated.ExperimentServiceApi(client)
         self._health = generated.HealthzServiceApi(client)
+        self._pipelines, self._uploads = generated.PipelineServiceApi(client), generated.PipelineUploadServiceApi(client)
+        self._pipeline_type = generated.V2beta1Pipeline
         self._run_type, self._experiment_type = generated.V2beta1Run, generated.V2beta1Experiment
         self._refusal: type[Exception] = generated.ApiException
         self._timeout = (CONNECT_SECONDS, READ_SECONDS)
@@ -88,11 +92,10 @@ class PipelineServer:
         Raises:
             PlatformError: the server does not answer or refuses.
         """
-        condition = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
         where = {"namespace": namespace} if namespace and self._has_users() else {}
         try:
             answer = self._experiments.experiment_service_list_experiments(
-                filter=json.dumps(condition), **where, _request_timeout=self._timeout
+                filter=_equals("display_name", name), **where, _request_timeout=self._timeout
             )
             for experiment in answer.experiments or ():
                 return str(experiment.experiment_id)
@@ -100,6 +103,46 @@ class PipelineServer:
             return str(self._experiments.experiment_service_create_experiment(body, _request_timeout=self._timeout).experiment_id)
         except Exception as error:
             raise self._unclear(error) from error
+
+    def upload(self, pipeline: Compilation, namespace: str | None) -> bool:
+        """The server has this version of a pipeline; whether this call put it there. One of that name that it has stays.
+
+        Args:
+            pipeline: compiled.
+            namespace: where a server with several users keeps it.
+
+        Raises:
+            PlatformError: the server does not answer or refuses.
+        """
+        where = {"namespace": namespace} if namespace and self._has_users() else {}
+        try:
+            pipeline_id = self._pipeline(pipeline, where)
+            condition = _equals("display_name", pipeline.version)
+            found = self._pipelines.pipeline_service_list_pipeline_versions(
+                pipeline_id, filter=condition, _request_timeout=self._timeout
+            )
+            if found.pipeline_versions:
+                return False
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"{pipeline.name}.yaml"
+                path.write_text(pipeline.text, encoding="utf-8")
+                self._uploads.upload_pipeline_version(
+                    str(path), name=pipeline.version, pipelineid=pipeline_id, _request_timeout=self._timeout
+                )
+        except Exception as error:
+            raise self._unclear(error) from error
+        return True
+
+    def _pipeline(self, pipeline: Compilation, where: dict[str, str]) -> str:
+        """Id of the pipeline of this name, made where there is none."""
+        found = self._pipelines.pipeline_service_list_pipelines(
+            filter=_equals("display_name", pipeline.name), **where, _request_timeout=self._timeout
+        )
+        for one in found.pipelines or ():
+            return str(one.pipeline_id)
+        description = pipeline.spec()["pipeline_spec"]["pipelineInfo"]["description"]
+        body = self._pipeline_type(display_name=pipeline.name, description=description, **where)
+        return str(self._pipelines.pipeline_service_create_pipeline(body, _request_timeout=self._timeout).pipeline_id)
 
     def hint(self, run_id: str) -> tuple[Hint, str]:
         """What the server says of a run, and its own word for it or what was wrong."""
@@ -143,6 +186,11 @@ class PipelineServer:
             told = json.loads(getattr(error, "body", ""))
             return f"{_status(error)} {told.get('message') or told.get('error')}"[:500]
         return f"{_status(error) or type(error).__name__} {error}".replace("\n", " ")[:300]
+
+
+def _equals(key: str, value: str) -> str:
+    """A filter of the API: rows in which this key has this value."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
 
 
 def _status(error: Exception) -> int:

@@ -2,6 +2,8 @@
 
 import functools
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,72 +30,79 @@ def named(image: str | None) -> str:
     return image
 
 
-@functools.cache
-def text_of(kind: str, image: str) -> str:
-    """The compiled pipeline: two YAML documents, its graph and what Kubernetes gives its step. The same for the same input.
+@dataclass(frozen=True)
+class Compilation:
+    """One pipeline as it is compiled. Equal ones give the same bytes."""
+
+    kind: str
+    """`training` or `monitoring`."""
+    image: str
+    """Of its step, by digest."""
+    model: str = ""
+    """Model that its form names from the beginning; empty: whoever starts it types one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the pipeline."""
+        return f"{self.kind}-{self.model}" if self.model else self.kind
+
+    @property
+    def text(self) -> str:
+        """Two YAML documents: the graph, and what Kubernetes gives its step."""
+        return _text(self)
+
+    @property
+    def version(self) -> str:
+        """Name of the version: another one wherever a byte differs."""
+        return f"{self.name}-{digests.of_text(self.text)[:12]}"
+
+    def spec(self) -> dict[str, Any]:
+        """The same as the API server takes it with a run."""
+        graph, platforms = yaml.safe_load_all(self.text)
+        return {"pipeline_spec": graph, "platform_spec": platforms}
+
+    def objects(self, namespace: str | None) -> str:
+        """The same as `Pipeline` and `PipelineVersion`, for a server that keeps its pipelines in Kubernetes.
+
+        Args:
+            namespace: of the objects; none leaves it to whoever applies them.
+        """
+        from kfp.compiler.compiler_utils import KubernetesManifestOptions
+
+        options = KubernetesManifestOptions(
+            pipeline_name=self.name, pipeline_version_name=self.version, namespace=namespace, include_pipeline_manifest=True
+        )
+        written = _compiled(self, kubernetes_manifest_format=True, kubernetes_manifest_options=options)
+        documents = [document for document in yaml.safe_load_all(written) if document]
+        for document in documents:
+            if document["kind"] == "PipelineVersion":  # the server lists one without it only where its webhook sets it
+                document["metadata"]["labels"] = {"pipelines.kubeflow.org/pipeline": self.name}
+        return yaml.safe_dump_all(documents, sort_keys=True)
+
+
+def compilations(image: str, model: str = "") -> list[Compilation]:
+    """Every pipeline that there is.
 
     Args:
-        kind: `training` or `monitoring`.
-        image: of its step.
+        image: of the steps, by digest.
+        model: that their forms name; may be empty.
     """
-    from kfp.compiler import Compiler
-
-    from pipelines.kubeflow.graphs import graph
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{kind}.yaml"
-        Compiler().compile(graph(kind, image), str(path))
-        return path.read_text(encoding="utf-8")
+    return [Compilation(kind, image, model) for kind in KINDS]
 
 
-def spec_of(kind: str, image: str) -> dict[str, Any]:
-    """The compiled pipeline as the API server takes it with a run."""
-    graph, platforms = yaml.safe_load_all(text_of(kind, image))
-    return {"pipeline_spec": graph, "platform_spec": platforms}
-
-
-def version_of(kind: str, image: str) -> str:
-    """Name of the pipeline's version: another one wherever a byte of it differs."""
-    return f"{kind}-{digests.of_text(text_of(kind, image))[:12]}"
-
-
-def objects_of(kind: str, image: str, namespace: str | None) -> str:
-    """The same as `Pipeline` and `PipelineVersion`, for a server that keeps its pipelines in Kubernetes.
-
-    The version has the two labels by which the server lists one that `kubectl apply` made where no webhook sets them.
-    """
-    from kfp.compiler import Compiler
-    from kfp.compiler.compiler_utils import KubernetesManifestOptions
-
-    from pipelines.kubeflow.graphs import graph
-
-    version = version_of(kind, image)
-    options = KubernetesManifestOptions(
-        pipeline_name=kind, pipeline_version_name=version, namespace=namespace, include_pipeline_manifest=True
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{kind}.yaml"
-        Compiler().compile(graph(kind, image), str(path), kubernetes_manifest_format=True, kubernetes_manifest_options=options)
-        documents = [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document]
-    for document in documents:
-        if document["kind"] == "PipelineVersion":
-            document["metadata"].setdefault("labels", {})["pipelines.kubeflow.org/pipeline"] = kind
-    return yaml.safe_dump_all(documents, sort_keys=True)
-
-
-def write(folder: Path, image: str, namespace: str | None) -> list[Path]:
-    """Write every pipeline into a folder, as KFP takes it and as objects of Kubernetes; returns the files.
+def write(folder: Path, pipelines: Sequence[Compilation], namespace: str | None) -> list[Path]:
+    """Write pipelines into a folder, as KFP takes them and as objects of Kubernetes; returns the files.
 
     Args:
         folder: made where it is missing.
-        image: of the steps.
+        pipelines: to be written.
         namespace: of the objects; none leaves it to whoever applies them.
 
     Raises:
         PlatformError: the folder cannot be written.
     """
-    texts = {f"{kind}.yaml": text_of(kind, image) for kind in KINDS}
-    texts |= {f"{kind}.objects.yaml": objects_of(kind, image, namespace) for kind in KINDS}
+    texts = {f"{pipeline.name}.yaml": pipeline.text for pipeline in pipelines}
+    texts |= {f"{pipeline.name}.objects.yaml": pipeline.objects(namespace) for pipeline in pipelines}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -101,3 +110,21 @@ def write(folder: Path, image: str, namespace: str | None) -> list[Path]:
     except OSError as error:
         raise PlatformError(f"{folder}: cannot be written: {error.strerror}") from error
     return [folder / name for name in texts]
+
+
+@functools.cache
+def _text(pipeline: Compilation) -> str:
+    return _compiled(pipeline)
+
+
+def _compiled(pipeline: Compilation, **options: Any) -> str:
+    from kfp.compiler import Compiler
+
+    from pipelines.kubeflow.graphs import graph
+
+    if pipeline.model:
+        options |= {"pipeline_name": pipeline.name, "pipeline_parameters": {"model": pipeline.model}}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{pipeline.kind}.yaml"
+        Compiler().compile(graph(pipeline.kind, pipeline.image), str(path), **options)
+        return path.read_text(encoding="utf-8")

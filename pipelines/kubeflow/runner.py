@@ -15,7 +15,7 @@ from perennial.settings import Settings
 from pipelines import runs
 from pipelines.kubeflow import bundle
 from pipelines.kubeflow.api import PipelineServer
-from pipelines.kubeflow.compiled import named, spec_of
+from pipelines.kubeflow.compiled import Compilation, named
 from pipelines.kubeflow.prepared import Prepared
 from pipelines.runs import RunStanding
 
@@ -98,7 +98,7 @@ class KubeflowRunner:
         parameters = {"model": run.model, "now": run.now.isoformat(), "run": run.run_id}
         name = f"{run.model}: {kind} for {run.now:%Y-%m-%d %H:%M}"
         try:
-            refusal = self._server.submit(submission.pipeline_run, name, spec_of(kind, image), parameters, experiment)
+            refusal = self._server.submit(submission.pipeline_run, name, Compilation(kind, image).spec(), parameters, experiment)
         except PlatformError:
             return
         if refusal:

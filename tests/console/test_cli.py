@@ -42,6 +42,7 @@ COMMANDS = (
     "init",
     "validate",
     "train",
+    "compile",
     "serve",
     "rollback",
     "rollout",

@@ -20,7 +20,7 @@ from perennial.ledger import Ledger, Submission
 from perennial.loop.request import Train
 from perennial.stores.bucket import Bucket
 from pipelines.kept import log_lines
-from pipelines.kubeflow.compiled import text_of
+from pipelines.kubeflow.compiled import Compilation
 from pipelines.kubeflow.runner import KubeflowRunner
 from pipelines.log import read_steps
 from tests.pipelines.conftest import Project
@@ -34,6 +34,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*noload.*"),  # MLflow's own, at its import
 ]
 STEP = "train-model"
+MAX_NODES = 30
+"""Of a workflow: one of more than some sixty passes a megabyte."""
 
 
 def submissions_of(installation: Installation, run_id: str) -> tuple[Submission, ...]:
@@ -66,7 +68,7 @@ def drop_source(installation: Installation) -> None:
 def package(tmp_path: Path) -> str:
     """The compiled training, as a person has it in a file."""
     path = tmp_path / "training.yaml"
-    path.write_text(text_of("training", IMAGE))
+    path.write_text(Compilation("training", IMAGE).text)
     return str(path)
 
 
@@ -99,6 +101,7 @@ def test_a_person_starts_a_training_there_with_the_stock_client_and_it_obeys_and
     assert submission.pipeline_run == started.run_id, "the pod that asked executes it: no second one was submitted"
     assert len(server.runs) == 1
     assert len(server.pods_of(started.run_id)) <= 5
+    assert server.nodes_of(started.run_id) < MAX_NODES
     texts = [content.decode(errors="replace") for uri, content in server.objects.items() if started.run_id in uri]
     assert [text for text in texts if "**registered**" in text and "| calibration | pass |" in text], "Markdown"
     assert [text for text in texts if "<html" in text], "the run's page"
