@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from perennial.errors import NotFoundError
 from perennial.ledger.records import Mode, Run
-from perennial.ledger.tables import gate_results, runs
+from perennial.ledger.tables import decisions, gate_results, runs
 from perennial.ledger.transactions import Transactions, read_all, read_one
 from perennial.loop.failure import Failure
 
@@ -112,6 +112,25 @@ class Runs(Transactions):
             query = query.where(runs.c.model == model)
         with self._read() as connection:
             return read_all(connection, query, Run)
+
+    def trainings(self, since: datetime) -> dict[str, tuple[datetime, ...]]:
+        """Times after `since` for which the loop trained, by model: what counts against the budget of a quarter.
+
+        A training that a person asked for does not count, nor one that did not come to its end.
+        """
+        came_to_an_end = (runs.c.state == "succeeded") & (runs.c.mode != "monitor") & (runs.c.outcome != "superseded")
+        of_the_loop = (decisions.c.model == runs.c.model) & (decisions.c.number == runs.c.decision)
+        query = (
+            select(runs.c.model, runs.c.now)
+            .join(decisions, of_the_loop)
+            .where(came_to_an_end & (runs.c.now > since) & (decisions.c.reason != "manual"))
+            .order_by(runs.c.now)
+        )
+        found: dict[str, tuple[datetime, ...]] = {}
+        with self._read() as connection:
+            for model, time in connection.execute(query):
+                found[model] = (*found.get(model, ()), time)
+        return found
 
     def run(self, run_id: str) -> Run:
         """The run with this id, or the only one whose id begins so.
