@@ -1,7 +1,8 @@
 """Who executes runs: an interface of four calls, and local processes as its first implementation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from subprocess import Popen
 from typing import Protocol
 
@@ -36,6 +37,8 @@ class LocalRunner:
     """Runs as processes on this machine. They outlive the one that started them."""
 
     settings: Settings
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """Gives the real time, by which the heartbeat of a run on another host is old or not."""
     _children: dict[str, Popen[bytes]] = field(default_factory=dict)
     """Processes that were started here and have not been seen to end: a process that nobody waits for stays in the table."""
 
@@ -52,8 +55,8 @@ class LocalRunner:
         self._children[run_id] = runs.start(self.settings, run_id)
 
     def state(self, ledger: Ledger, run_id: str) -> RunState:
-        """How it stands: its lock, then the ledger."""
+        """How it stands: its lock, then the ledger, which has the heartbeat of one that executes elsewhere."""
         child = self._children.get(run_id)
         if child is not None and child.poll() is not None:
             del self._children[run_id]
-        return runs.state(self.settings.runs, ledger, run_id)
+        return runs.state(self.settings.runs, ledger, run_id, self.clock())

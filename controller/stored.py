@@ -1,5 +1,6 @@
 """What a status is concluded from, read: spec, ledger, deployer, the process of a run. `perennial.status` concludes."""
 
+from datetime import datetime
 from pathlib import Path
 
 from perennial.errors import PlatformError, SpecError
@@ -9,23 +10,33 @@ from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.spec.read import read
 from perennial.status.stored import Stored
-from pipelines.lock import is_executing
+from pipelines import runs
 from serving.deployers.reading import Reading
 
 RECENT = 12
 """Windows and decisions of a model that are looked at."""
 
 
-def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) -> Stored:
-    """What is stored about a model."""
+def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str, clock: datetime) -> Stored:
+    """What is stored about a model.
+
+    Args:
+        settings: where things are.
+        deployer: says what is deployed.
+        ledger: the ledger.
+        name: the model.
+        clock: the real time, UTC: the heartbeat of a run on another host is old or not by it.
+    """
     newest = next(iter(ledger.runs(name, limit=1)), None)
+    state = None if newest is None else runs.state(settings.runs, ledger, newest.run_id, clock)
     deployed, traffic = traffic_of(settings.namespace, deployer, name)
     return Stored(
         name=name,
         spec=spec_of(settings.models, name),
         champion=ledger.champion(name),
         run=newest,
-        executing=newest is not None and newest.state == "running" and is_executing(settings.runs, newest.run_id),
+        executing=state == "executing" and newest is not None and newest.state == "running",
+        gone=state == "gone",
         claimed=newest is not None and any(claim.owner == newest.run_id for claim in ledger.open_claims(name)),
         rollout=next(iter(ledger.rollouts(name)), None),
         deployed=deployed,

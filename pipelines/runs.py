@@ -19,6 +19,7 @@ from perennial.ledger import Ledger
 from perennial.loop.failure import Failure
 from perennial.outages import translated
 from perennial.settings import Settings
+from pipelines.heartbeat import is_beating
 from pipelines.lock import MARK, held, is_executing, open_lock
 from pipelines.log import last_step
 from pipelines.steps import FAILURE, read_failure, report_of
@@ -87,13 +88,20 @@ def start(settings: Settings, run_id: str) -> subprocess.Popen[bytes]:
         )
 
 
-RunState = Literal["executing", "ended", "dead", "unknown"]
+RunState = Literal["executing", "ended", "dead", "gone", "unknown"]
 
 
-def state(runs: Path, ledger: Ledger, run_id: str) -> RunState:
+def state(runs: Path, ledger: Ledger, run_id: str, now: datetime) -> RunState:
     """How a run stands: `unknown` when it was never prepared, `dead` when no process executes it and it has no end.
 
-    The ledger is asked after the lock: a run that ends between the two questions has ended.
+    A run of which this disk has no folder belongs to another host: it executes while its heart beats, and is `gone` afterwards,
+    for it cannot be started again here. The ledger is asked after the lock: a run that ends between the two questions has ended.
+
+    Args:
+        runs: the folder of runs.
+        ledger: the ledger.
+        run_id: the run.
+        now: the real time, UTC.
     """
     executing = is_executing(runs, run_id)
     try:
@@ -102,7 +110,11 @@ def state(runs: Path, ledger: Ledger, run_id: str) -> RunState:
         return "unknown"
     if executing:
         return "executing"
-    return "dead" if run.state == "running" else "ended"
+    if run.state != "running":
+        return "ended"
+    if (runs / run_id).exists():
+        return "dead"
+    return "executing" if is_beating(run, now) else "gone"
 
 
 def lines_of(runs: Path, run_id: str, is_over: Callable[[], bool], begin: int = 0) -> Iterator[str]:

@@ -105,6 +105,18 @@ class Runs(Transactions):
                 connection.execute(update(runs).where(runs.c.run_id == run_id).values(**ending))
             return run_of(connection, run_id)
 
+    def note_heartbeat(self, run_id: str, *, host: str, now: datetime) -> None:
+        """The run's process lives; of a run that has an end nothing is noted.
+
+        Args:
+            run_id: the run.
+            host: host and process that execute it.
+            now: the real time, aware.
+        """
+        lives = (runs.c.run_id == run_id) & (runs.c.state == "running")
+        with self._write() as connection:
+            connection.execute(update(runs).where(lives).values(host=host, heartbeat=now))
+
     def runs(self, model: str | None = None, limit: int = 20) -> tuple[Run, ...]:
         """The newest runs, newest first; of one model if it is given."""
         query = select(runs).order_by(runs.c.started.desc(), runs.c.run_id.desc()).limit(limit)

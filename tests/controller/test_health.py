@@ -97,7 +97,7 @@ def test_a_port_that_is_taken_is_said() -> None:
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watch in this process: no signal handlers, and runs that are done at once."""
-    monkeypatch.setattr(watching.signal, "signal", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(watching, "LocalRunner", QuickRunner)
 
 
