@@ -95,9 +95,12 @@ class _Followed:
 
         printer = console()
         with self._interruptible(), Live(console=printer, transient=True, refresh_per_second=8) as live:
-            log = None
+            log, said = None, ""
             while log is None and not self.is_done():
                 log = self._log()
+                if (elsewhere := self._elsewhere(log)) and elsewhere != said and waits_for is not None:
+                    printer.print(elsewhere, soft_wrap=True)
+                    said = elsewhere
             for step in () if log is None else read_steps(lines_of(self._settings, log, self.is_done)):
                 if step.state == "running":
                     if waits_for is not None and sys.stdout.isatty():
@@ -129,6 +132,19 @@ class _Followed:
             except NotFoundError:
                 return None
         return owner if log_of(self._settings, owner) is not None else None
+
+    def _elsewhere(self, log: str | None) -> str:
+        """That its run executes on another host, in a sentence; empty where it does not, or is not known to yet."""
+        if log is not None:
+            return ""
+        with Ledger.open(self._settings.ledger) as ledger:
+            try:
+                run = ledger.run(ledger.claim(self.request.key).owner)
+            except NotFoundError:
+                return ""
+        if run.host is None or (self._settings.runs / run.run_id).exists():
+            return ""
+        return f"run {run.run_id} executes on {run.host}: its log is there, and this command waits for its end"
 
 
 def error_of(request: Request) -> PerennialError:

@@ -509,13 +509,17 @@ def tick(
 @app.command(epilog="Example: perennial watch --every 60")
 def watch(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two ticks.")] = 60.0,
+    http: Annotated[
+        int | None,
+        typer.Option("--http", min=1, max=65535, help="Port for /healthz, /readyz and /metrics; none is opened if absent."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run the controller until interrupted: monitoring, retraining and rollouts, unattended."""
     from console.control import watch_and_show
     from perennial.settings import Settings
 
-    watch_and_show(Settings.from_environment(), wall_clock, every, json)
+    watch_and_show(Settings.from_environment(), wall_clock, every, json, http)
 
 
 @app.command(epilog="Example: perennial replay churn --from 2024-03-11T00:00:00Z --until 2024-04-08T00:00:00Z --every 7")

@@ -65,7 +65,7 @@ def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Con
     deployer = open_reading(settings)
     with Ledger.open(settings.ledger) as ledger:
         controller = controller_condition(ledger.lease(LEASE), clock)
-        stored = [stored_of(settings, deployer, ledger, name) for name in models_of(settings, ledger)]
+        stored = [stored_of(settings, deployer, ledger, name, clock) for name in models_of(settings, ledger)]
     statuses = [status_of(record, controller.status == "True", now) for record in stored]
     if settings.namespace is None:
         statuses = [status.model_copy(update={"server": server_of(settings, status.model)}) for status in statuses]

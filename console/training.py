@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from console.asking import Clock, ask_for_run
-from console.display.findings import show_findings
+from console.display.findings import show_findings, show_recorded
 from console.display.output import console, print_json
 from perennial.ledger import Ledger
 from perennial.loop.request import Train
@@ -47,15 +47,18 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: Clock, w
     read(settings.models / f"{name}.yaml")
     request, steps = ask_for_run(settings, name, wish, now, clock, None if json else WAITS_FOR)
     assert request.run is not None  # a training is done by a run
-    findings = Findings.read(results_of(settings, request.run))
     with Ledger.open(settings.ledger) as ledger:
-        run = ledger.run(request.run)
-        rollout = next(iter(ledger.rollouts(name)), None) if findings.registered else None
+        run, results = ledger.run(request.run), ledger.gates(request.run)
+        rollout = next(iter(ledger.rollouts(name)), None) if run.outcome == "registered" else None
     if json:
-        shown = {"run": run.model_dump(mode="json"), "gates": [result.model_dump() for result in findings.results]}
+        shown = {"run": run.model_dump(mode="json"), "gates": [result.model_dump() for result in results]}
         print_json(shown | {"rollout": None if rollout is None else rollout.model_dump(mode="json")})
         return rollout is not None
-    show_findings(console(), settings, run, findings, steps)
+    found = results_of(settings, run.run_id)
+    if found.exists():
+        show_findings(console(), settings, run, Findings.read(found), steps)
+    else:
+        show_recorded(console(), run, results)
     if rollout is not None:
         console().print(f"rollout: version {rollout.number} is {rollout.state}: {rollout.reason}")
         for sentence in _unjudged(settings, name, rollout.digest):

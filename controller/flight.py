@@ -10,6 +10,7 @@ from perennial.errors import PlatformError
 from perennial.ledger import Ledger, Run
 from perennial.lifecycle import claim as claims
 from perennial.loop.decision import Claim
+from perennial.loop.failure import Failure
 from perennial.spec.model import Model
 from pipelines.runs import RunState
 
@@ -54,6 +55,8 @@ def carry_on(context: Context, model: Model, claim: Claim, *, repeats: bool = Tr
         yield from _ended(context, model, claim, context.ledger.run(claim.owner), repeats)
     elif state == "terminated":
         yield _give_up(context, claim, sentence)
+    elif state == "gone":
+        yield from _ended(context, model, claim, _lost(context, claim), repeats)
     elif not claims.is_tried_again(claim, None):
         with suppress(PlatformError):  # a server that does not answer keeps no claim open
             context.runner.stop(context.ledger, claim.owner)
@@ -67,11 +70,20 @@ def _ended(context: Context, model: Model, claim: Claim, run: Run, repeats: bool
     if run.state == "succeeded":
         claims.end(context.ledger, run, context.now)
         yield Act(model=model.name, what="ended", sentence=f"run {run.run_id} ended {run.outcome}: {run.reason}")
-    elif not (repeats and claims.is_tried_again(claim, run)):
+    elif not ((repeats or claims.was_lost(run)) and claims.is_tried_again(claim, run)):
         yield _give_up(context, claim, f"run {run.run_id} failed: {run.why}")
     else:
         following = context.ledger.reown(claim, context.runner.new_id(model.name, context.wall_clock), context.now)
         yield _start(context, model, following, "unknown")
+
+
+def _lost(context: Context, claim: Claim) -> Run:
+    """The claim's run has failed: nobody can start it again where its folder is not."""
+    run, now = context.ledger.run(claim.owner), context.wall_clock
+    where, last = run.host or "where it was prepared", run.heartbeat or run.started
+    sentence = f"{where}: nothing was heard of its process since {last:%Y-%m-%d %H:%M:%S} UTC; its folder is not on this machine"
+    failure = Failure(kind=claims.LOST, retry=True, step="", sentence=sentence)
+    return context.ledger.fail_run(claim.owner, finished=now, failure=failure)
 
 
 def _give_up(context: Context, claim: Claim, why: str) -> Act:

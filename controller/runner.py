@@ -1,7 +1,8 @@
 """Who executes runs: an interface of five calls, local processes as one implementation, Kubeflow Pipelines as the other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from subprocess import Popen
 from typing import Protocol
 
@@ -44,13 +45,23 @@ class Runner(Protocol):
         ...
 
 
-def open_runner(settings: Settings) -> Runner:
-    """The runner of an installation."""
+def real_time() -> datetime:
+    """The real time, UTC."""
+    return datetime.now(UTC)
+
+
+def open_runner(settings: Settings, clock: Callable[[], datetime] = real_time) -> Runner:
+    """The runner of an installation.
+
+    Args:
+        settings: where things are.
+        clock: gives the real time.
+    """
     if settings.pipelines is None:
-        return LocalRunner(settings)
+        return LocalRunner(settings, clock)
     from pipelines.kubeflow.runner import KubeflowRunner
 
-    return KubeflowRunner(settings)
+    return KubeflowRunner(settings, clock)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,8 @@ class LocalRunner:
     """Runs as processes on this machine. They outlive the one that started them."""
 
     settings: Settings
+    clock: Callable[[], datetime] = real_time
+    """Gives the real time, by which the heartbeat of a run on another host is old or not."""
     _children: dict[str, Popen[bytes]] = field(default_factory=dict)
     """Processes that were started here and have not been seen to end: a process that nobody waits for stays in the table."""
 
@@ -74,11 +87,11 @@ class LocalRunner:
         self._children[run_id] = runs.start(self.settings, run_id)
 
     def state(self, ledger: Ledger, run_id: str) -> RunStanding:
-        """How it stands: its lock, then the ledger."""
+        """How it stands: its lock, then the ledger, which has the heartbeat of one that executes elsewhere."""
         child = self._children.get(run_id)
         if child is not None and child.poll() is not None:
             del self._children[run_id]
-        return runs.state(self.settings.runs, ledger, run_id)
+        return runs.state(self.settings.runs, ledger, run_id, self.clock())
 
     def stop(self, ledger: Ledger, run_id: str) -> None:
         """A run that was given up was killed, or has ended: nothing is left to stop."""

@@ -1,5 +1,6 @@
 """What a status is concluded from, read: spec, ledger, deployer, the process of a run. `perennial.status` concludes."""
 
+from datetime import datetime
 from pathlib import Path
 
 from controller.runner import open_runner
@@ -16,16 +17,27 @@ RECENT = 12
 """Windows and decisions of a model that are looked at."""
 
 
-def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) -> Stored:
-    """What is stored about a model."""
+def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str, clock: datetime) -> Stored:
+    """What is stored about a model.
+
+    Args:
+        settings: where things are.
+        deployer: says what is deployed.
+        ledger: the ledger.
+        name: the model.
+        clock: the real time, UTC: the heartbeat of a run on another host is old or not by it.
+    """
     newest = next(iter(ledger.runs(name, limit=1)), None)
+    running = newest is not None and newest.state == "running"
+    state = open_runner(settings, lambda: clock).state(ledger, newest.run_id).state if newest is not None and running else None
     deployed, traffic = traffic_of(settings.namespace, deployer, name)
     return Stored(
         name=name,
         spec=spec_of(settings.models, name),
         champion=ledger.champion(name),
         run=newest,
-        executing=newest is not None and newest.state == "running" and _executes(settings, ledger, newest.run_id),
+        executing=state == "executing",
+        gone=state == "gone",
         claimed=newest is not None and any(claim.owner == newest.run_id for claim in ledger.open_claims(name)),
         rollout=next(iter(ledger.rollouts(name)), None),
         deployed=deployed,
@@ -36,10 +48,6 @@ def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str) 
         requests=ledger.open_requests(name),
         logged=is_logged(settings, name),
     )
-
-
-def _executes(settings: Settings, ledger: Ledger, run_id: str) -> bool:
-    return open_runner(settings).state(ledger, run_id).state == "executing"
 
 
 def spec_of(models: Path, name: str) -> Model | SpecError | None:

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.context import Context
 from controller.dispatch import submit_due
@@ -20,6 +20,9 @@ from perennial.spec.read import read
 
 LEASE_SECONDS = 60.0
 """How long a controller that says nothing keeps the lease. A tick takes seconds; a paused one is fenced off later."""
+
+NOTES = timedelta(seconds=LEASE_SECONDS / 2)
+"""How far the noted time of the last tick may stay behind: a controller that ticks each second does not write each second."""
 
 
 def holder() -> str:
@@ -54,7 +57,7 @@ def tick(
     """
     with Ledger.open(settings.ledger) as ledger:
         mine = name or holder()
-        lease = ledger.take_lease(LEASE, mine, now=clock(), seconds=LEASE_SECONDS)
+        lease = ledger.keep_lease(LEASE, mine, now=clock(), seconds=LEASE_SECONDS)
         if lease is None:
             return Ticked(now=now, problems=(_stands_by(ledger.lease(LEASE)),), holds_lease=False)
         fenced = ledger.with_fence(Fence(kind="lease", key=LEASE, token=lease.token))
@@ -62,13 +65,13 @@ def tick(
             context = Context(settings, fenced, runner or open_runner(settings), now, clock())
             models = {request.model for request in fenced.open_requests()}
             if not unasked:
-                return _tick(context, clock, mine, models, answer)
+                return _tick(context, clock, lease, models, answer)
             if lease.ticked is not None and now < lease.ticked:
-                answered = _tick(context, clock, mine, models, answer)
+                answered = _tick(context, clock, lease, models, answer)
                 return answered.model_copy(update={"problems": (_went_back(lease.ticked, now), *answered.problems)})
-            if lease.ticked != now:
+            if lease.ticked is None or now - lease.ticked >= NOTES:
                 fenced.note_tick(LEASE, now)
-            return _tick(context, clock, mine, models | {path.stem for path in settings.specs}, _all_of)
+            return _tick(context, clock, lease, models | {path.stem for path in settings.specs}, _all_of)
         finally:
             if release:
                 ledger.release_lease(lease, clock())
@@ -78,7 +81,7 @@ Part = Callable[[Context, str], Iterator[Found]]
 """What a tick does about the model of this name."""
 
 
-def _tick(context: Context, clock: Callable[[], datetime], mine: str, models: Iterable[str], part: Part) -> Ticked:
+def _tick(context: Context, clock: Callable[[], datetime], lease: Lease, models: Iterable[str], part: Part) -> Ticked:
     acts, waits, problems = list[Act](), list[str](), list[Obstacle]()
     for name in sorted(models):
         try:
@@ -94,8 +97,15 @@ def _tick(context: Context, clock: Callable[[], datetime], mine: str, models: It
             raise
         except Exception as error:  # whatever one model comes to, the others are looked at
             problems.append(Obstacle(model=name, sentence=_said(error)))
-        context.ledger.take_lease(LEASE, mine, now=clock(), seconds=LEASE_SECONDS)
+        lease = _kept(context.ledger, lease, clock())
     return Ticked(now=context.now, acts=tuple(acts), waits=tuple(waits), problems=tuple(problems))
+
+
+def _kept(ledger: Ledger, lease: Lease, now: datetime) -> Lease:
+    """The lease in time: while more than half of it is left, nothing is asked or written."""
+    if lease.expires - now > timedelta(seconds=LEASE_SECONDS / 2):
+        return lease
+    return ledger.take_lease(LEASE, lease.holder, now=now, seconds=LEASE_SECONDS) or lease
 
 
 def _all_of(context: Context, name: str) -> Iterator[Found]:

@@ -46,6 +46,13 @@ class Ticked(Record):
     """Runs that are in flight, one sentence each."""
     holds_lease: bool = True
     """Whether it was this controller's turn; if not, it did nothing."""
+    broke: bool = False
+    """Whether it came to no end: the ledger did not answer, or the lease was lost on the way."""
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether another controller holds the lease."""
+        return not self.holds_lease and not self.broke
 
     @property
     def is_idle(self) -> bool:

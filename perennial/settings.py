@@ -84,6 +84,10 @@ class Settings(BaseModel):
     """Whether a store without a setting may be files of the state: `allowed`, or `never`, as in the image `steps`: a pod's
     files go with the pod. `PERENNIAL_EMBEDDED`."""
 
+    log: Literal["text", "json"] = "text"
+    """How `perennial watch` prints what it does: `text` for people, or `json`, an object in each line for a log's collector:
+    `time`, `level`, `model`, `what`, `sentence`. `PERENNIAL_LOG`."""
+
     @property
     def models(self) -> Path:
         """Folder of the model specs."""

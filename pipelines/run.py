@@ -13,6 +13,7 @@ from typing import IO
 from perennial.outages import exit_code_after
 from perennial.settings import Settings
 from pipelines import runs
+from pipelines.heartbeat import beating
 from pipelines.kept import lines_of
 from pipelines.lock import MARK
 
@@ -90,7 +91,9 @@ def main(arguments: list[str]) -> int:
             case [run_id]:
                 return show(settings, run_id)
             case [run_id, "--lock", descriptor]:
-                return runs.execute_locked(settings, run_id, execute, hold(int(descriptor)))
+                lock = hold(int(descriptor))
+                with beating(settings.ledger, run_id):
+                    return runs.execute_locked(settings, run_id, execute, lock)
             case _:
                 sys.stderr.write(USAGE)
                 return 2

@@ -18,6 +18,7 @@ from perennial.ledger import Fence, Ledger
 from perennial.loop.failure import Failure
 from perennial.outages import translated
 from perennial.settings import Settings
+from pipelines.heartbeat import is_beating
 from pipelines.kept import keep, log_lines
 from pipelines.lock import MARK, held, is_executing, open_lock
 from pipelines.log import last_step
@@ -97,23 +98,30 @@ def start(settings: Settings, run_id: str, *, own_group: bool = True) -> subproc
         )
 
 
-RunState = Literal["executing", "ended", "dead", "terminated", "unknown"]
+RunState = Literal["executing", "ended", "dead", "gone", "terminated", "unknown"]
 
 
 class RunStanding(NamedTuple):
     """How a run stands, in a word and in a sentence."""
 
     state: RunState
-    """`unknown`: it was never prepared. `dead`: nothing executes it, and it has no end. `terminated`: likewise, because a person
-    ended it."""
+    """`unknown`: it was never prepared. `dead`: nothing executes it, and it has no end. `gone`: likewise, and it cannot be started
+    again here. `terminated`: a person ended it."""
     sentence: str
     """For people."""
 
 
-def state(runs: Path, ledger: Ledger, run_id: str) -> RunStanding:
+def state(runs: Path, ledger: Ledger, run_id: str, now: datetime) -> RunStanding:
     """How a run of this machine stands.
 
-    The ledger is asked after the lock: a run that ends between the two questions has ended.
+    A run of which this disk has no folder belongs to another host: it executes while its heart beats, and is `gone` afterwards,
+    for it cannot be started again here. The ledger is asked after the lock: a run that ends between the two questions has ended.
+
+    Args:
+        runs: the folder of runs.
+        ledger: the ledger.
+        run_id: the run.
+        now: the real time, UTC.
     """
     executing = is_executing(runs, run_id)
     try:
@@ -122,9 +130,13 @@ def state(runs: Path, ledger: Ledger, run_id: str) -> RunStanding:
         return RunStanding("unknown", f"run {run_id} was never prepared")
     if executing:
         return RunStanding("executing", f"run {run_id} is executing")
-    if run.state == "running":
+    if run.state != "running":
+        return RunStanding("ended", f"run {run_id} has ended")
+    if (runs / run_id).exists():
         return RunStanding("dead", f"run {run_id} is executed by no process, and has no end")
-    return RunStanding("ended", f"run {run_id} has ended")
+    if is_beating(run, now):
+        return RunStanding("executing", f"run {run_id} is executing on {run.host}")
+    return RunStanding("gone", f"run {run_id} executed on {run.host}, and says nothing any more")
 
 
 def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None], lock: IO[str]) -> int:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from console.display.output import table
+from perennial.evaluation.gates import GateResult
 from perennial.evaluation.metrics import BlockEvaluation, Estimate
 from perennial.ledger import Run
 from perennial.settings import Settings
@@ -45,6 +46,16 @@ def show_findings(out: Console, settings: Settings, run: Run, findings: Findings
     if findings.registered:
         out.print(f"  card     perennial card {run.model}      for everyone: perennial card {run.model} --summary")
     out.print(f"  logs     perennial logs {run.run_id}", soft_wrap=True)
+
+
+def show_recorded(out: Console, run: Run, results: Sequence[GateResult]) -> None:
+    """Print what the ledger knows of a run that executed on another host: its gates and its outcome, and where the rest is."""
+    if results:
+        _show_results(out, results)
+    out.print(Text.assemble((str(run.outcome), "bold"), f": {run.reason}"), soft_wrap=True)
+    out.print(f"  report   on {run.host or 'the host that executed it'}, as its log is: nothing of them is on this machine")
+    if run.outcome == "registered":
+        out.print(f"  card     perennial card {run.model}      for everyone: perennial card {run.model} --summary")
 
 
 def show_candidates(out: Console, candidate: CandidateSummary) -> None:
@@ -121,10 +132,14 @@ def show_comparison(out: Console, judgement: Judgement) -> None:
 
 def show_gates(out: Console, findings: Findings) -> None:
     """Print what each gate said."""
-    rows = [(result.name, MARKS[result.verdict], result.sentence) for result in findings.results]
-    out.print(table("Gates", ("gate", "verdict", "why"), rows))
+    _show_results(out, findings.results)
     for finding in findings.validation.findings:
         out.print(f"  data: {finding}")
+
+
+def _show_results(out: Console, results: Sequence[GateResult]) -> None:
+    rows = [(result.name, MARKS[result.verdict], result.sentence) for result in results]
+    out.print(table("Gates", ("gate", "verdict", "why"), rows))
 
 
 def show_segments(out: Console, judgement: Judgement) -> None:

@@ -197,7 +197,7 @@ def status_line(settings: Settings, ledger: Ledger, history: "History", now: dat
 
     is_watching = controller_condition(ledger.lease(LEASE), clock).status == "True"
     stored = replace(
-        stored_of(settings, open_reading(settings), ledger, history.model.name),
+        stored_of(settings, open_reading(settings), ledger, history.model.name, clock),
         windows=history.windows[::-1],
         decisions=history.decisions[::-1],
         incidents=tuple(incident for incident in history.incidents if incident.closed is None),

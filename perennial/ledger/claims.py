@@ -104,9 +104,11 @@ class Claims(Transactions):
         with self._read() as connection:
             return _claim(connection, key)
 
-    def open_claims(self, model: str) -> tuple[Claim, ...]:
-        """The claims of a model that are not over, oldest first."""
-        query = select(claims).where((claims.c.model == model) & claims.c.state.not_in(OVER)).order_by(claims.c.moved)
+    def open_claims(self, model: str | None = None) -> tuple[Claim, ...]:
+        """The claims that are not over, oldest first; of one model if it is given."""
+        query = select(claims).where(claims.c.state.not_in(OVER)).order_by(claims.c.moved)
+        if model is not None:
+            query = query.where(claims.c.model == model)
         with self._read() as connection:
             return read_all(connection, query, Claim)
 
@@ -134,6 +136,20 @@ class Claims(Transactions):
             else:
                 return None
             return _lease(connection, name)
+
+    def keep_lease(self, name: str, holder: str, *, now: datetime, seconds: float) -> Lease | None:
+        """The lease as `take_lease` gives it; not written while the holder has it for more than half of its time.
+
+        Args:
+            name: what is leased.
+            holder: host and process.
+            now: UTC, real time.
+            seconds: how long.
+        """
+        lease = self.lease(name)
+        if lease is not None and lease.holder == holder and lease.expires - now > timedelta(seconds=seconds / 2):
+            return lease
+        return self.take_lease(name, holder, now=now, seconds=seconds)
 
     def release_lease(self, lease: Lease, now: datetime) -> None:
         """The lease has run out, if it is still this one: another holder need not wait."""

@@ -94,11 +94,13 @@ class Decisions(Transactions):
         with self._read() as connection:
             return _decision(connection, model, number)
 
-    def open_decisions(self, model: str) -> tuple[Decision, ...]:
-        """Decisions on which the controller acts next, or acts, oldest first."""
-        condition = (decisions.c.model == model) & decisions.c.state.in_(UNDER_WAY)
+    def open_decisions(self, model: str | None = None) -> tuple[Decision, ...]:
+        """Decisions on which the controller acts next, or acts, oldest first; of one model if it is given."""
+        query = select(decisions).where(decisions.c.state.in_(UNDER_WAY)).order_by(decisions.c.model, decisions.c.number)
+        if model is not None:
+            query = query.where(decisions.c.model == model)
         with self._read() as connection:
-            return read_all(connection, select(decisions).where(condition).order_by(decisions.c.number), Decision)
+            return read_all(connection, query, Decision)
 
     def open_incident(
         self,

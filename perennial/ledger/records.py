@@ -52,6 +52,10 @@ class Run(Record):
     """Whether the same may work later; null unless it failed."""
     failure_step: str | None = None
     """The step that broke, empty where none did; null unless it failed."""
+    host: str | None = None
+    """Host and process that execute it, or did last; null before it was executed, and in a run from before this was noted."""
+    heartbeat: datetime | None = None
+    """When that process last said that it lives, UTC, real time; null as `host` is."""
 
     @property
     def failure(self) -> Failure | None:

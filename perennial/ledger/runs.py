@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from perennial.errors import NotFoundError
 from perennial.ledger.records import Mode, Run
-from perennial.ledger.tables import gate_results, runs
+from perennial.ledger.tables import decisions, gate_results, runs
 from perennial.ledger.transactions import Transactions, read_all, read_one
 from perennial.loop.failure import Failure
 
@@ -105,6 +105,18 @@ class Runs(Transactions):
                 connection.execute(update(runs).where(runs.c.run_id == run_id).values(**ending))
             return run_of(connection, run_id)
 
+    def note_heartbeat(self, run_id: str, *, host: str, now: datetime) -> None:
+        """The run's process lives; of a run that has an end nothing is noted.
+
+        Args:
+            run_id: the run.
+            host: host and process that execute it.
+            now: the real time, aware.
+        """
+        lives = (runs.c.run_id == run_id) & (runs.c.state == "running")
+        with self._write() as connection:
+            connection.execute(update(runs).where(lives).values(host=host, heartbeat=now))
+
     def runs(self, model: str | None = None, limit: int = 20) -> tuple[Run, ...]:
         """The newest runs, newest first; of one model if it is given."""
         query = select(runs).order_by(runs.c.started.desc(), runs.c.run_id.desc()).limit(limit)
@@ -112,6 +124,25 @@ class Runs(Transactions):
             query = query.where(runs.c.model == model)
         with self._read() as connection:
             return read_all(connection, query, Run)
+
+    def trainings(self, since: datetime) -> dict[str, tuple[datetime, ...]]:
+        """Times after `since` for which the loop trained, by model: what counts against the budget of a quarter.
+
+        A training that a person asked for does not count, nor one that did not come to its end.
+        """
+        came_to_an_end = (runs.c.state == "succeeded") & (runs.c.mode != "monitor") & (runs.c.outcome != "superseded")
+        of_the_loop = (decisions.c.model == runs.c.model) & (decisions.c.number == runs.c.decision)
+        query = (
+            select(runs.c.model, runs.c.now)
+            .join(decisions, of_the_loop)
+            .where(came_to_an_end & (runs.c.now > since) & (decisions.c.reason != "manual"))
+            .order_by(runs.c.now)
+        )
+        found: dict[str, tuple[datetime, ...]] = {}
+        with self._read() as connection:
+            for model, time in connection.execute(query):
+                found[model] = (*found.get(model, ()), time)
+        return found
 
     def run(self, run_id: str) -> Run:
         """The run with this id, or the only one whose id begins so.

@@ -84,6 +84,8 @@ runs = Table(
     Column("failure_kind", String(60)),
     Column("failure_retry", Boolean),
     Column("failure_step", String(100)),
+    Column("host", String(200)),
+    Column("heartbeat", UtcTime),
     CheckConstraint("state in ('running', 'succeeded', 'failed')", name="state"),
     CheckConstraint("(outcome is not null) = (state = 'succeeded')", name="outcome"),
     Index(None, "model", "started"),

@@ -18,6 +18,9 @@ MAX_STARTS = 3
 GIVEN_UP = "given up"
 """Kind of the failure of a run that was left, and that a person's command put aside: it says nothing about what it would do."""
 
+LOST = "lost"
+"""Kind of the failure of a run that executed on another host, of which nothing is heard any more."""
+
 
 def take(ledger_url: str, key: str, owner: str, now: datetime) -> tuple[str, int]:
     """The run has the claim, or stands aside: `mine` and its fencing token, or `theirs` and 0.
@@ -101,6 +104,11 @@ def give_up(ledger: Ledger, claim: Claim, why: str, moment: Moment, *, kind: str
 def was_given_up(run: Run) -> bool:
     """Whether a run is over only because a person's command put it aside."""
     return run.failure_kind == GIVEN_UP
+
+
+def was_lost(run: Run) -> bool:
+    """Whether a run is over only because its host is gone: what it was to do goes on in a fresh one, whoever asked for it."""
+    return run.failure_kind == LOST
 
 
 def _release(ledger: Ledger, claim: Claim, why: str, moment: Moment, *, kind: str) -> None:

@@ -61,7 +61,7 @@ def _run(stored: Stored, watching: bool) -> Iterator[Condition]:
         wait = f"wait; `perennial logs {run.run_id}`"
         yield condition(reason, f"run {run.run_id} is executing", since=run.started, next=wait)
     else:
-        yield _lost_run(run, watching)
+        yield _gone_run(run, watching) if stored.gone else _lost_run(run, watching)
 
 
 def _failed_run(run: Run, stored: Stored, watching: bool) -> Condition:
@@ -78,6 +78,12 @@ def _lost_run(run: Run, watching: bool) -> Condition:
     by_itself = f"the controller starts it again at its next tick, or by hand: {by_hand}"
     message = f"run {run.run_id} was not finished, and no process executes it: it was killed or the machine stopped"
     return condition(Reason.RUN_LOST, message, next=by_itself if watching else f"start it again: {by_hand}")
+
+
+def _gone_run(run: Run, watching: bool) -> Condition:
+    last = minute(run.heartbeat or run.started)
+    message = f"run {run.run_id} was not finished, and nothing was heard of {run.host or 'its host'} since {last}"
+    return condition(Reason.RUN_LOST, message, next=by_controller(watching, "begins a fresh run for the same"))
 
 
 def _champion(stored: Stored) -> Iterator[Condition]:

@@ -26,6 +26,8 @@ class Stored:
     """Its newest run."""
     executing: bool = False
     """Whether a process executes that run."""
+    gone: bool = False
+    """Whether it executed on another host, of which nothing is heard any more."""
     claimed: bool = False
     """Whether the claim of that run is open: a controller goes on with it."""
     rollout: Rollout | None = None

@@ -35,7 +35,6 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "ServiceAccount": ("serviceaccounts", True),
     },
     "apps/v1": {"Deployment": ("deployments", True), "ReplicaSet": ("replicasets", True), "DaemonSet": ("daemonsets", True)},
-    "coordination.k8s.io/v1": {"Lease": ("leases", True)},
     "networking.k8s.io/v1": {"NetworkPolicy": ("networkpolicies", True)},
 }
 """What the server knows, by version and kind: its plural, and whether it lives in a namespace."""

@@ -1,4 +1,4 @@
-"""On a real cluster: what was applied is kept and repaired, one holds the lease, and pods say why they are not ready."""
+"""On a real cluster: what was applied is kept and repaired, and pods say why they are not ready."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from cluster import events, lease
+from cluster import events
 from cluster.apply import apply, delete, exists, get, list_by_label
 from cluster.client import Client, RefusedError
 from cluster.pods import PodReason, is_ready, reasons
 from cluster.rights import Right, missing
 from controller.preflight.rights import controller_rights
-from perennial.errors import FencedError, NotFoundError, PlatformError
+from perennial.errors import NotFoundError, PlatformError
 from tests.cluster.accounts import as_account, own_namespace, token_of
 from tests.cluster.faults import QUOTA, deployment, faulty
 
@@ -22,8 +22,6 @@ pytestmark = pytest.mark.cluster
 
 NAMED_SECONDS = 60.0
 """Within this a fault must be named."""
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(scope="module")
@@ -108,19 +106,6 @@ def test_an_event_is_found_again(client: Client, namespace: str) -> None:
     about = apply(client, config(namespace, "told")).object
     events.record(client, about, "Repaired", "it was changed by others", datetime.now(UTC), "Warning")
     assert [(event["reason"], event["type"]) for event in events.of(client, about)] == [("Repaired", "Warning")]
-
-
-def test_who_lost_the_lease_finds_out(client: Client, namespace: str) -> None:
-    first = lease.acquire(client, namespace, "controller", "one", MINUTE, NOW)
-    assert lease.acquire(client, namespace, "controller", "two", MINUTE, NOW).holder == "one"
-    renewed = lease.renew(client, first, MINUTE, NOW + MINUTE / 2)
-    assert lease.acquire(client, namespace, "controller", "two", MINUTE, NOW + MINUTE).holder == "one"
-    second = lease.acquire(client, namespace, "controller", "two", MINUTE, NOW + 2 * MINUTE)
-    assert (second.holder, second.token) == ("two", 2)
-    with pytest.raises(FencedError, match="another one wrote it"):
-        lease.renew(client, renewed, MINUTE, NOW + 2 * MINUTE)
-    lease.release(client, second, NOW + 2 * MINUTE)
-    assert lease.acquire(client, namespace, "controller", "one", MINUTE, NOW + 2 * MINUTE).token == 3
 
 
 def test_an_administrator_has_all_rights_of_the_controller(client: Client, namespace: str) -> None:

@@ -215,6 +215,7 @@ def tick_until_idle(
 
 
 VOLATILE = {"run", "run_id", "owner", "token", "starts", "moved", "folder", "started", "created", "expires", "holder", "ticked"}
+VOLATILE |= {"host", "heartbeat"}
 """Columns that say who did something and when, not what is true."""
 
 

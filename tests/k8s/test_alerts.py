@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from controller.metrics import ControllerMetrics
+from controller.ticked import Ticked
 from serving.runtime.metrics import Metrics
 from tests.k8s.rendered import component, of_kind
 
@@ -18,6 +21,11 @@ ANSWERS = 'perennial_requests_total{{model="m",protocol="{}",status="{}"}}'
 SECONDS = 'perennial_request_seconds_bucket{{model="m",protocol="v1",le="{}"}}'
 STALE = 'perennial_not_fresh_rows_total{{model="m",view="v",reason="{}",on_stale="default"}}'
 SERVES = 'perennial_version{{model="m",version="{}",number="1",pod="{}"}}'
+
+RULES = ("perennial-serving", "perennial-controller")
+"""Objects with rules, in the order of the cases."""
+GOOD = 'perennial_controller_last_good_tick_timestamp_seconds{pod="a"}'
+PROBLEMS = 'perennial_controller_{}{{model="m",pod="a"}}'
 
 CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "PerennialNotReady": (
@@ -54,14 +62,21 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {'perennial_log_oldest_unshipped_timestamp_seconds{model="m",pod="a"}': "60x60"},
         {'perennial_log_oldest_unshipped_timestamp_seconds{model="m",pod="a"}': "0+60x60"},
     ),
+    "PerennialControllerSilent": (
+        {GOOD: "0+60x44 2640x15"},
+        # The one that leads ticks; the other one led before.
+        {GOOD: "0+60x60", GOOD.replace('"a"', '"b"'): "0x60"},
+    ),
+    "PerennialClaimUnclear": ({PROBLEMS.format("claims_unclear"): "1x60"}, {PROBLEMS.format("claims_unclear"): "1x5 0x55"}),
+    "PerennialWorkBlocked": ({PROBLEMS.format("problems"): "1x60"}, {PROBLEMS.format("problems"): "1x30 0 1x29"}),
 }
 """By alert: series of an hour, by minutes, on which it fires in the end, and on which it does not."""
 
 
 def rules() -> dict[str, Any]:
-    (found,) = of_kind(component("monitoring"), "PrometheusRule").values()
-    spec: dict[str, Any] = found["spec"]
-    return spec
+    """The groups of both objects."""
+    found = of_kind(component("monitoring"), "PrometheusRule")
+    return {"groups": [group for name in RULES for group in found[name]["spec"]["groups"]]}
 
 
 def dashboard() -> dict[str, Any]:
@@ -70,9 +85,16 @@ def dashboard() -> dict[str, Any]:
     return found
 
 
+def controllers() -> str:
+    """What a controller that leads measures."""
+    metrics = ControllerMetrics()
+    metrics.note(Ticked(now=datetime(2026, 1, 1, tzinfo=UTC)), datetime(2026, 1, 1, tzinfo=UTC), 1.0, None, {})
+    return metrics.text().decode()
+
+
 def unknown(text: str) -> set[str]:
     """Metrics that an expression reads and the runtime does not have."""
-    families = re.findall(r"^# TYPE (\S+) (\S+)$", Metrics("m").text().decode(), re.MULTILINE)
+    families = re.findall(r"^# TYPE (\S+) (\S+)$", Metrics("m").text().decode() + controllers(), re.MULTILINE)
     known = {name for name, kind in families if kind != "histogram"}
     known |= {f"{name}_{part}" for name, kind in families if kind == "histogram" for part in ("bucket", "sum", "count")}
     return set(re.findall(r"\bperennial_\w+", text)) - known
@@ -102,7 +124,7 @@ def test_the_dashboard_reads_metrics_of_the_runtime() -> None:
 
 def test_prometheus_finds_the_pods() -> None:
     objects = component("monitoring")
-    (monitor,) = of_kind(objects, "PodMonitor").values()
+    monitor = of_kind(objects, "PodMonitor")["perennial-serving"]
     runtime = of_kind(objects, "ServingRuntime")["perennial"]["spec"]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= runtime["labels"].items()
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]

@@ -21,6 +21,10 @@ SECRETS = {
     "perennial-postgresql": ("PGPASSWORD",),
 }
 """What an installation needs and the tree does not hold: made before, as `k8s/README.md` says."""
+PROJECT = ("perennial-project-models", "perennial-project-definitions")
+"""ConfigMaps with a team's project, likewise."""
+CONTROLLERS = ("Deployment/controller", "Deployment/workbench")
+"""Pods with a controller's rights: one ticks, in the other people type."""
 CLUSTER_SCOPED = {"Namespace", "ClusterStorageContainer", "ClusterRole", "ClusterRoleBinding"}
 KINDS_OF_SECRETS = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|AUTH\b")
 
@@ -39,7 +43,7 @@ WHOLE = [name for name in ALL if name != TENANT]
 
 def test_the_tree_holds_what_it_should() -> None:
     assert OVERLAYS == ("lab", "production")
-    assert COMPONENTS == ("grafana", "mlflow", "monitoring", "postgresql", "redis", "s3", "tenant", "workbench")
+    assert COMPONENTS == ("controller", "grafana", "mlflow", "monitoring", "postgresql", "redis", "s3", "tenant", "workbench")
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -134,7 +138,7 @@ def test_one_serving_image_fetches_and_serves(name: str) -> None:
     assert len({container["image"] for container in containers(template)}) == 1
 
 
-@pytest.mark.parametrize("pod", ["ServingRuntime/perennial", "Deployment/workbench"])
+@pytest.mark.parametrize("pod", ["ServingRuntime/perennial", *CONTROLLERS])
 def test_production_runs_the_release_of_this_tree(pod: str) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert pods(overlay("production"))[pod]["spec"]["containers"][0]["image"].endswith(f":{version}")
@@ -149,7 +153,7 @@ def dangling(objects: tuple[Object, ...]) -> list[str]:
         if spec.get("serviceAccountName", "default") not in {"default", *accounts}:
             found.append(f"{pod}: ServiceAccount {spec['serviceAccountName']}")
         for volume in spec.get("volumes", []):
-            if "configMap" in volume and volume["configMap"]["name"] not in maps:
+            if "configMap" in volume and volume["configMap"]["name"] not in {*maps, *PROJECT}:
                 found.append(f"{pod}: ConfigMap {volume['configMap']['name']}")
             if "persistentVolumeClaim" in volume and volume["persistentVolumeClaim"]["claimName"] not in claims:
                 found.append(f"{pod}: claim {volume['persistentVolumeClaim']['claimName']}")
@@ -216,6 +220,7 @@ def test_the_readme_says_how_each_secret_is_made() -> None:
     text = (K8S / "README.md").read_text(encoding="utf-8")
     for name, keys in SECRETS.items():
         assert all(f"{name}" in text and key in text for key in keys), name
+    assert all(f"create configmap {name}" in text for name in PROJECT)
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -241,10 +246,11 @@ def test_the_steps_image_alone_refuses_embedded_stores() -> None:
     assert stage("serving") == {}
 
 
+@pytest.mark.parametrize("pod", CONTROLLERS)
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_the_workbench_has_a_setting_for_every_store(name: str) -> None:
+def test_controller_and_workbench_have_a_setting_for_every_store(name: str, pod: str) -> None:
     objects = overlay(name)
-    (container,) = containers(pods(objects)["Deployment/workbench"])
+    (container,) = containers(pods(objects)[pod])
     assert {"configMapRef": {"name": "perennial-settings"}} in container["envFrom"]
     own = {variable["name"]: variable["value"] for variable in container["env"]}
     data = of_kind(objects, "ConfigMap")["perennial-settings"]["data"]
@@ -301,11 +307,11 @@ def test_what_is_of_the_whole_cluster_is_the_same_for_each_installation() -> Non
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_no_pod_but_the_workbench_has_a_token(name: str) -> None:
+def test_no_pod_but_controller_and_workbench_has_a_token(name: str) -> None:
     objects = rendered(name)
     assert all(each["automountServiceAccountToken"] is False for each in of_kind(objects, "ServiceAccount").values())
     for pod, template in pods(objects).items():
-        assert template["spec"]["automountServiceAccountToken"] is (pod == "Deployment/workbench"), pod
+        assert template["spec"]["automountServiceAccountToken"] is (pod in CONTROLLERS), pod
         # Kubernetes would make a variable of every service's name, and ours begin with PERENNIAL_.
         assert template["spec"]["enableServiceLinks"] is False, pod
 

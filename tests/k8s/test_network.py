@@ -7,6 +7,7 @@ from tests.k8s.rendered import component, overlay, pods
 
 SERVING = {"app.kubernetes.io/component": "serving", "app.kubernetes.io/name": "perennial"}
 WORKBENCH = {"app.kubernetes.io/component": "controller", "app.kubernetes.io/name": "workbench"}
+CONTROLLER = {"app.kubernetes.io/component": "controller", "app.kubernetes.io/name": "controller"}
 STEP, CALLER = {"app.kubernetes.io/component": "step"}, {"app": "some-caller"}
 REDIS, POSTGRESQL, S3, MLFLOW = (
     {"app.kubernetes.io/name": name, "app.kubernetes.io/component": part}
@@ -36,6 +37,10 @@ REDIS, POSTGRESQL, S3, MLFLOW = (
         (WORKBENCH, REDIS, 6379, True),
         (WORKBENCH, S3, 9000, True),
         (CALLER, WORKBENCH, 8080, False),
+        (CONTROLLER, None, 6443, True),
+        (CONTROLLER, POSTGRESQL, 5432, True),
+        (CONTROLLER, SERVING, 8080, True),
+        (CALLER, CONTROLLER, 8080, False),
     ],
 )
 def test_ways_through_the_lab(source: dict[str, str], target: dict[str, str] | None, port: int, is_allowed: bool) -> None:
@@ -58,6 +63,7 @@ def test_labels_of_the_policies_are_labels_of_pods() -> None:
     for name, labels in (("redis", REDIS), ("postgresql", POSTGRESQL), ("s3", S3)):
         assert labels.items() <= found[f"StatefulSet/{name}"].items()
     assert WORKBENCH.items() <= found["Deployment/workbench"].items()
+    assert CONTROLLER.items() <= found["Deployment/controller"].items()
     mlflow = pods(component("mlflow"))["Deployment/mlflow"]["metadata"]["labels"]
     assert MLFLOW.items() <= mlflow.items()
 

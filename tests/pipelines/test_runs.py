@@ -86,10 +86,10 @@ def test_a_run_that_nobody_prepared_is_not_found(settings: Settings) -> None:
 
 def test_a_run_is_unknown_then_dead_then_ended(settings: Settings) -> None:
     with Ledger.open(settings.ledger) as ledger:
-        assert runs.state(settings.runs, ledger, "churn-1").state == "unknown"
+        assert runs.state(settings.runs, ledger, "churn-1", MOMENT).state == "unknown"
         run_id = prepared(settings, NAME, MOMENT, MOMENT)
-        assert runs.state(settings.runs, ledger, run_id).state == "dead"
+        assert runs.state(settings.runs, ledger, run_id, MOMENT).state == "dead"
         with lock.held(lock.open_lock(settings.runs, run_id), run_id):
-            assert runs.state(settings.runs, ledger, run_id).state == "executing"
+            assert runs.state(settings.runs, ledger, run_id, MOMENT).state == "executing"
         ledger.fail_run(run_id, finished=MOMENT, failure=Failure.of(DataError("empty")))
-        assert runs.state(settings.runs, ledger, run_id).state == "ended"
+        assert runs.state(settings.runs, ledger, run_id, MOMENT).state == "ended"

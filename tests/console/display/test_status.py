@@ -95,6 +95,11 @@ def test_a_model_without_a_version_is_to_be_trained(world: World) -> None:
 
 def test_a_run_whose_process_is_gone_is_lost_and_can_be_started_again(world: World) -> None:
     start_run(world)
+    elsewhere = world.stands(clock=NOW + timedelta(minutes=2))
+    assert elsewhere.state == Reason.RUN_LOST
+    assert "nothing was heard of its host since" in elsewhere.headline.message
+    assert "begins a fresh run for the same" in elsewhere.headline.next and "pipelines.run" not in elsewhere.headline.next
+    (world.settings.runs / "r1").mkdir(parents=True)
     lost = world.stands()
     assert lost.state == Reason.RUN_LOST
     assert "python -m pipelines.run r1" in lost.headline.next

@@ -63,6 +63,7 @@ def test_what_an_older_ledger_held_is_kept(url: str) -> None:
     with Ledger.open(url) as ledger:
         run_now, champion = ledger.run("r1"), ledger.champion("churn")
         assert (run_now.outcome, run_now.reason, run_now.claim, run_now.decision) == ("registered", "well", None, None)
+        assert (run_now.host, run_now.heartbeat) == (None, None)
         assert champion is not None
         assert champion == ledger.version("churn", 1)
         assert (champion.created, champion.recipe.columns) == (NOW, ("amount",))
