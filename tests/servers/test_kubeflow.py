@@ -316,7 +316,7 @@ def test_the_stock_client_runs_a_pipeline(cluster: Kubeflow, capsys: pytest.Capt
     assert cluster.executor_input(posted.run_id, "greet")["inputs"]["parameterValues"] == {"times": 2}
     assert cluster.run(posted.run_id).workflows[0].kept["root/greet"].parameters == {"Output": "2"}
     said = cluster.run(posted.run_id).workflows[0].kept["root/greet"].artifacts["said"]
-    assert (said["metadata"], cluster.objects[said["uri"]]) == ({"times": 2}, b"hello")
+    assert (said["metadata"]["times"], said["metadata"]["display_name"], cluster.objects[said["uri"]]) == (2, "said", b"hello")
     assert [one.run_id for one in client.list_runs(experiment_id=run.experiment_id).runs] == [posted.run_id]
 
 
@@ -367,7 +367,7 @@ def test_an_executor_gets_only_what_the_pipeline_and_the_platform_give_it(cluste
     assert variables["PERENNIAL_LEDGER"] == "postgresql://ledger.example/x"
     assert variables["PGPASSWORD"] == "secret"
     made_by_shells = {"PWD", "OLDPWD", "SHLVL", "_"}
-    given = {"PATH", "HOME", "LANG", "_KFP_RUNTIME", "KFP_POD_NAME", "KFP_POD_UID", "NAMESPACE", "PERENNIAL_LEDGER", "PGPASSWORD"}
+    given = {"PATH", "HOME", "LANG", "KFP_POD_NAME", "KFP_POD_UID", "NAMESPACE", "PERENNIAL_LEDGER", "PGPASSWORD"}
     assert variables.keys() - made_by_shells - {"TMPDIR"} == given
     assert cluster.pods_of(run_id)[-1]["metadata"]["labels"]["component"] == "step"
     if isolated():
@@ -376,7 +376,10 @@ def test_an_executor_gets_only_what_the_pipeline_and_the_platform_give_it(cluste
 
 def test_an_executor_starts_with_an_empty_disk(cluster: Kubeflow) -> None:
     run_id = post(
-        cluster, two, first=f"touch /tmp/left ./left $HOME/left; {DONE}", second=f"test ! -e left; test ! -e $HOME/left; {DONE}"
+        cluster,
+        two,
+        first=f"touch left ${{TMPDIR:-/tmp}}/left $HOME/left; {DONE}",
+        second=f"for one in . ${{TMPDIR:-/tmp}} $HOME; do test ! -e $one/left; done; {DONE}",
     )
     assert cluster.wait(run_id) == "SUCCEEDED", cluster.logs(run_id, "shell-2")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 USER = 10001
 """The user of a container, as the image `steps` has it."""
-SYSTEM = ("/usr", "/etc", "/dev")
+SYSTEM = ("/usr", "/etc", "/dev", "/sys")
 WRITABLE = ("tmp", "minio", "s3", "gcs", ".local", ".cache", ".config")
 """What a pod may write: `/tmp`, and the empty folders that Kubeflow mounts."""
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")

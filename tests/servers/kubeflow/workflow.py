@@ -36,6 +36,8 @@ KILLED = "Pod was deleted"
 TOO_LONG = "Pod was active on the node longer than the specified deadline"
 REPEATS = 2
 """How often Argo makes a pod again that was killed or deleted: Kubeflow's manifests say `retryStrategy` {limit 2, OnError}."""
+STORE = '{"Provider":"minio","Params":{"fromEnv":"false"}}'
+"""What the metadata of an artifact says of its store, beside its own name and what the step said."""
 EXIT_HANDLER = "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
@@ -258,8 +260,9 @@ class Workflow:
             return self.kubeflow.cache[key]
         for outputs in self.attempts(path, task, component):
             if outputs is not None:
-                for artifact in outputs.artifacts.values():
+                for output, artifact in outputs.artifacts.items():
                     artifact["name"] = self.kubeflow.unique()
+                    artifact["metadata"] = {"display_name": output, "store_session_info": STORE, **artifact["metadata"]}
                 if key:
                     self.kubeflow.cache[key] = outputs
                 return outputs
@@ -329,8 +332,11 @@ class Workflow:
         return process.returncode
 
     def environment(self, pod: Pod, spec: Tree, config: Tree) -> dict[str, str]:
-        """What the pod adds to the image's environment; a name that does not exist keeps it waiting for ever."""
-        env = {"_KFP_RUNTIME": "true", "KFP_POD_NAME": pod.name, "KFP_POD_UID": pod.name, "NAMESPACE": NAMESPACE}
+        """What the pod adds to the image's environment; a name that does not exist keeps it waiting for ever.
+
+        `_KFP_RUNTIME` is not in it: a Python component's own command sets it, a container component does without.
+        """
+        env = {"KFP_POD_NAME": pod.name, "KFP_POD_UID": pod.name, "NAMESPACE": NAMESPACE}
         env |= {one["name"]: one.get("value", "") for one in spec.get("env", [])}
         fields = {"metadata.name": pod.name, "metadata.namespace": NAMESPACE, "metadata.uid": pod.name}
         env |= {one["name"]: fields[one["fieldPath"]] for one in config.get("fieldPathAsEnv", [])}
