@@ -23,6 +23,7 @@ from tests.servers.kubeflow.run import (
     RUNNING,
     SKIPPED,
     SUCCEEDED,
+    TOO_LONG,
     UNSCHEDULABLE,
     Node,
     Pod,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from tests.servers.kubeflow.fixture import Kubeflow
 
 KILLED = "Pod was deleted"
-TOO_LONG = "Pod was active on the node longer than the specified deadline"
 REPEATS = 2
 """How often Argo makes a pod again that was killed or deleted: Kubeflow's manifests say `retryStrategy` {limit 2, OnError}."""
 STORE = '{"Provider":"minio","Params":{"fromEnv":"false"}}'
