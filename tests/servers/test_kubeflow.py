@@ -641,6 +641,15 @@ def test_a_lost_answer_leaves_a_run_that_executes(cluster: Kubeflow) -> None:
     assert cluster.wait(post(cluster, one, script=DONE)) == "SUCCEEDED"
 
 
+def test_a_post_may_fail_and_execute_without_a_row(cluster: Kubeflow) -> None:
+    cluster.lose_row_of_next_post()
+    body = {**body_of(one, script=DONE), "run_id": UNKNOWN.replace("0", "3")}
+    assert ask(cluster, "POST", "runs", body)[0] == 500
+    assert ask(cluster, "GET", f"runs/{body['run_id']}")[0] == 404
+    until(lambda: [pod["status"]["phase"] for pod in cluster.pods()] == ["Succeeded"] * 3)
+    assert cluster.pods()[0]["metadata"]["labels"]["pipeline/runid"] == body["run_id"]
+
+
 def test_workflows_go_on_while_the_api_answers_500_or_is_away(cluster: Kubeflow) -> None:
     run_id = post(cluster, one, script=DONE)
     cluster.answer_500(HELD)

@@ -24,7 +24,7 @@ ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 CHECKOUT = Path(__file__).parents[3]
 ENTER = """
 root=$1; shift
-while [ "$1" != -- ]; do mount --rbind "$1" "$root$1" && mount -o remount,bind,ro "$root$1"; shift; done; shift
+while [ "$1" != -- ]; do mount --rbind "$1" "$root$1"; mount -o remount,bind,ro "$root$1"; shift; done; shift
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=1777 none "$root/dev/shm"
 code=0; chroot --userspec="$1" "$root" /usr/bin/env -i "${@:2}" || code=$?
