@@ -32,7 +32,6 @@ class Node:
 
     identity: str
     display_name: str
-    is_pod: bool
     state: str = PENDING
     children: list[str] = field(default_factory=list)
     created: str = field(default_factory=stamp)
@@ -40,12 +39,11 @@ class Node:
     history: list[Tree] = field(default_factory=list)
 
     def move(self, state: str) -> None:
-        """Another state. The entry of a graph stays RUNNING for ever, as was seen of a run that had long succeeded."""
-        if self.is_pod or state in (RUNNING, SKIPPED):
-            self.state = state
-            self.history.append({"update_time": stamp(), "state": state})
-            if state not in (RUNNING, PENDING):
-                self.ended = stamp()
+        """Another state; that of a graph is RUNNING to the last, as was seen of a run that had long succeeded."""
+        self.state = state
+        self.history.append({"update_time": stamp(), "state": state})
+        if state not in (RUNNING, PENDING):
+            self.ended = stamp()
 
     def entry(self, run: "Run") -> Tree:
         """The node in `task_details`; it says neither which pod it is nor what went wrong."""
