@@ -120,6 +120,8 @@ def training_like() -> None:
 
 DONE = "printf x > $0"
 LONG = "sleep 60; printf x > $0"
+HELD = 60.0
+"""Seconds between pods with which nothing goes on."""
 
 
 @functools.cache
@@ -172,6 +174,26 @@ def until(condition: Any, seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
+class Gate:
+    """What a step waits at until a test opens it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder, self.script = folder, f"until [ -e {folder}/open ]; do sleep 0.02; done; {DONE}"
+
+    def open(self) -> None:
+        """Let every step pass, now and later."""
+        (self.folder / "open").touch()
+
+
+@pytest.fixture
+def gate(cluster: Kubeflow, tmp_path: Path) -> Gate:
+    """A gate in a folder that every container sees."""
+    gate = Gate(tmp_path / "gate")
+    cluster.images["steps"] = Image(folders=[gate.folder])
+    return gate
+
+
 @pytest.fixture
 def cluster(kubeflow: Kubeflow) -> Kubeflow:
     """The stand-in with the image of this file's steps."""
@@ -220,15 +242,19 @@ def exchanges(kubeflow: Kubeflow) -> Iterator[tuple[int, Tree]]:
     listed = ask(kubeflow, "GET", f"experiments?{experiments}")
     yield listed
     experiment = {"experiment_id": listed[1]["experiments"][0]["experiment_id"]}
+    kubeflow.pod_seconds = HELD
     posted = ask(kubeflow, "POST", "runs", {**body_of(one, script=LONG), **experiment})
     yield posted
     run_id = posted[1]["run_id"]
     yield ask(kubeflow, "GET", f"runs/{run_id}")
+    kubeflow.pod_seconds = 0.0
     kubeflow.wait_until_running(run_id)
     yield ask(kubeflow, "GET", f"runs/{run_id}")
     yield ask(kubeflow, "GET", "runs")
+    kubeflow.pod_seconds = HELD
     yield ask(kubeflow, "POST", f"runs/{run_id}:terminate")
     yield ask(kubeflow, "GET", f"runs/{run_id}")
+    kubeflow.pod_seconds = 0.0
     kubeflow.wait(run_id)
     yield ask(kubeflow, "GET", f"runs/{run_id}")
     run_id = ask(kubeflow, "POST", "runs", {**body_of(one, script=DONE), **experiment})[1]["run_id"]
@@ -256,7 +282,6 @@ def exchanges(kubeflow: Kubeflow) -> Iterator[tuple[int, Tree]]:
 
 
 def test_each_answer_has_the_keys_and_types_of_a_real_servers(cluster: Kubeflow) -> None:
-    cluster.pod_seconds = 0.3
     for recorded, (status, answer) in zip(RECORDED, exchanges(cluster), strict=True):
         found = list(differences([recorded["answer"]], answer))
         assert (status, found) == (recorded["status"], []), f"{recorded['method']} {recorded['path']}"
@@ -271,6 +296,13 @@ def test_a_key_too_many_too_few_or_of_another_type_is_a_difference() -> None:
 
 
 # What is refused
+
+
+@pipeline("looped")
+def looped() -> None:
+    with dsl.ParallelFor(["a", "b"]) as item:
+        shell(script=DONE, given=item)
+
 
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
@@ -290,6 +322,7 @@ UNKNOWN = "00000000-0000-0000-0000-000000000000"
         ("POST", "runs", {**body_of(one, script=DONE), "pipeline_spec": {"pipelineInfo": {"name": "x"}}}, 500, 13),
         ("POST", "runs", {**body_of(one, script=DONE), "pipeline_spec": {**compiled(one), "labels": {}}}, 500, 13),
         ("POST", "runs", body_of(one, {"exec-shell": {"pvcMount": []}}, script=DONE), 501, 12),
+        ("POST", "runs", body_of(looped), 501, 12),
         ("POST", "experiments", {"display_name": "Default"}, 409, 6),
     ],
 )
@@ -316,7 +349,7 @@ def test_the_stock_client_runs_a_pipeline(cluster: Kubeflow, capsys: pytest.Capt
     assert cluster.executor_input(posted.run_id, "greet")["inputs"]["parameterValues"] == {"times": 2}
     assert cluster.run(posted.run_id).workflows[0].kept["root/greet"].parameters == {"Output": "2"}
     said = cluster.run(posted.run_id).workflows[0].kept["root/greet"].artifacts["said"]
-    assert (said["metadata"], cluster.objects[said["uri"]]) == ({"times": 2}, b"hello")
+    assert (said["metadata"]["times"], said["metadata"]["display_name"], cluster.objects[said["uri"]]) == (2, "said", b"hello")
     assert [one.run_id for one in client.list_runs(experiment_id=run.experiment_id).runs] == [posted.run_id]
 
 
@@ -367,7 +400,7 @@ def test_an_executor_gets_only_what_the_pipeline_and_the_platform_give_it(cluste
     assert variables["PERENNIAL_LEDGER"] == "postgresql://ledger.example/x"
     assert variables["PGPASSWORD"] == "secret"
     made_by_shells = {"PWD", "OLDPWD", "SHLVL", "_"}
-    given = {"PATH", "HOME", "LANG", "_KFP_RUNTIME", "KFP_POD_NAME", "KFP_POD_UID", "NAMESPACE", "PERENNIAL_LEDGER", "PGPASSWORD"}
+    given = {"PATH", "HOME", "LANG", "KFP_POD_NAME", "KFP_POD_UID", "NAMESPACE", "PERENNIAL_LEDGER", "PGPASSWORD"}
     assert variables.keys() - made_by_shells - {"TMPDIR"} == given
     assert cluster.pods_of(run_id)[-1]["metadata"]["labels"]["component"] == "step"
     if isolated():
@@ -376,7 +409,10 @@ def test_an_executor_gets_only_what_the_pipeline_and_the_platform_give_it(cluste
 
 def test_an_executor_starts_with_an_empty_disk(cluster: Kubeflow) -> None:
     run_id = post(
-        cluster, two, first=f"touch /tmp/left ./left $HOME/left; {DONE}", second=f"test ! -e left; test ! -e $HOME/left; {DONE}"
+        cluster,
+        two,
+        first=f"touch left ${{TMPDIR:-/tmp}}/left $HOME/left; {DONE}",
+        second=f"for one in . ${{TMPDIR:-/tmp}} $HOME; do test ! -e $one/left; done; {DONE}",
     )
     assert cluster.wait(run_id) == "SUCCEEDED", cluster.logs(run_id, "shell-2")
 
@@ -423,8 +459,10 @@ def test_what_is_missing_keeps_a_run_running_and_only_pods_and_events_say_why(
 
 
 def test_a_run_that_was_told_to_stick_stays_running_until_it_is_terminated(cluster: Kubeflow) -> None:
+    cluster.pod_seconds = HELD
     run_id = post(cluster, one, script=DONE)
     cluster.stick(run_id, "0/1 nodes are available: 1 Insufficient cpu")
+    cluster.pod_seconds = 0.0
     until(cluster.events)
     condition = cluster.pods_of(run_id)[0]["status"]["conditions"][0]
     assert (condition["reason"], cluster.run(run_id).state) == ("Unschedulable", "RUNNING")
@@ -518,13 +556,10 @@ def test_terminating_kills_the_executor_and_runs_the_exit_handler(cluster: Kubef
     assert ask(cluster, "POST", f"runs/{run_id}:terminate")[1]["code"] == 3
 
 
-def test_a_retry_starts_only_what_failed(cluster: Kubeflow) -> None:
-    folder = cluster.folder.parent / "shared"
-    folder.mkdir()
-    cluster.images["steps"] = Image(folders=[folder])
-    run_id = post(cluster, two, first=DONE, second=f"test -e {folder}/now; {DONE}")
+def test_a_retry_starts_only_what_failed(cluster: Kubeflow, gate: Gate) -> None:
+    run_id = post(cluster, two, first=DONE, second=f"test -e {gate.folder}/open; {DONE}")
     assert cluster.wait(run_id) == "FAILED"
-    (folder / "now").touch()
+    gate.open()
     assert ask(cluster, "POST", f"runs/{run_id}:retry") == (200, {})
     assert cluster.wait(run_id) == "SUCCEEDED"
     assert states(cluster, run_id) == ["PENDING", "RUNNING", "FAILED", "RUNNING", "SUCCEEDED"]
@@ -553,32 +588,38 @@ def test_a_killed_executor_runs_again_from_the_start_twice_at_most(cluster: Kube
     assert cluster.logs(run_id, "shell") == "began\n" * 3
 
 
-def test_an_executor_killed_once_ends_well(cluster: Kubeflow) -> None:
-    run_id = post(cluster, one, script=f"sleep 0.5; {DONE}")
+def test_an_executor_killed_once_ends_well(cluster: Kubeflow, gate: Gate) -> None:
+    run_id = post(cluster, one, script=gate.script)
     cluster.kill_executor(run_id)
+    gate.open()
     assert cluster.wait(run_id) == "SUCCEEDED"
 
 
 # Posts that go wrong
 
 
-def test_the_same_id_again_says_500_and_runs_all_the_same(cluster: Kubeflow) -> None:
-    body = {**body_of(one, script=f"sleep 0.3; {DONE}"), "run_id": UNKNOWN.replace("0", "1")}
+def test_the_same_id_again_says_500_and_runs_all_the_same(cluster: Kubeflow, gate: Gate) -> None:
+    body = {**body_of(one, script=gate.script), "run_id": UNKNOWN.replace("0", "1")}
     assert ask(cluster, "POST", "runs", body)[0] == 200
     cluster.wait_until_running(body["run_id"])
+    cluster.pod_seconds = HELD
     status, answer = ask(cluster, "POST", "runs", body)
     assert (status, answer["code"]) == (500, 13)
     assert "Duplicate entry" in answer["message"] and "for key 'PRIMARY'" in answer["message"]
+    gate.open()
+    until(lambda: cluster.run(body["run_id"]).state == "SUCCEEDED")
+    cluster.pod_seconds = 0.0
     assert cluster.wait(body["run_id"]) == "SUCCEEDED"
     assert len(cluster.executors_of(body["run_id"])) == 2
     assert states(cluster, body["run_id"])[-3:] == ["SUCCEEDED", "RUNNING", "SUCCEEDED"], "the last reporter wins"
 
 
-def test_the_same_id_again_fails_a_run_whose_steps_pass_data(cluster: Kubeflow) -> None:
-    body = {**body_of(two, first=f"sleep 0.5; {DONE}", second=DONE), "run_id": UNKNOWN.replace("0", "2")}
+def test_the_same_id_again_fails_a_run_whose_steps_pass_data(cluster: Kubeflow, gate: Gate) -> None:
+    body = {**body_of(two, first=gate.script, second=DONE), "run_id": UNKNOWN.replace("0", "2")}
     ask(cluster, "POST", "runs", body)
-    cluster.wait_until_running(body["run_id"])
     ask(cluster, "POST", "runs", body)
+    until(lambda: len(cluster.executors_of(body["run_id"])) == 2)
+    gate.open()
     assert cluster.wait(body["run_id"]) == "FAILED"
     assert [workflow.phase for workflow in cluster.run(body["run_id"]).workflows] == ["FAILED", "FAILED"]
     assert 'two tasks have the same task name "shell"' in [pod["status"].get("message") for pod in cluster.pods()]
@@ -600,11 +641,21 @@ def test_a_lost_answer_leaves_a_run_that_executes(cluster: Kubeflow) -> None:
     assert cluster.wait(post(cluster, one, script=DONE)) == "SUCCEEDED"
 
 
+def test_a_post_may_fail_and_execute_without_a_row(cluster: Kubeflow) -> None:
+    cluster.lose_row_of_next_post()
+    body = {**body_of(one, script=DONE), "run_id": UNKNOWN.replace("0", "3")}
+    assert ask(cluster, "POST", "runs", body)[0] == 500
+    assert ask(cluster, "GET", f"runs/{body['run_id']}")[0] == 404
+    until(lambda: [pod["status"]["phase"] for pod in cluster.pods()] == ["Succeeded"] * 3)
+    assert cluster.pods()[0]["metadata"]["labels"]["pipeline/runid"] == body["run_id"]
+
+
 def test_workflows_go_on_while_the_api_answers_500_or_is_away(cluster: Kubeflow) -> None:
     run_id = post(cluster, one, script=DONE)
-    cluster.answer_500(0.3)
+    cluster.answer_500(HELD)
     status, answer = ask(cluster, "GET", f"runs/{run_id}")
     assert (status, answer["code"]) == (500, 13)
+    cluster.answer_500(0.05)
     until(lambda: ask(cluster, "GET", f"runs/{run_id}")[0] == 200)
     cluster.go_away()
     with pytest.raises(OSError), socket.create_connection(("127.0.0.1", cluster.port), timeout=1):

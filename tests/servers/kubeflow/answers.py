@@ -377,6 +377,9 @@ class Handler(BaseHTTPRequestHandler):
             status, answer = 200, self.answer(address, content)
         except RefusalError as refusal:
             status, answer = refusal.status, {"code": refusal.code, "message": refusal.message, "details": []}
+        except Exception as error:
+            self.answers.kubeflow.broken.append(error)
+            status, answer = 500, {"code": INTERNAL, "message": f"the stand-in broke: {error!r}", "details": []}
         is_post_of_run = self.command == "POST" and address.path == f"{PREFIX}/runs"
         if is_post_of_run and self.answers.kubeflow.loses_answer():
             self.close_connection = True

@@ -16,7 +16,7 @@ from pathlib import Path
 
 USER = 10001
 """The user of a container, as the image `steps` has it."""
-SYSTEM = ("/usr", "/etc", "/dev")
+SYSTEM = ("/usr", "/etc", "/dev", "/sys")
 WRITABLE = ("tmp", "minio", "s3", "gcs", ".local", ".cache", ".config")
 """What a pod may write: `/tmp`, and the empty folders that Kubeflow mounts."""
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
@@ -24,7 +24,7 @@ ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 CHECKOUT = Path(__file__).parents[3]
 ENTER = """
 root=$1; shift
-while [ "$1" != -- ]; do mount --rbind "$1" "$root$1" && mount -o remount,bind,ro "$root$1"; shift; done; shift
+while [ "$1" != -- ]; do mount --rbind "$1" "$root$1"; mount -o remount,bind,ro "$root$1"; shift; done; shift
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=1777 none "$root/dev/shm"
 code=0; chroot --userspec="$1" "$root" /usr/bin/env -i "${@:2}" || code=$?

@@ -63,7 +63,8 @@ class Kubeflow:
         self.answers = Answers(self)
         self._numbers = itertools.count(1)
         self._events: list[Tree] = []
-        self._lost_answers, self._deliveries, self._broken_until = 0, 1, 0.0
+        self._lost_answers, self._lost_rows, self._deliveries, self._broken_until = 0, 0, 1, 0.0
+        self._without_row: list[Run] = []
         self._listening = ExitStack()
         self.port = 0
 
@@ -77,8 +78,10 @@ class Kubeflow:
         return str(next(self._numbers))
 
     def pause(self) -> None:
-        """The time between two pods."""
-        time.sleep(self.pod_seconds)
+        """The time between two pods; a test may hold what comes by a large `pod_seconds`, and let it go by a small one."""
+        start = time.monotonic()
+        while time.monotonic() - start < self.pod_seconds:
+            time.sleep(0.005)
 
     # The server
 
@@ -95,7 +98,8 @@ class Kubeflow:
     def close(self) -> None:
         """End everything that it started."""
         self.go_away()
-        workflows = [workflow for run in self.runs.values() for workflow in run.workflows]
+        self.pod_seconds = 0.0
+        workflows = [workflow for run in self._every_run() for workflow in run.workflows]
         for workflow in workflows:
             workflow.cancel()
         for workflow in workflows:
@@ -112,17 +116,22 @@ class Kubeflow:
             deliveries, self._deliveries = self._deliveries, 1
             started = [Workflow(self, row, run.pipeline, run.parameters) for _ in range(deliveries)]
             row.workflows += started
-            if first is None:
+            self._lost_rows, loses_row = max(0, self._lost_rows - 1), self._lost_rows > 0
+            if loses_row:
+                self._without_row.append(run)
+            elif first is None:
                 run.move(PENDING)
                 self.runs[run.run_id] = run
             for workflow in started:
                 workflow.start()
-            if first is not None:
-                message = f"Error 1062: Duplicate entry '{run.run_id}' for key 'PRIMARY'"
-                raise RefusalError(
-                    500, INTERNAL, f"InternalServerError: Failed to store run {run.display_name} to table: {message}"
-                )
+            if first is not None or loses_row:
+                why = f"Duplicate entry '{run.run_id}' for key 'PRIMARY'" if first is not None else "invalid connection"
+                raise RefusalError(500, INTERNAL, f"InternalServerError: Failed to store run {run.display_name} to table: {why}")
             return run
+
+    def _every_run(self) -> list[Run]:
+        """Every run, also those without a row."""
+        return [*self.runs.values(), *self._without_row]
 
     def run(self, run_id: str) -> Run:
         """A run by its id."""
@@ -146,8 +155,9 @@ class Kubeflow:
         return [pod.as_kubernetes() for workflow in self.run(run_id).workflows for pod in list(workflow.pods)]
 
     def pods(self) -> list[Tree]:
-        """Every pod of every run."""
-        return [pod for run_id in list(self.runs) for pod in self.pods_of(run_id)]
+        """Every pod of every run, also of those without a row."""
+        workflows = [workflow for run in self._every_run() for workflow in run.workflows]
+        return [pod.as_kubernetes() for workflow in workflows for pod in list(workflow.pods)]
 
     def nodes_of(self, run_id: str) -> int:
         """The number of Argo's nodes of a run; some hundred make a Workflow of a megabyte."""
@@ -189,6 +199,10 @@ class Kubeflow:
         with self.lock:
             self._lost_answers, was = max(0, self._lost_answers - 1), self._lost_answers
         return was > 0
+
+    def lose_row_of_next_post(self) -> None:
+        """The next POST of a run starts its workflow and fails before the row is there: 500, then 404, and it executes."""
+        self._lost_rows += 1
 
     def answer_500(self, seconds: float) -> None:
         """Every request is answered by 500, code 13, as while the database is away; workflows go on."""

@@ -18,13 +18,16 @@ PLATFORM_KEYS = {
     "fieldPathAsEnv",
     "podMetadata",
     "imagePullPolicy",
+    "imagePullSecret",
+    "nodeAffinity",
     "nodeSelector",
+    "podAffinity",
     "tolerations",
     "activeDeadlineSeconds",
     "securityContext",
     "emptyDirMounts",
 }
-"""Parts of an executor's platform config that the stand-in takes: no volumes of claims, secrets and config maps."""
+"""Parts of an executor's platform config that the stand-in takes, though pulling and scheduling mean nothing here."""
 
 
 class RefusalError(Exception):

@@ -96,8 +96,7 @@ class Launcher:
             if not found:
                 raise StepError(f"failed to download input artifact from remote storage URI {uri}: not found")
         for artifact in self.artifacts("outputs").values():
-            self.container.write(f"{local_path(artifact['uri'])}.folder", b"")
-            self.container.local(f"{local_path(artifact['uri'])}.folder").unlink()
+            self.container.folder(local_path(artifact["uri"]).rpartition("/")[0])
         for folder in ("/tmp/kfp", "/tmp/kfp/outputs", "/tmp/kfp_outputs"):
             self.container.folder(folder)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.servers.kubeflow.workflow import Workflow
 
 SUCCEEDED, FAILED, SKIPPED, OMITTED, RUNNING, PENDING = "SUCCEEDED", "FAILED", "SKIPPED", "OMITTED", "RUNNING", "PENDING"
+TOO_LONG = "Pod was active on the node longer than the specified deadline"
 UNSCHEDULABLE, NAMESPACE = "Unschedulable", "kubeflow"
 ENDED = (SUCCEEDED, FAILED)
 ALIVE = "1970-01-01T00:00:00Z"
@@ -31,7 +32,6 @@ class Node:
 
     identity: str
     display_name: str
-    is_pod: bool
     state: str = PENDING
     children: list[str] = field(default_factory=list)
     created: str = field(default_factory=stamp)
@@ -39,12 +39,11 @@ class Node:
     history: list[Tree] = field(default_factory=list)
 
     def move(self, state: str) -> None:
-        """Another state. The entry of a graph stays RUNNING for ever, as was seen of a run that had long succeeded."""
-        if self.is_pod or state in (RUNNING, SKIPPED):
-            self.state = state
-            self.history.append({"update_time": stamp(), "state": state})
-            if state not in (RUNNING, PENDING):
-                self.ended = stamp()
+        """Another state; that of a graph is RUNNING to the last, as was seen of a run that had long succeeded."""
+        self.state = state
+        self.history.append({"update_time": stamp(), "state": state})
+        if state not in (RUNNING, PENDING):
+            self.ended = stamp()
 
     def entry(self, run: "Run") -> Tree:
         """The node in `task_details`; it says neither which pod it is nor what went wrong."""
@@ -86,19 +85,26 @@ class Pod:
             node.move(phase.upper())
 
     def as_kubernetes(self) -> Tree:
-        """The parts of the object that say how the pod is."""
-        conditions, statuses = [], []
-        if self.waiting and self.phase == "Pending":
+        """The parts of the object that say how the pod is; the launcher hides with which code a step ended."""
+        status: Tree = {"phase": self.phase, "conditions": [], "containerStatuses": []}
+        if self.waiting and self.waiting[0] == UNSCHEDULABLE and self.phase == "Pending":
             reason, message = self.waiting
-            if reason == UNSCHEDULABLE:
-                conditions = [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}]
-            else:
-                statuses = [{"name": "main", "state": {"waiting": {"reason": reason, "message": message}}}]
-        labels = {"pipeline/runid": self.run_id, "workflows.argoproj.io/workflow": self.workflow, **self.labels}
-        status: Tree = {"phase": self.phase, "conditions": conditions, "containerStatuses": statuses}
+            status["conditions"] = [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}]
+        elif self.waiting or self.phase != "Pending":
+            status["containerStatuses"] = [{"name": "main", "state": self.state()}]
         if self.message:
-            status["message"] = self.message
+            status |= {"reason": "DeadlineExceeded" if self.message == TOO_LONG else "Error", "message": self.message}
+        labels = {"pipeline/runid": self.run_id, "workflows.argoproj.io/workflow": self.workflow, **self.labels}
         return {"metadata": {"name": self.name, "namespace": NAMESPACE, "labels": labels}, "status": status}
+
+    def state(self) -> Tree:
+        """The state of the pod's container `main`."""
+        if self.phase == "Running":
+            return {"running": {}}
+        if self.phase == "Pending" and self.waiting:
+            return {"waiting": {"reason": self.waiting[0], "message": self.waiting[1]}}
+        is_good = self.phase == "Succeeded"
+        return {"terminated": {"exitCode": 0 if is_good else 1, "reason": "Completed" if is_good else "Error"}}
 
 
 @dataclass

@@ -23,6 +23,7 @@ from tests.servers.kubeflow.run import (
     RUNNING,
     SKIPPED,
     SUCCEEDED,
+    TOO_LONG,
     UNSCHEDULABLE,
     Node,
     Pod,
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from tests.servers.kubeflow.fixture import Kubeflow
 
 KILLED = "Pod was deleted"
-TOO_LONG = "Pod was active on the node longer than the specified deadline"
 REPEATS = 2
 """How often Argo makes a pod again that was killed or deleted: Kubeflow's manifests say `retryStrategy` {limit 2, OnError}."""
+STORE = '{"Provider":"minio","Params":{"fromEnv":"false"}}'
+"""What the metadata of an artifact says of its store, beside its own name and what the step said."""
 EXIT_HANDLER = "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
@@ -121,19 +123,19 @@ class Workflow:
 
     # Nodes and pods
 
-    def node(self, path: str, display_name: str, parent: str, *, is_pod: bool) -> Node:
+    def node(self, path: str, display_name: str, parent: str) -> Node:
         """The node of a path, made when it is asked for first, with a number as its id."""
         if path not in self.nodes:
             number = int(sha256(f"{self.name}{next(self.numbers)}".encode()).hexdigest()[:8], 16)
-            self.nodes[path] = Node(f"{self.name}-{number}", display_name, is_pod)
+            self.nodes[path] = Node(f"{self.name}-{number}", display_name)
             if parent in self.nodes and parent != path:
                 self.nodes[parent].children.append(self.nodes[path].identity)
         return self.nodes[path]
 
     def opened(self, path: str, display_name: str) -> None:
         """The two nodes of a graph: Argo's repeats of it, and its first attempt."""
-        self.node(path, display_name, f"{path}/driver(0)", is_pod=False).move(RUNNING)
-        self.node(f"{path}(0)", f"{display_name}(0)", path, is_pod=False).move(RUNNING)
+        self.node(path, display_name, f"{path}/driver(0)").move(RUNNING)
+        self.node(f"{path}(0)", f"{display_name}(0)", path).move(RUNNING)
 
     def pod(self, path: str, kind: str, display_name: str, labels: dict[str, str] | None = None) -> Pod:
         """A pod that may start; what stands in its way keeps the workflow here until the run is terminated.
@@ -147,8 +149,8 @@ class Workflow:
         key, graph = f"{path}/{kind}", path if kind == "executor" else path.rpartition("/")[0]
         attempt = len([one for one in self.nodes if one.startswith(f"{key}(")])
         nodes = [
-            self.node(key, display_name, f"{graph}(0)", is_pod=True),
-            self.node(f"{key}({attempt})", f"{display_name}({attempt})", key, is_pod=True),
+            self.node(key, display_name, f"{graph}(0)"),
+            self.node(f"{key}({attempt})", f"{display_name}({attempt})", key),
         ]
         template = "system-container-impl" if kind == "executor" else "system-container-driver"
         name = f"{self.name}-{template}-{nodes[1].identity.rpartition('-')[2]}"
@@ -200,7 +202,7 @@ class Workflow:
             resolved = self.drive(path, task, Scope(inputs, done, self.doubled(path), self.placeholders(path)))
             condition = task.get("triggerPolicy", {}).get("condition")
             if condition and not holds(condition, resolved.parameters):
-                self.node(path, name, f"{path}/driver(0)", is_pod=False).move(SKIPPED)
+                self.node(path, name, f"{path}/driver(0)").move(SKIPPED)
                 return SKIPPED, None
             if "dag" in component:
                 outputs = self.graph(path, component, resolved)
@@ -254,12 +256,13 @@ class Workflow:
             self.messages[path] = executor_input(inputs, component, f"{root}/{self.kubeflow.unique()}")
         key = fingerprint(self.pipeline.name, task, component, container, self.messages[path])
         if key in self.kubeflow.cache:
-            self.node(f"{path}/executor", "executor", f"{path}(0)", is_pod=True).move(SKIPPED)
+            self.node(f"{path}/executor", "executor", f"{path}(0)").move(SKIPPED)
             return self.kubeflow.cache[key]
         for outputs in self.attempts(path, task, component):
             if outputs is not None:
-                for artifact in outputs.artifacts.values():
+                for output, artifact in outputs.artifacts.items():
                     artifact["name"] = self.kubeflow.unique()
+                    artifact["metadata"] = {"display_name": output, "store_session_info": STORE, **artifact["metadata"]}
                 if key:
                     self.kubeflow.cache[key] = outputs
                 return outputs
@@ -329,8 +332,11 @@ class Workflow:
         return process.returncode
 
     def environment(self, pod: Pod, spec: Tree, config: Tree) -> dict[str, str]:
-        """What the pod adds to the image's environment; a name that does not exist keeps it waiting for ever."""
-        env = {"_KFP_RUNTIME": "true", "KFP_POD_NAME": pod.name, "KFP_POD_UID": pod.name, "NAMESPACE": NAMESPACE}
+        """What the pod adds to the image's environment; a name that does not exist keeps it waiting for ever.
+
+        `_KFP_RUNTIME` is not in it: a Python component's own command sets it, a container component does without.
+        """
+        env = {"KFP_POD_NAME": pod.name, "KFP_POD_UID": pod.name, "NAMESPACE": NAMESPACE}
         env |= {one["name"]: one.get("value", "") for one in spec.get("env", [])}
         fields = {"metadata.name": pod.name, "metadata.namespace": NAMESPACE, "metadata.uid": pod.name}
         env |= {one["name"]: fields[one["fieldPath"]] for one in config.get("fieldPathAsEnv", [])}
