@@ -105,8 +105,8 @@ class RunStanding(NamedTuple):
     """How a run stands, in a word and in a sentence."""
 
     state: RunState
-    """`unknown`: it was never prepared. `dead`: nothing executes it, and it has no end. `gone`: likewise, and it cannot be started
-    again here. `terminated`: a person ended it."""
+    """`unknown`: it was never prepared. `dead`: nothing executes it, and it has no end. `gone`: likewise, and it cannot be
+    started again here. `terminated`: a person ended it."""
     sentence: str
     """For people."""
 
@@ -135,8 +135,9 @@ def state(runs: Path, ledger: Ledger, run_id: str, now: datetime) -> RunStanding
     if (runs / run_id).exists():
         return RunStanding("dead", f"run {run_id} is executed by no process, and has no end")
     if is_beating(run, now):
-        return RunStanding("executing", f"run {run_id} is executing on {run.host}")
-    return RunStanding("gone", f"run {run_id} executed on {run.host}, and says nothing any more")
+        where = "" if run.host is None else f" on {run.host}"
+        return RunStanding("executing", f"run {run_id} is executing{where}")
+    return RunStanding("gone", f"run {run_id} executed on {run.host or 'another host'}, and says nothing any more")
 
 
 def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None], lock: IO[str]) -> int:

@@ -98,7 +98,7 @@ def test_a_port_that_is_taken_is_said() -> None:
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watch in this process: no signal handlers, and runs that are done at once."""
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr(watching, "LocalRunner", QuickRunner)
+    monkeypatch.setattr(watching, "open_runner", QuickRunner)
 
 
 def test_a_tick_that_hangs_shows_and_a_model_after_the_other_does_not(

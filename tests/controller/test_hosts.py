@@ -65,7 +65,7 @@ def test_a_run_that_executes_elsewhere_is_not_started_again(ledger: Ledger, firs
     for minutes in range(1, 60):
         now = REAL + timedelta(minutes=minutes)
         ledger.note_heartbeat(run_id, host="a/7", now=now)
-        assert second.tick(now + DEAD - SECOND).waits == (f"run {run_id} is executing",)
+        assert second.tick(now + DEAD - SECOND).waits == (f"run {run_id} is executing on a/7",)
     assert second.runner.started == []
 
 
