@@ -39,7 +39,8 @@ def _show(settings: Settings, ticks: Iterable[Ticked], json: bool) -> Ticked | N
     printer, last = console(), Ticked(now=datetime.min)
     decisions_before = _decided(settings) if not json else {}
     for ticked in ticks:
-        news = ticked.acts or ticked.problems != last.problems or ticked.waits != last.waits
+        seen, before = ((one.problems, one.notes, one.waits) for one in (ticked, last))
+        news = ticked.acts or seen != before
         if json:
             if news:
                 sys.stdout.write(ticked.model_dump_json() + "\n")
@@ -61,6 +62,8 @@ def _lines(ticked: Ticked, last: Ticked, decided: Sequence[Decision]) -> Iterato
         yield f"{act.model}: {act.what}: {act.sentence}"
     for sentence in ticked.waits if ticked.waits != last.waits else ():
         yield f"waits: {sentence}"
+    for note in ticked.notes if ticked.notes != last.notes else ():
+        yield f"{note.model}: note: {note.sentence}"
     for problem in ticked.problems if ticked.problems != last.problems else ():
         yield f"{problem.model or 'controller'}: problem: {problem.sentence}"
 

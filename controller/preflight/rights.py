@@ -3,7 +3,7 @@
 from cluster.rights import Right
 
 NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
-    ("serving.kserve.io", "inferenceservices"): ("create", "get", "patch"),
+    ("serving.kserve.io", "inferenceservices"): ("create", "delete", "get", "list", "patch"),
     ("policy", "poddisruptionbudgets"): ("create", "get", "patch"),
     ("apps", "deployments"): ("get",),
     ("apps", "replicasets"): ("list",),

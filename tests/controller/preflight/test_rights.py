@@ -13,7 +13,7 @@ from controller.preflight.rights import NEEDED, controller_rights
 from perennial.errors import NotFoundError
 from perennial.spec.read import read
 from serving.deployers.on_kserve import KServeDeployer
-from tests.cluster.api import Api, opened
+from tests.cluster.api import KSERVE, Api, opened
 from tests.controller.preflight.calls import Call, calls
 from tests.controller.preflight.test_cluster import SETTINGS, whole
 from tests.k8s.rendered import K8S
@@ -53,9 +53,7 @@ def test_no_right_is_a_wildcard() -> None:
 def test_the_deployer_uses_every_right_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "chargeback.yaml").write_text(SPEC)
     model = read(tmp_path / "chargeback.yaml")
-    api = Api()
-    api.kinds["serving.kserve.io/v1beta1"] = {"InferenceService": ("inferenceservices", True)}
-    api.kinds["policy/v1"] = {"PodDisruptionBudget": ("poddisruptionbudgets", True)}
+    api = Api(KSERVE)
     with opened(api, tmp_path) as client:
         deployer = KServeDeployer(client, "team")
         deployer.deploy(model, version(1), run(1), NOW)
