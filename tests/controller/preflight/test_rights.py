@@ -18,6 +18,7 @@ from tests.controller.preflight.calls import Call, calls
 from tests.controller.preflight.test_cluster import SETTINGS, whole
 from tests.k8s.rendered import K8S
 from tests.second_project import SPEC
+from tests.serving.deployers import made
 from tests.serving.deployers.test_on_kserve import run, version
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -54,12 +55,21 @@ def test_the_deployer_uses_every_right_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "chargeback.yaml").write_text(SPEC)
     model = read(tmp_path / "chargeback.yaml")
     api = Api(KSERVE)
+    api.keep(made.runtime("team"))
+    api.keep(made.storage_container())
     with opened(api, tmp_path) as client:
         deployer = KServeDeployer(client, "team")
         deployer.deploy(model, version(1), run(1), NOW)
+        (service,) = (stored for path, stored in api.objects.items() if "/inferenceservices/" in path)
+        api.keep(made.deployment(service))
+        deployer.models()
         deployer.deployed(model.name)
-        deployer.standing(model.name)
+        assert deployer.standing(model.name).state == "serving"
+        deployer.retire(model.name, "replaced", NOW)
     found = calls(api)
+    compared = {call for call in found if call.resource in ("servingruntimes", "clusterstoragecontainers")}
+    assert {call[:4] for call in compared} <= grants("role.yaml") | grants("cluster-role.yaml") and len(compared) == 2
+    found -= compared  # read by name, as the preflight does
     assert {call.namespace for call in found} == {"team"}
     used: dict[tuple[str, str], set[str]] = {}
     for call in found:

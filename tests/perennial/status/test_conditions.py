@@ -160,7 +160,7 @@ def test_what_says_that_all_is_well_stays_away_where_nothing_is_known(reason: Re
 
 def test_a_model_without_a_spec_is_retired_only_where_it_is_known_that_nothing_is_deployed() -> None:
     gone = replace(WELL, spec=None, deployed=None)
-    assert reasons(replace(gone, traffic=None)) == [Reason.RETIRED]
+    assert reasons(replace(gone, traffic=None)) == [Reason.RETIRED, Reason.NO_REQUEST]
     assert reasons(replace(gone, traffic="the API server does not answer"))[0] == Reason.SPEC_MISSING
     assert reasons(replace(CASES[Reason.RETIRED], requests=(REQUEST,))) == [Reason.REQUEST_WAITS, Reason.RETIRED]
 
