@@ -292,6 +292,19 @@ def rollout(
     raise typer.Exit(0 if has_it else GATES_NOT_PASSED)
 
 
+@app.command(epilog="Example: perennial retire churn --reason 'replaced by churn-weekly'")
+def retire(
+    model: ModelName,
+    reason: Annotated[str, typer.Option(help="Why, in one sentence; it is kept.")] = "a person asked for it",
+    json: Json = False,
+) -> None:
+    """End the service of a model whose spec was removed; its versions, records and predictions are kept."""
+    from console.serving import retire as end_service
+    from perennial.settings import Settings
+
+    end_service(Settings.from_environment(), model, reason, wall_clock, json)
+
+
 @app.command(epilog="Example: perennial models")
 def models(json: Json = False) -> None:
     """List the models and their registered versions."""

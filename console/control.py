@@ -80,7 +80,8 @@ def _show(settings: Settings, ticks: Iterable[Ticked], json: bool) -> Ticked | N
     printer, last = console(), Ticked(now=datetime.min)
     decisions_before = _decided(settings) if not json else {}
     for ticked in ticks:
-        news = ticked.acts or ticked.problems != last.problems or ticked.waits != last.waits
+        seen, before = ((one.problems, one.notes, one.waits) for one in (ticked, last))
+        news = ticked.acts or seen != before
         if json:
             if news:
                 sys.stdout.write(ticked.model_dump_json() + "\n")
@@ -125,6 +126,8 @@ def _events(ticked: Ticked, last: Ticked, decided: Sequence[Decision]) -> Iterat
     if ticked.stands_by:
         yield from () if last.stands_by else (Event("info", "", "problem", problem.sentence) for problem in ticked.problems)
         return
+    for note in ticked.notes if ticked.notes != last.notes else ():
+        yield Event("info", note.model, "note", note.sentence)
     for problem in ticked.problems if ticked.problems != last.problems else ():
         yield Event("warning" if problem.model else "error", problem.model, "problem", problem.sentence)
 

@@ -1,4 +1,4 @@
-"""`perennial serve`, `rollback`, `rollout` and `features parity`: a model's server, its traffic, and what it served."""
+"""`perennial serve`, `rollback`, `rollout`, `retire` and `features parity`: a model's server, its traffic, and what it served."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from typing import NoReturn
 from console.asking import Clock, ask
 from console.display.output import console, print_json, table
 from perennial.ledger import Ledger, Version
-from perennial.loop.request import RollBack, RollOut
+from perennial.loop.request import Retire, RollBack, RollOut
 from perennial.loop.rollout import Rollout
 from perennial.settings import Settings
 from serving.command import server_command
@@ -99,6 +99,29 @@ def roll_out(settings: Settings, model: str, wish: RollOut, now: datetime, clock
         if to_follow is not None:
             console().print(f"Follows with the next tick: {to_follow}", soft_wrap=True)
     return rollout is None or rollout.state == "champion"
+
+
+def retire(settings: Settings, model: str, reason: str, clock: Clock, json: bool) -> None:
+    """Ask for the end of a model's service, and say so.
+
+    Args:
+        settings: where things are.
+        model: name of the model.
+        reason: why, in one sentence; it is kept.
+        clock: gives the real time.
+        json: print JSON instead of sentences.
+
+    Raises:
+        DataError: its spec is still in the project.
+        NotFoundError: nobody knows such a model.
+        PlatformError: it cannot be done now; the command may be repeated.
+    """
+    request = ask(settings, model, Retire(reason=reason), clock(), clock)
+    if json:
+        print_json({"retired": model, "request": request.number, "kept": request.outcome})
+        return
+    server = "; a server of this machine that runs serves until it is ended" if settings.namespace is None else ""
+    console().print(f"{model}: nothing of it is deployed any more; {request.outcome}{server}", soft_wrap=True)
 
 
 def _rolled_out(settings: Settings, number: int, rollout: Rollout | None, champion: Version | None) -> str:

@@ -4,7 +4,7 @@ import http.client
 from datetime import datetime
 
 from console.decisions import models_of
-from controller.stored import stored_of
+from controller.stored import deployed_models, stored_of
 from controller.ticked import LEASE
 from perennial.ledger import Ledger
 from perennial.settings import Settings
@@ -55,7 +55,7 @@ def lost_rows_in(metrics: str) -> int:
 
 
 def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Condition, list[ModelStatus]]:
-    """Whether a controller is at work, and every model that has a spec or was ever trained, by name.
+    """Whether a controller is at work, and every model that has a spec, was ever trained, or is deployed, by name.
 
     Args:
         settings: where things are.
@@ -65,7 +65,8 @@ def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Con
     deployer = open_reading(settings)
     with Ledger.open(settings.ledger) as ledger:
         controller = controller_condition(ledger.lease(LEASE), clock)
-        stored = [stored_of(settings, deployer, ledger, name, clock) for name in models_of(settings, ledger)]
+        names = sorted({*models_of(settings, ledger), *deployed_models(deployer)})
+        stored = [stored_of(settings, deployer, ledger, name, clock) for name in names]
     statuses = [status_of(record, controller.status == "True", now) for record in stored]
     if settings.namespace is None:
         statuses = [status.model_copy(update={"server": server_of(settings, status.model)}) for status in statuses]

@@ -11,12 +11,12 @@ from controller.context import Context
 from controller.flight import carry_on, intend
 from controller.rollout import roll_out
 from controller.ticked import Act, Found
-from perennial.errors import FencedError, PlatformError
+from perennial.errors import DataError, FencedError, NotFoundError, PlatformError
 from perennial.ledger import Ledger, Run, Version
 from perennial.lifecycle import claim as claims
 from perennial.loop.decision import Claim, Decision, DecisionDraft, Fact
 from perennial.loop.failure import Failure
-from perennial.loop.request import Accept, AcceptChange, Close, Monitor, Request, RollBack, RollOut, Train
+from perennial.loop.request import Accept, AcceptChange, Close, Monitor, Request, Retire, RollBack, RollOut, Train
 from perennial.outages import translated
 from perennial.spec.model import Model
 from perennial.spec.read import read
@@ -54,6 +54,8 @@ def _answer(context: Context, request: Request) -> Iterator[Found]:
             yield _rolled_back(context, request, reason)
         case RollOut() as wish:
             yield from _rolled_out(context, request, wish)
+        case Retire(reason=reason):
+            yield _retired(context, request, reason)
         case Accept(decision=number):
             yield _end(context, request, outcome=incidents.accept_decision(context.ledger, request, number))
         case Close(incident=number, reason=reason):
@@ -212,3 +214,32 @@ def _coming(ledger: Ledger, champion: Version) -> str:
     if newest.number == champion.number or newest.state not in ("requested", "checked"):
         return ""
     return f"version {newest.number}, which was asked for after it, takes the traffic"
+
+
+def _retired(context: Context, request: Request, reason: str) -> Found:
+    """Delete what is deployed of a model without a spec; what it waits for until nothing of it is there any more.
+
+    Raises:
+        DataError: its spec is still in the project.
+        NotFoundError: nobody knows such a model.
+    """
+    settings, ledger, name = context.settings, context.ledger, request.model
+    if (spec := settings.models / f"{name}.yaml").exists():
+        raise DataError(
+            f"{spec}: is there: a model is retired after its spec was removed from the project, else the next tick would deploy "
+            f"it again; remove the file, then `perennial retire {name}` once more"
+        )
+    deployer = open_deployer(settings)
+    is_deployed = name in deployer.models()
+    if request.state == "open" and not is_deployed and name not in ledger.models():
+        without = sorted({*ledger.models(), *deployer.models()} - {path.stem for path in settings.specs})
+        raise NotFoundError(
+            f"no model {name!r} in the ledger, and nothing of it is deployed; without a spec there are: "
+            f"{', '.join(without) or 'none'}"
+        )
+    request = ledger.begin_request(request, None)
+    ledger.check_fence()
+    still_there = deployer.retire(name, reason, context.wall_clock)
+    if still_there is not None:
+        return still_there
+    return _end(context, request, outcome="its versions, records and predictions are kept")

@@ -19,12 +19,14 @@ def roll_out(context: Context, model: Model) -> Iterator[Found]:
     before = next(iter(context.ledger.rollouts(model.name)), None)
     context.ledger.check_fence()
     deployer = open_deployer(context.settings)
-    after = carry_out(context.settings, deployer, context.ledger, model, context.moment)
+    after, change = carry_out(context.settings, deployer, context.ledger, model, context.moment)
     if after is not None and after != before:
         sentence = f"version {after.number} is {after.state}: {after.reason}"
         yield Act(model=model.name, what="rolled out", sentence=sentence)
+    if change is not None and (change.kind == "Repaired" or after == before):
+        yield Act(model=model.name, what="repaired", sentence=change.sentence)
     standing = deployer.standing(model.name)
-    if standing.state == "stuck":
+    if standing.state in ("stuck", "foreign"):
         yield Obstacle(model=model.name, sentence=standing.sentence)
     elif standing.state == "rolling":
         yield standing.sentence

@@ -17,6 +17,14 @@ RECENT = 12
 """Windows and decisions of a model that are looked at."""
 
 
+def deployed_models(deployer: Reading) -> tuple[str, ...]:
+    """Models of which something is deployed; empty while nobody can say, which is told of each model."""
+    try:
+        return deployer.models()
+    except PlatformError:
+        return ()
+
+
 def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str, clock: datetime) -> Stored:
     """What is stored about a model.
 

@@ -11,12 +11,13 @@ from controller.flight import carry_on
 from controller.requests import answer
 from controller.rollout import roll_out
 from controller.runner import Runner, open_runner
-from controller.ticked import LEASE, Act, Found, Obstacle, Ticked
+from controller.ticked import LEASE, Act, Found, Note, Obstacle, Ticked
 from perennial.errors import FencedError
 from perennial.ledger import Fence, Lease, Ledger
 from perennial.outages import translated
 from perennial.settings import Settings
 from perennial.spec.read import read
+from serving.deployers import open_deployer
 
 LEASE_SECONDS = 60.0
 """How long a controller that says nothing keeps the lease. A tick takes seconds; a paused one is fenced off later."""
@@ -71,7 +72,8 @@ def tick(
                 return answered.model_copy(update={"problems": (_went_back(lease.ticked, now), *answered.problems)})
             if lease.ticked is None or now - lease.ticked >= NOTES:
                 fenced.note_tick(LEASE, now)
-            return _tick(context, clock, lease, models | {path.stem for path in settings.specs}, _all_of)
+            ticked = _tick(context, clock, lease, models | {path.stem for path in settings.specs}, _all_of)
+            return _with_removed(context, ticked)
         finally:
             if release:
                 ledger.release_lease(lease, clock())
@@ -126,6 +128,25 @@ def _all_of(context: Context, name: str) -> Iterator[Found]:
     except Exception as error:  # of MLflow, the deployer or a file: what comes after does not need them
         yield Obstacle(model=name, sentence=f"the rollout stands still: {_said(error)}")
     yield from submit_due(context, model)
+
+
+def _with_removed(context: Context, ticked: Ticked) -> Ticked:
+    """A tick that also says which models go on serving although their specs are gone."""
+    try:
+        deployed = open_deployer(context.settings).models()
+    except Exception as error:
+        unknown = Obstacle(model="", sentence=f"whether a model without a spec serves is not known: {_said(error)}")
+        return ticked.model_copy(update={"problems": (*ticked.problems, unknown)})
+    notes = tuple(_removed(context, name) for name in deployed if not (context.settings.models / f"{name}.yaml").exists())
+    return ticked.model_copy(update={"notes": notes})
+
+
+def _removed(context: Context, name: str) -> Note:
+    sentence = (
+        f"{context.settings.models / name}.yaml is gone, and what was deployed of {name} goes on serving, unwatched: restore the "
+        f"file, or `perennial retire {name} --reason '…'` ends its service"
+    )
+    return Note(model=name, sentence=sentence)
 
 
 def _said(error: Exception) -> str:

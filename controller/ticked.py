@@ -14,7 +14,7 @@ class Act(Record):
 
     model: str
     """Name of the model."""
-    what: Literal["started", "started again", "ended", "gave up", "rolled out", "overtaken", "held", "answered"]
+    what: Literal["started", "started again", "ended", "gave up", "rolled out", "repaired", "overtaken", "held", "answered"]
     """What it did."""
     sentence: str
     """The same in words."""
@@ -27,6 +27,15 @@ class Obstacle(Record):
     """Name of the model; empty when it concerns all."""
     sentence: str
     """What was found, and who must act."""
+
+
+class Note(Record):
+    """Something that a person should know, and that kept a tick from nothing."""
+
+    model: str
+    """Name of the model."""
+    sentence: str
+    """What was found, and who may act."""
 
 
 Found = Act | Obstacle | str
@@ -42,6 +51,8 @@ class Ticked(Record):
     """What it did, in order."""
     problems: tuple[Obstacle, ...] = ()
     """What was in its way."""
+    notes: tuple[Note, ...] = ()
+    """What a person should know."""
     waits: tuple[str, ...] = ()
     """Runs that are in flight, one sentence each."""
     holds_lease: bool = True

@@ -21,11 +21,14 @@ from perennial.spec.model import Model
 from perennial.versions import store as version_store
 from perennial.versions.folder import open_version
 from serving.deployers import Deployer
+from serving.deployers.deployer import Change
 from serving.verification.gate import check_serving
 
 
-def carry_out(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, moment: Moment) -> Rollout | None:
-    """Move the newest request for traffic of a model as far as it goes; returns it, or none when there never was one.
+def carry_out(
+    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, moment: Moment
+) -> tuple[Rollout | None, Change | None]:
+    """Move the newest request for traffic of a model as far as it goes, and make what is deployed what the ledger wants.
 
     An older request that is still open is withdrawn: the newest is what is wanted.
 
@@ -35,10 +38,13 @@ def carry_out(settings: Settings, deployer: Deployer, ledger: Ledger, model: Mod
         ledger: the record of what is wanted.
         model: the spec; its latency budget is checked.
         moment: the ledger's rows get `now`, what a cluster is told `wall_clock`.
+
+    Returns:
+        The newest request, none when there never was one; and what the deployer had to change, none when nothing.
     """
     rollouts, now = ledger.rollouts(model.name), moment.now
     if not rollouts:
-        return None
+        return None, None
     newest = rollouts[0]
     for older in rollouts[1:]:
         if older.state in ("requested", "checked"):
@@ -50,8 +56,7 @@ def carry_out(settings: Settings, deployer: Deployer, ledger: Ledger, model: Mod
         newest = ledger.move_rollout(newest, observation.model_copy(update={"loaded": passed, "passed": passed}))
     if newest.state == "checked":
         newest = ledger.move_rollout(newest, _seen("promoted", newest, now, "no step stands between it and the traffic"))
-    repair(settings, deployer, ledger, model, moment.wall_clock)
-    return newest
+    return newest, repair(settings, deployer, ledger, model, moment.wall_clock)
 
 
 def checked(settings: Settings, version: Version, p95_ms: float) -> GateResult:
@@ -139,16 +144,16 @@ def roll_back(
     return None
 
 
-def repair(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, wall_clock: datetime) -> Version | None:
-    """Make the deployed state and MLflow's alias what the ledger says; returns the champion. `wall_clock` is UTC."""
+def repair(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, wall_clock: datetime) -> Change | None:
+    """Make the deployed state and MLflow's alias what the ledger says; returns what the deployer changed. `wall_clock` is UTC."""
     champion = ledger.champion(model.name)
     if champion is None:
         return None
     ledger.check_fence()
-    deployer.deploy(model, champion, ledger.run(champion.run_id), wall_clock)
+    change = deployer.deploy(model, champion, ledger.run(champion.run_id), wall_clock)
     ledger.check_fence()
     registry.set_champion(settings, model=model.name, number=champion.number)
-    return champion
+    return change
 
 
 def _seen(seen: str, rollout: Rollout, time: datetime, reason: str) -> Observation:

@@ -5,7 +5,7 @@ from perennial.settings import Fetch
 from serving.deployers.inference_service import RUNTIME
 
 NEEDED: dict[tuple[str, str], tuple[str, ...]] = {
-    ("serving.kserve.io", "inferenceservices"): ("create", "get", "patch"),
+    ("serving.kserve.io", "inferenceservices"): ("create", "delete", "get", "list", "patch"),
     ("policy", "poddisruptionbudgets"): ("create", "get", "patch"),
     ("apps", "deployments"): ("get",),
     ("apps", "replicasets"): ("list",),

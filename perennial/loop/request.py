@@ -63,6 +63,14 @@ class RollOut(Record):
     """Why, in one sentence."""
 
 
+class Retire(Record):
+    """End the service of a model that was removed from the project."""
+
+    kind: Literal["retire"] = "retire"
+    reason: str
+    """Why, in one sentence."""
+
+
 class Accept(Record):
     """Let the controller carry out a decision that waits for a person."""
 
@@ -93,7 +101,7 @@ class AcceptChange(Record):
     """Why, in one sentence."""
 
 
-Wish = Annotated[Train | Monitor | RollBack | RollOut | Accept | Close | AcceptChange, Field(discriminator="kind")]
+Wish = Annotated[Train | Monitor | RollBack | RollOut | Retire | Accept | Close | AcceptChange, Field(discriminator="kind")]
 """What can be asked for."""
 
 

@@ -64,7 +64,9 @@ class Reason(StrEnum):
     RUN_FAILED = "RunFailed"
     """The newest run broke."""
     SPEC_MISSING = "SpecMissing"
-    """The model was trained once, and its spec is gone."""
+    """The model's spec is gone, and what was deployed of it goes on serving."""
+    TRAFFIC_FOREIGN = "TrafficForeign"
+    """What runs on the cluster is not what was installed: somebody else wrote into it."""
     TRAFFIC_STUCK = "TrafficStuck"
     """The champion's pods do not come and will not by waiting."""
     TRAFFIC_UNKNOWN = "TrafficUnknown"
@@ -93,6 +95,8 @@ class Reason(StrEnum):
     """The newest matured window has not one label."""
     WINDOW_DUE = "WindowDue"
     """Windows have closed or matured, and no run has looked at them."""
+    RETIRED = "Retired"
+    """The model's spec is gone, and nothing of it is deployed."""
     WATCHED = "Watched"
     """Windows are measured."""
     TRAINED = "Trained"
@@ -138,6 +142,7 @@ class Reason(StrEnum):
 MEANS: dict[Reason, tuple[Type, State]] = {
     Reason.SPEC_WRONG: (Type.SPEC_VALID, "False"),
     Reason.SPEC_MISSING: (Type.SPEC_VALID, "False"),
+    Reason.RETIRED: (Type.SPEC_VALID, "False"),
     Reason.SPEC_READ: (Type.SPEC_VALID, "True"),
     Reason.TRAINING: (Type.RUN_SUCCEEDED, "Unknown"),
     Reason.MONITORING: (Type.RUN_SUCCEEDED, "Unknown"),
@@ -151,6 +156,7 @@ MEANS: dict[Reason, tuple[Type, State]] = {
     Reason.ROLLOUT_ENDED: (Type.ROLLED_OUT, "True"),
     Reason.DEPLOYMENT_DIFFERS: (Type.DEPLOYED, "False"),
     Reason.CHAMPION_DEPLOYED: (Type.DEPLOYED, "True"),
+    Reason.TRAFFIC_FOREIGN: (Type.SERVING, "False"),
     Reason.TRAFFIC_STUCK: (Type.SERVING, "False"),
     Reason.PODS_ROLLING: (Type.SERVING, "False"),
     Reason.TRAFFIC_UNKNOWN: (Type.SERVING, "Unknown"),
@@ -181,7 +187,7 @@ ORDER = tuple(Reason)
 """What matters most stands first."""
 STATES = ORDER[: ORDER.index(Reason.TRAINED) + 1]
 """The reasons that can name the state of a model: what holds first. With the others all is well, or they are no model's."""
-ORDINARY = (Reason.WATCHED, Reason.TRAINED)
+ORDINARY = (Reason.RETIRED, Reason.WATCHED, Reason.TRAINED)
 """States in which nobody need do anything."""
 
 

@@ -25,8 +25,10 @@ def conditions(stored: Stored, watching: bool, now: datetime) -> tuple[Condition
         watching: whether a controller is at work.
         now: UTC.
     """
+    if stored.is_retired:
+        return tuple(sorted([*_requests(stored, watching), _spec(stored)], key=lambda one: ORDER.index(one.reason)))
     all_conditions = [_spec(stored), *_run(stored, watching), *_champion(stored), *_rollout(stored, watching)]
-    all_conditions += [*_deployed(stored, watching), *_serving(stored), *_data(stored), *_person(stored)]
+    all_conditions += [*_deployed(stored, watching), *_serving(stored, watching), *_data(stored), *_person(stored)]
     all_conditions += [*_requests(stored, watching), *_retrain(stored, watching)]
     if stored.champion is not None and isinstance(stored.spec, Model):
         all_conditions += [
@@ -42,10 +44,22 @@ def _spec(stored: Stored) -> Condition:
     if isinstance(stored.spec, SpecError):
         mend = f"the owner mends it; `perennial validate {name}` shows all; until then it only serves"
         return condition(Reason.SPEC_WRONG, str(stored.spec).splitlines()[0], next=mend)
+    if stored.is_retired:
+        kept = f"models/{name}.yaml is gone, and nothing of {name} is deployed; its versions, records and predictions are kept"
+        return condition(Reason.RETIRED, kept, next=f"nothing; a spec models/{name}.yaml brings it back")
     if stored.spec is None:
-        gone = f"models/{name}.yaml is gone; {trained(stored.champion)}"
-        return condition(Reason.SPEC_MISSING, gone, next="the owner restores it or retires the model")
+        retire = f"the owner restores it, or `perennial retire {name} --reason '…'` ends its service"
+        return condition(Reason.SPEC_MISSING, f"models/{name}.yaml is gone, and {_goes_on(stored)}", next=retire)
     return condition(Reason.SPEC_READ, f"models/{name}.yaml has no mistake")
+
+
+def _goes_on(stored: Stored) -> str:
+    """What still serves of a model without a spec, as half a sentence."""
+    if stored.champion is not None and stored.deployed == stored.champion.digest:
+        return f"version {stored.champion.number} goes on serving"
+    if stored.deployed is not None:
+        return f"a version of digest {stored.deployed[:16]} goes on serving"
+    return "what is deployed of it is not known"
 
 
 def _run(stored: Stored, watching: bool) -> Iterator[Condition]:
@@ -131,7 +145,7 @@ def _deployed(stored: Stored, watching: bool) -> Iterator[Condition]:
         yield condition(Reason.CHAMPION_DEPLOYED, f"{server} is told to serve version {champion.number}, the champion")
 
 
-def _serving(stored: Stored) -> Iterator[Condition]:
+def _serving(stored: Stored, watching: bool) -> Iterator[Condition]:
     """What the cluster says of a champion that should answer there."""
     traffic = stored.traffic
     if stored.champion is None or traffic is None:
@@ -139,6 +153,9 @@ def _serving(stored: Stored) -> Iterator[Condition]:
     if isinstance(traffic, str):
         again = "the platform team brings it back: `perennial cluster check`; what serves goes on"
         yield condition(Reason.TRAFFIC_UNKNOWN, traffic, next=again)
+    elif traffic.state == "foreign":
+        undo = by_controller(watching, "removes what stands in the InferenceService")
+        yield condition(Reason.TRAFFIC_FOREIGN, traffic.sentence, next=f"{undo}; the platform team asks who wrote it, and why")
     elif traffic.state == "stuck":
         mend = "the platform team mends what is named, docs/runbook.md says how; pods that answer go on"
         yield condition(Reason.TRAFFIC_STUCK, traffic.sentence, next=mend)

@@ -48,6 +48,12 @@ class Stored:
     """Whether there is a prediction log on this machine."""
 
     @property
+    def is_retired(self) -> bool:
+        """Whether the spec is gone and nothing is deployed; not while the cluster does not say."""
+        is_absent = self.traffic is None or (not isinstance(self.traffic, str) and self.traffic.state == "absent")
+        return self.spec is None and self.deployed is None and is_absent
+
+    @property
     def is_rolling_out(self) -> bool:
         """Whether the newest request for traffic is on its way."""
         return self.rollout is not None and self.rollout.state in ("requested", "checked")

@@ -7,10 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.errors import PlatformError
 from perennial.loop.standing import Standing
 from perennial.settings import Settings
 from perennial.spec.model import Model
 from perennial.versions import store as version_store
+from serving.deployers.deployer import Change
 from serving.runtime.current import Current
 
 if TYPE_CHECKING:  # the serving check deploys too, and needs no ledger
@@ -28,13 +30,24 @@ class LocalDeployer:
         current = deployed(self._settings.current(model))
         return None if current is None else current.digest
 
-    def deploy(self, model: Model, version: "Version", run: "Run", wall_clock: datetime) -> str | None:  # noqa: ARG002 - needs less
+    def models(self) -> tuple[str, ...]:
+        """Models of which a server of this machine is told something."""
+        return tuple(sorted(file.parent.name for file in (self._settings.state / "serving").glob("*/current")))
+
+    def deploy(self, model: Model, version: "Version", run: "Run", wall_clock: datetime) -> Change | None:  # noqa: ARG002
         """The server will serve the version."""
-        if self.deployed(model.name) == version.digest:
+        before = self.deployed(model.name)
+        if before == version.digest:
             return None
         folder = version_store.folder(self._settings, model.name, version.digest)
         deploy(self._settings.current(model.name), folder, version.number)
-        return f"version {version.number} was deployed"
+        if before is None:
+            return Change(kind="Deployed", sentence=f"version {version.number} was deployed")
+        return Change(kind="RolledOut", sentence=f"version {version.number} takes over")
+
+    def retire(self, model: str, reason: str, wall_clock: datetime) -> None:  # noqa: ARG002 - nobody is told here
+        """No server is told any more to serve the model; one that runs serves until it ends."""
+        retire(self._settings.current(model))
 
     def standing(self, model: str) -> Standing:
         """What the server was told; whether it runs, `perennial status` asks it."""
@@ -58,6 +71,18 @@ def deploy(file: Path, folder: Path, number: int | None) -> Current:
     current = Current(path=str(folder.absolute()), digest=folder.name, number=number)
     current.write(file)
     return current
+
+
+def retire(file: Path) -> None:
+    """The server that reads `file` is told nothing any more: it goes on until it ends, and the next one does not start.
+
+    Raises:
+        PlatformError: the file cannot be removed.
+    """
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise PlatformError(f"{file}: cannot be removed: {error.strerror}; remove it by hand") from error
 
 
 def deployed(file: Path) -> Current | None:

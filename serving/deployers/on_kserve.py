@@ -1,28 +1,33 @@
 """The deployer of a cluster: one InferenceService per model, and what became of it.
 
-Applied by server-side apply under one field owner: what others wrote beside it stays, what is ours returns with the next call,
-and an object as it should be is left alone. Whether traffic has followed is read from the Deployment that KServe makes, from pods
-and events: KServe itself never says that something will not come by waiting.
+Applied by server-side apply under one field owner: what is ours returns with the next call, an object as it should be is left
+alone, and labels and annotations of others stay. Its `spec` is ours alone: what others add there decides what runs, and goes.
+Whether traffic has followed is read from the Deployment that KServe makes, from pods and events: KServe itself never says that
+something will not come by waiting.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from cluster import apply, events, pods
+from cluster import apply, events, fields, pods
 from cluster.apply import AppliedObject
-from cluster.client import Client, Object
+from cluster.client import Client, Object, RefusedError
+from cluster.fields import ForeignField
 from cluster.pods import PodReason
-from perennial.errors import NotFoundError, PlatformError
+from perennial.errors import DataError, NotFoundError, PlatformError
 from perennial.ledger import Run, Version
 from perennial.loop.standing import Standing
 from perennial.settings import Fetch
 from perennial.spec.model import Model
-from serving.deployers.inference_service import GROUP, RUNTIME, disruption_budget, inference_service
-from serving.deployers.init_container import with_init_container
+from serving.deployers.deployer import Change
+from serving.deployers.inference_service import GROUP, MANAGED_BY, RUNTIME, disruption_budget, inference_service
+from serving.deployers.init_container import init_container, with_init_container
+from serving.deployers.running import foreign_in_deployment, foreign_in_pods
 
 SERVICES = ("serving.kserve.io/v1beta1", "InferenceService")
 RUNTIMES = ("serving.kserve.io/v1alpha1", "ServingRuntime")
+STORAGE_CONTAINERS = ("serving.kserve.io/v1alpha1", "ClusterStorageContainer")
 POD_LABEL = "serving.kserve.io/inferenceservice"
 """KServe's label of an InferenceService's pods."""
 INSTALL = "`perennial cluster check` says what the cluster lacks"
@@ -39,29 +44,101 @@ class KServeDeployer:
         service = self._service(model)
         return None if service is None else _digest(service)
 
-    def deploy(self, model: Model, version: Version, run: Run, wall_clock: datetime) -> str | None:
-        """The InferenceService and its PodDisruptionBudget are as wanted; a change leaves one event on the InferenceService."""
+    def models(self) -> tuple[str, ...]:
+        """Models that have an InferenceService of ours, but for those that are being deleted."""
         try:
-            applied = apply.apply(self._client, self._wanted(model, version, run))
+            services = apply.list_by_label(self._client, *SERVICES, self._namespace, MANAGED_BY)
         except NotFoundError as error:
             raise PlatformError(f"{error}; {INSTALL}") from error
+        return tuple(sorted(service["metadata"]["name"] for service in services if not _is_ending(service)))
+
+    def deploy(self, model: Model, version: Version, run: Run, wall_clock: datetime) -> Change | None:
+        """The InferenceService and its PodDisruptionBudget are as wanted; a change leaves one event on the InferenceService."""
+        wanted = self._wanted(model, version, run)
+        try:
+            applied = apply.apply(self._client, wanted)
+        except NotFoundError as error:
+            raise PlatformError(f"{error}; {INSTALL}") from error
+        foreign = self._foreign_fields(applied.object, wanted["spec"])
+        if foreign:
+            fields.undo(self._client, applied.object, foreign)
         budget = apply.apply(self._client, disruption_budget(applied.object))
-        if applied.change == "unchanged" and budget.change == "unchanged":
+        if applied.change == budget.change == "unchanged" and not foreign:
             return None
-        reason, sentence = _what_changed(applied, version)
-        severity: Literal["Normal", "Warning"] = "Warning" if reason == "Repaired" else "Normal"
-        events.record(self._client, applied.object, reason, sentence, wall_clock, severity)
-        return sentence
+        change = _change(applied, version, foreign)
+        severity: Literal["Normal", "Warning"] = "Warning" if change.kind == "Repaired" else "Normal"
+        events.record(self._client, applied.object, change.kind, change.sentence, wall_clock, severity)
+        return change
+
+    def retire(self, model: str, reason: str, wall_clock: datetime) -> str | None:
+        """The InferenceService is deleted, and with it the objects that it owns; the first call leaves an event."""
+        service = self._service(model)
+        if service is None:
+            return None
+        metadata = service["metadata"]
+        if metadata.get("labels", {}).items() >= MANAGED_BY.items():
+            if not _is_ending(service):
+                apply.delete(self._client, *SERVICES, model, self._namespace, wait_seconds=0)
+                sentence = f"version {_number(service)} serves no more: a person retired the model: {reason}"
+                events.record(self._client, service, "Retired", sentence, wall_clock)
+            held = ", ".join(metadata.get("finalizers") or []) or "what it owns"
+            return f"InferenceService {model} is being deleted, and waits for {held}"
+        raise DataError(
+            f"InferenceService {model} in {self._namespace} has not the label app.kubernetes.io/managed-by=perennial: it is "
+            f"not Perennial's, and stays; `kubectl -n {self._namespace} delete inferenceservice {model}` deletes it"
+        )
 
     def standing(self, model: str) -> Standing:
-        """What the Deployment, its pods and their events say of the version that is wanted."""
+        """What the Deployment, its pods and their events say of the version that is wanted, and whether anything foreign runs."""
         service = self._service(model)
         if service is None:
             return Standing(state="absent", sentence="there is no InferenceService")
         deployment = apply.get(self._client, "apps/v1", "Deployment", f"{model}-predictor", self._namespace)
         selector = {POD_LABEL: model, f"{GROUP}/version": _number(service)}
-        reasons = pods.reasons(self._client, self._namespace, selector)
-        return standing_of(service, deployment, reasons)
+        standing = standing_of(service, deployment, pods.reasons(self._client, self._namespace, selector))
+        try:
+            foreign = self._foreign(service, deployment, selector)
+        except RefusedError as error:
+            if error.status != 403:
+                raise
+            return standing.model_copy(update={"sentence": f"{standing.sentence}; what runs was not compared: {error.said}"})
+        if not foreign:
+            return standing
+        state: Literal["stuck", "foreign"] = "stuck" if standing.state == "stuck" else "foreign"
+        return Standing(state=state, sentence=f"{'; '.join(foreign)}; {standing.sentence}")
+
+    def _foreign(self, service: Object, deployment: Object | None, selector: dict[str, str]) -> tuple[str, ...]:
+        """What there is that was not installed, one sentence each.
+
+        What stands in the InferenceService comes first, and alone: what runs follows from it.
+        """
+        applied = fields.applied_spec(service)
+        if applied and (foreign := self._foreign_fields(service, applied)):
+            return tuple(f"{field} is not Perennial's and goes at the next tick" for field in foreign)
+        if deployment is None or _version_of(deployment) != _number(service):
+            return ()
+        runtime = apply.get(self._client, *RUNTIMES, RUNTIME, self._namespace)
+        storage = self._fetching(runtime)
+        if runtime is None or storage is None:
+            return ()  # KServe makes nothing new of it then, and says so
+        name = deployment["metadata"]["name"]
+        found = [f"Deployment {name}: {sentence}" for sentence in foreign_in_deployment(deployment, runtime)]
+        running = apply.list_by_label(self._client, "v1", "Pod", self._namespace, selector)
+        return (*found, *foreign_in_pods(deployment, [pod for pod in running if not _is_ending(pod)], storage))
+
+    def _foreign_fields(self, service: Object, spec: Object) -> tuple[ForeignField, ...]:
+        return fields.foreign_fields(service, fields.expected(self._client, service, spec))
+
+    def _fetching(self, runtime: Object | None) -> Object | None:
+        """What fetches a version, as a storage container says it; none where nothing is installed that does."""
+        if self._fetch == "storage-container":
+            return apply.get(self._client, *STORAGE_CONTAINERS, RUNTIME)
+        if runtime is None:
+            return None
+        return {
+            "metadata": runtime["metadata"],
+            "spec": {"container": init_container("", runtime["spec"]["containers"][0]["image"])},
+        }
 
     def _wanted(self, model: Model, version: Version, run: Run) -> Object:
         """The InferenceService of a version, with its fetch as the settings say."""
@@ -159,11 +236,21 @@ def _digest(service: Object) -> str | None:
     return digest
 
 
-def _what_changed(applied: AppliedObject, version: Version) -> tuple[str, str]:
-    """Reason and sentence of the event, where the InferenceService or its PodDisruptionBudget was changed."""
-    if applied.before is None:
-        return "Deployed", f"version {version.number} was deployed"
-    if _digest(applied.before) != version.digest:
-        return "RolledOut", f"version {version.number} takes over"
-    what = "the InferenceService" if applied.change != "unchanged" else "the PodDisruptionBudget"
-    return "Repaired", f"{what} of version {version.number} had drifted from the ledger and was reconciled"
+def _change(applied: AppliedObject, version: Version, foreign: Sequence[ForeignField]) -> Change:
+    """What was changed about the InferenceService or its PodDisruptionBudget; who had changed it, where that is known."""
+    before, gone = applied.before, [f"{field} was not Perennial's and was removed" for field in foreign]
+    if before is None:
+        return Change(kind="Deployed", sentence=f"version {version.number} was deployed")
+    if _digest(before) != version.digest:
+        kind, sentences = ("Repaired" if gone else "RolledOut"), [f"version {version.number} takes over"]
+    elif applied.change == "unchanged" and gone:
+        kind, sentences = "Repaired", [f"version {version.number}"]
+    else:
+        what = "the InferenceService" if applied.change != "unchanged" else "the PodDisruptionBudget"
+        kind, sentences = "Repaired", [f"{what} of version {version.number} had drifted from the ledger and was reconciled"]
+        sentences += [f"{field} was put back" for field in fields.foreign_fields(before, applied.object) if field.writers]
+    return Change.model_validate({"kind": kind, "sentence": "; ".join([*sentences, *gone])})
+
+
+def _is_ending(stored: Object) -> bool:
+    return "deletionTimestamp" in stored["metadata"]

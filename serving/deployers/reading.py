@@ -13,6 +13,14 @@ class Reading(Protocol):
         """Digest of the version that was deployed last; None when nothing was."""
         ...
 
+    def models(self) -> tuple[str, ...]:
+        """Names of the models of which something is deployed, sorted.
+
+        Raises:
+            PlatformError: nobody can say now.
+        """
+        ...
+
     def standing(self, model: str) -> Standing:
         """How far a model's traffic is, as seen now.
 

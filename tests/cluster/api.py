@@ -1,13 +1,14 @@
 """A stand-in for an API server: it keeps objects, counts resource versions, and refuses what a real one would refuse.
 
-Strict: a path, method, query or content type that it does not know is an error, not an empty answer. What server-side
-apply makes of an object that several owners write is not shown here; tests/cluster/test_real.py shows it on a real one.
+Strict: a path, method, query or content type that it does not know is an error, not an empty answer. Of who owns which field it
+knows no more than what each of them wrote; what server-side apply makes of an object that several owners write is shown on a
+real one by tests/cluster/test_real.py.
 """
 
 import copy
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -39,6 +40,16 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
 }
 """What the server knows, by version and kind: its plural, and whether it lives in a namespace."""
 
+KSERVE: dict[str, dict[str, tuple[str, bool]]] = {
+    "serving.kserve.io/v1beta1": {"InferenceService": ("inferenceservices", True)},
+    "serving.kserve.io/v1alpha1": {
+        "ServingRuntime": ("servingruntimes", True),
+        "ClusterStorageContainer": ("clusterstoragecontainers", False),
+    },
+    "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
+}
+"""What a server knows besides that has KServe."""
+
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -50,11 +61,17 @@ class RefusalError(Exception):
         self.status = status
 
 
+def _leave(stored: Object) -> None:
+    """A webhook that changes nothing."""
+
+
 class Api:
     """What the stand-in holds and how it behaves; tests change it."""
 
-    def __init__(self) -> None:
-        self.kinds = copy.deepcopy(KINDS)
+    def __init__(self, kinds: dict[str, dict[str, tuple[str, bool]]] | None = None) -> None:
+        """Kinds are known besides the ordinary ones."""
+        self.kinds = copy.deepcopy(KINDS | (kinds or {}))
+        self.webhook: Callable[[Object], None] = _leave
         self.objects: dict[str, Object] = {}
         self.denied: set[str] = set()
         self.refused: dict[tuple[str, str], int] = {}
@@ -74,6 +91,13 @@ class Api:
         root = f"/api{'s' if '/' in stored['apiVersion'] else ''}/{stored['apiVersion']}"
         path = f"{root}/namespaces/{metadata['namespace']}/{resource}" if namespaced else f"{root}/{resource}"
         return self._store(f"{path}/{metadata['name']}", copy.deepcopy(stored))
+
+    def change(self, stored: Object, manager: str, at: str, **spec: Any) -> Object:
+        """An object with parts of its `spec` that somebody wrote at this time, as `kubectl patch` would."""
+        changed = _merge(stored, {"spec": spec})
+        entry = {"manager": manager, "operation": "Update", "time": at, "fieldsV1": {"f:spec": _fields(spec)}}
+        changed["metadata"]["managedFields"] = [*stored["metadata"].get("managedFields", []), entry]
+        return self.keep(changed)
 
     def answer(self, method: str, path: str, query: dict[str, str], content_type: str, body: Any, accept: str) -> Object:
         """What a request is answered with."""
@@ -128,7 +152,11 @@ class Api:
         if len(rest) != 2:
             raise RefusalError(405, f"the server does not allow {method} of {path}")
         if method == "PATCH":
-            return self._apply(path, query, content_type, body)
+            if content_type == "application/json-patch+json":
+                return self._patch(path, query, body)
+            if content_type != "application/apply-patch+yaml":
+                raise RefusalError(415, f"a patch by {content_type} with {query}")
+            return self._apply(path, query, body)
         stored = self.objects.get(path)
         if stored is None:
             raise RefusalError(404, f'{rest[0]} "{rest[1]}" not found')
@@ -146,15 +174,42 @@ class Api:
             return stored
         raise RefusalError(405, f"the server does not allow {method}")
 
-    def _apply(self, path: str, query: dict[str, str], content_type: str, body: Object) -> Object:
+    def _apply(self, path: str, query: dict[str, str], body: Object) -> Object:
         expected = {"fieldManager": "perennial", "force": "true", "fieldValidation": "Strict"}
-        if content_type != "application/apply-patch+yaml" or query | {"dryRun": "All"} != expected | {"dryRun": "All"}:
-            raise RefusalError(415, f"an apply by {content_type} with {query}")
+        if query | {"dryRun": "All"} != expected | {"dryRun": "All"}:
+            raise RefusalError(400, f"an apply with {query}")
         stored = self.objects.get(path)
         merged: Object = _merge(stored or {}, body)
+        for entry in merged["metadata"].get("managedFields", []):
+            if entry["operation"] == "Apply":
+                _drop(merged, entry["fieldsV1"], body)
+        ours = {"manager": "perennial", "operation": "Apply", "fieldsV1": {"f:spec": _fields(body.get("spec", {}))}}
+        others = [entry for entry in merged["metadata"].get("managedFields", []) if entry["operation"] != "Apply"]
+        merged["metadata"]["managedFields"] = [ours, *others]
+        self.webhook(merged)
         if "dryRun" in query or merged == stored:
             return merged
         return self._store(path, merged)
+
+    def _patch(self, path: str, query: dict[str, str], body: list[Object]) -> Object:
+        if query | {"dryRun": "All"} != {"fieldManager": "perennial", "dryRun": "All"}:
+            raise RefusalError(400, f"a patch with {query}")
+        if path not in self.objects:
+            raise RefusalError(404, "not found")
+        patched = copy.deepcopy(self.objects[path])
+        for operation in body:
+            *parts, last = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
+            place = patched
+            for part in parts:
+                place = place[part]
+            if last not in place:
+                raise RefusalError(422, "the server rejected our request due to an error in our request")
+            if operation["op"] == "remove":
+                del place[last]
+            else:
+                place[last] = operation["value"]
+        self.webhook(patched)
+        return patched if "dryRun" in query else self._store(path, patched)
 
     def _list(self, root: str, namespace: str | None, resource: str, query: dict[str, str]) -> Object:
         prefix = f"{root}/namespaces/{namespace}/{resource}/" if namespace else f"{root}/"
@@ -183,6 +238,26 @@ def _merge(below: Any, above: Any) -> Any:
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return copy.deepcopy(above)
     return {**copy.deepcopy(below), **{name: _merge(below.get(name), value) for name, value in above.items()}}
+
+
+def _drop(stored: Any, before: Object, body: Any) -> None:
+    """What was applied before and is not any more is removed."""
+    for key, below in before.items():
+        name = key.removeprefix("f:")
+        if isinstance(stored, dict) and name in stored:
+            if not isinstance(body, dict) or name not in body:
+                del stored[name]
+            else:
+                _drop(stored[name], below, body[name])
+
+
+def _fields(written: Any) -> Object:
+    """What somebody wrote, as `fieldsV1` names it; a list by the names of its items, where they have some."""
+    if isinstance(written, dict):
+        return {f"f:{name}": _fields(value) for name, value in written.items()}
+    if isinstance(written, list) and all(isinstance(item, dict) and "name" in item for item in written):
+        return {f'k:{{"name":"{item["name"]}"}}': _fields(item) for item in written}
+    return {}
 
 
 def _field(stored: Object, name: str) -> object:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from cluster import events
+from cluster import events, fields
 from cluster.apply import apply, delete, exists, get, list_by_label
 from cluster.client import Client, RefusedError
 from cluster.pods import PodReason, is_ready, reasons
@@ -65,6 +65,30 @@ def test_what_others_wrote_stays_and_ours_returns(client: Client, namespace: str
     assert apply(client, config(namespace, "a", ours="1")).object["data"] == {"ours": "1", "theirs": "2"}
     assert apply(client, config(namespace, "a", ours="1")).change == "unchanged"
     assert apply(client, config(namespace, "a")).object["data"] == {"theirs": "2"}
+
+
+def test_what_others_wrote_into_a_spec_is_named_with_who_and_goes_and_defaults_are_not(client: Client, namespace: str) -> None:
+    wanted = deployment("foreign", namespace)
+    wanted["spec"]["replicas"] = 0
+    stored = apply(client, wanted).object
+    assert stored["spec"]["progressDeadlineSeconds"] == 600, "the API server gave a default"
+    assert fields.foreign_fields(stored, fields.expected(client, stored, wanted["spec"])) == ()
+    path = client.path("apps/v1", "Deployment", namespace, "foreign")
+    theirs = {"minReadySeconds": 7, "progressDeadlineSeconds": 60, "template": {"spec": {"hostname": "theirs"}}}
+    client.call("PATCH", path, {"fieldManager": "somebody"}, {"spec": theirs}, "application/merge-patch+json")
+    container = {"name": "second", "image": "a:1"}
+    patch = [{"op": "add", "path": "/spec/template/spec/containers/-", "value": container}]
+    client.call("PATCH", path, {"fieldManager": "another"}, patch, "application/json-patch+json")
+    applied = apply(client, wanted).object
+    foreign = fields.foreign_fields(applied, fields.expected(client, applied, wanted["spec"]))
+    assert {(".".join(field.path), field.writers[0].partition(" on ")[0]) for field in foreign} == {
+        ("spec.minReadySeconds", "somebody"),
+        ("spec.progressDeadlineSeconds", "somebody"),
+        ("spec.template.spec.hostname", "somebody"),
+        ("spec.template.spec.containers", "another"),
+    }
+    assert fields.undo(client, applied, foreign)["spec"] == stored["spec"]
+    assert apply(client, wanted).change == "unchanged"
 
 
 def test_an_apply_that_changes_nothing_leaves_the_generation(client: Client, namespace: str) -> None:

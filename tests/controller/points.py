@@ -79,7 +79,8 @@ class Points:
         for name in ("prepare", "start"):
             setattr(runner, name, self.wrapped(f"runner.{name}", getattr(runner, name)))
         alias = self.state / "alias"
-        replace(local, "deploy", self.wrapped("deploy", local.deploy))
+        for name in ("deploy", "retire"):
+            replace(local, name, self.wrapped(name, getattr(local, name)))
         noted = self.wrapped("MLflow alias", lambda _settings, *, model, number: alias.write_text(f"{model} {number}"))
         replace(registry, "set_champion", noted)
         replace(dispatch, "due", self.wrapped("prediction log", due))

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from perennial.ledger import Ledger
-from perennial.loop.request import Monitor, RollBack, RollOut, Train, Wish
+from perennial.loop.request import Monitor, Retire, RollBack, RollOut, Train, Wish
 from perennial.settings import Settings
 from serving.deployers import local
 from tests.controller.points import ticks
@@ -126,6 +126,8 @@ def ask(folder: Path, wish: Wish) -> None:
         promote(ledger, FIRST)
         local.deploy(settings.current(NAME), settings.versions / NAME / digest_of(2), 2)
         ledger.add_request(NAME, wish, made=REAL, now=NOW)
+    if isinstance(wish, Retire):
+        (settings.models / f"{NAME}.yaml").unlink()
 
 
 @pytest.mark.parametrize(
@@ -135,11 +137,12 @@ def ask(folder: Path, wish: Wish) -> None:
         (Monitor(), "retrain", 2, 10),
         (RollBack(reason="complaints"), "", 1, 8),
         (RollOut(version=1, reason="complaints"), "", 1, 14),
+        (Retire(reason="replaced"), "its versions, records and predictions are kept", None, 8),
     ],
-    ids=["train", "monitor", "rollback", "rollout"],
+    ids=["train", "monitor", "rollback", "rollout", "retire"],
 )
 def test_what_a_person_asked_for_ends_the_same_wherever_its_controller_is_killed(
-    template: Path, quick: Path, wish: Wish, outcome: str, champion: int, fewest: int
+    template: Path, quick: Path, wish: Wish, outcome: str, champion: int | None, fewest: int
 ) -> None:
     folder = quick / wish.kind
     shutil.copytree(template, folder / "template")
@@ -149,7 +152,7 @@ def test_what_a_person_asked_for_ends_the_same_wherever_its_controller_is_killed
     points, state = undisturbed
     (request,) = [json.loads(row) for row in state["requests"]]
     assert (request["state"], request["outcome"], request["failure"]) == ("done", outcome, None)
-    assert digest_of(champion) in state["deployed"][0]
+    assert state["deployed"] == [] if champion is None else digest_of(champion) in state["deployed"][0]
     assert len(points) >= fewest
     kill_at_each_point(folder / "template", undisturbed, folder, is_asked=True)
     shutil.rmtree(folder)

@@ -13,7 +13,7 @@ from perennial.errors import PlatformError
 from perennial.ledger import Ledger
 from perennial.loop.request import Monitor, Request, RollBack, Train, Wish
 from perennial.settings import Settings
-from tests.cluster.api import Api, kubeconfig, running
+from tests.cluster.api import KSERVE, Api, kubeconfig, running
 from tests.controller.world import FIRST, NAME, NOW, REAL, QuickRunner, tick_until_idle
 
 
@@ -27,9 +27,7 @@ def asked(settings: Settings, ledger: Ledger, wish: Wish, runner: QuickRunner | 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Api]:
     """A stand-in for an API server with KServe's kinds, which the environment names."""
-    api = Api()
-    api.kinds["serving.kserve.io/v1beta1"] = {"InferenceService": ("inferenceservices", True)}
-    api.kinds["policy/v1"] = {"PodDisruptionBudget": ("poddisruptionbudgets", True)}
+    api = Api(KSERVE)
     with running(api) as address:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "kubeconfig", address)))
         yield api

@@ -5,7 +5,7 @@ import itertools
 import json
 import time
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,7 +13,7 @@ from cluster import apply, events
 from perennial.errors import NotFoundError
 from serving.deployers.inference_service import GROUP
 from tests.end_to_end.conftest import ROWS, Story
-from tests.end_to_end.installation import Calls, Object, until
+from tests.end_to_end.installation import STEPS, Calls, Object, until
 from tests.second_project import NAME
 from tests.soak import IS_SOAK
 
@@ -53,7 +53,8 @@ with Ledger.open(settings.ledger) as ledger:
     for line in sys.stdin:
         version = ledger.version(name, int(line))
         run = ledger.run(version.run_id)
-        print(deployer.deploy(read(settings.models / f"{name}.yaml"), version, run, datetime.now(UTC)), flush=True)
+        change = deployer.deploy(read(settings.models / f"{name}.yaml"), version, run, datetime.now(UTC))
+        print("nothing" if change is None else change.sentence, flush=True)
 """
 """Deploys the version of each number that it is given, and says what was done."""
 TICK = ("perennial", "tick")
@@ -155,6 +156,38 @@ def test_foreign_fields_survive_and_ours_return_within_a_tick_with_one_event(sto
     assert repairs(story) == before + 1
     story.installation.operator(*TICK)
     assert repairs(story) == before + 1
+
+
+def test_a_foreign_image_is_named_and_goes_within_a_tick_with_an_event_that_says_who(story: Story) -> None:
+    where, kubectl = story.installation, story.installation.kubectl
+    until(150, "all is calm", lambda: story.standing()[0] == "serving", pause=1)
+    before, number = repairs(story), champion(story)
+    foreign = {"image": STEPS, "env": [{"name": "WHO", "value": "canary-of-somebody"}]}
+    patch = json.dumps({"spec": {"predictor": {"model": foreign}}})
+    kubectl("patch", "inferenceservice", NAME, "--type=merge", "--field-manager=somebody", "-p", patch)
+    state, sentence = story.standing()
+    assert state == "foreign"
+    assert f"spec.predictor.model.image '{STEPS}' (set by somebody on " in sentence
+    assert "spec.predictor.model.env WHO (set by somebody on " in sentence and "canary-of-somebody" not in sentence
+    with suppress(AssertionError):  # pods of the foreign template may not come: the tick ends with 75 and says so
+        where.operator(*TICK)
+    service = apply.get(where.client, "serving.kserve.io/v1beta1", "InferenceService", NAME, where.namespace)
+    assert service is not None
+    assert not {"image", "env"} & set(service["spec"]["predictor"]["model"])
+    (event,) = [event for event in events.of(where.client, service) if event["reason"] == "Repaired"][before:]
+    assert "(set by somebody on " in event["message"] and "canary-of-somebody" not in event["message"]
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(events.time_of(event))) < timedelta(minutes=2)
+    until(150, "the champion serves again", lambda: story.is_serving(number), pause=1)
+    where.operator(*TICK)
+    assert repairs(story) == before + 1
+
+
+def champion(story: Story) -> int:
+    """Number of the version that is wanted."""
+    where = story.installation
+    service = apply.get(where.client, "serving.kserve.io/v1beta1", "InferenceService", NAME, where.namespace)
+    assert service is not None
+    return int(service["metadata"]["labels"][f"{GROUP}/version"])
 
 
 def repairs(story: Story) -> int:

@@ -62,7 +62,7 @@ def test_a_second_version_takes_over_and_rollback_goes_back(copied: Project) -> 
     model = read(settings.models / f"{NAME}.yaml")
     with Ledger.open(settings.ledger) as ledger:
         second = add_second_version(copied, ledger)
-        moved = carry_out(settings, open_deployer(settings), ledger, model, Moment(LATER, LATER))
+        moved, _ = carry_out(settings, open_deployer(settings), ledger, model, Moment(LATER, LATER))
         assert moved is not None
         assert moved.state == "champion", moved.reason
         assert ledger.champion(NAME) == second
@@ -117,7 +117,7 @@ def test_a_lost_online_store_refuses_no_version(copied: Project) -> None:
     online.write_bytes(b"not a database")
     with Ledger.open(settings.ledger) as ledger:
         second = add_second_version(copied, ledger)
-        moved = carry_out(
+        moved, _ = carry_out(
             settings,
             open_deployer(settings),
             ledger,
@@ -146,7 +146,7 @@ def test_a_version_that_answers_otherwise_is_refused_and_the_champion_stays(copi
         model_file.dump(swapped, tmp_path / "model.skops")
         assert Contract.read(first.file("contract")).model == NAME
         add_second_version(copied, ledger, tmp_path / "model.skops")
-        moved = carry_out(settings, open_deployer(settings), ledger, model, Moment(LATER, LATER))
+        moved, _ = carry_out(settings, open_deployer(settings), ledger, model, Moment(LATER, LATER))
         assert moved is not None
         assert moved.state == "refused"
         assert "does not give" in moved.reason or "difference" in moved.reason
@@ -162,7 +162,9 @@ def test_repair_makes_the_deployed_state_what_the_ledger_wants(copied: Project) 
     settings = copied.settings
     settings.current(NAME).unlink()
     with Ledger.open(settings.ledger) as ledger:
-        champion = repair(settings, open_deployer(settings), ledger, read(settings.models / f"{NAME}.yaml"), MOMENT)
+        change = repair(settings, open_deployer(settings), ledger, read(settings.models / f"{NAME}.yaml"), MOMENT)
+        champion = ledger.champion(NAME)
+    assert change is not None and change.kind == "Deployed"
     current = deployed(settings.current(NAME))
     assert champion is not None
     assert current is not None

@@ -123,9 +123,27 @@ def test_a_wrong_spec_is_the_owner_s_to_mend(world: World) -> None:
     status = world.stands()
     assert status.state == Reason.SPEC_WRONG
     assert "spec.owner" in status.headline.message and "owner mends it" in status.headline.next
-    path.unlink()
+
+
+def test_a_model_without_a_spec_is_named_while_anything_of_it_is_deployed(world: World) -> None:
     add_version(world.ledger, 1, BEFORE)
-    assert world.stands().state == Reason.SPEC_MISSING
+    current = world.settings.current(NAME)
+    local.deploy(current, world.settings.versions / NAME / DIGESTS[0], 1)
+    (world.settings.models / f"{NAME}.yaml").unlink()
+    status = world.stands()
+    assert status.state == Reason.SPEC_MISSING
+    assert status.headline.message.endswith("churn.yaml is gone, and version 1 goes on serving")
+    assert "`perennial retire churn --reason '…'` ends its service" in status.headline.next
+    local.retire(current)
+    retired = world.stands()
+    assert (retired.state, retired.also) == (Reason.RETIRED, ())
+
+
+def test_a_model_that_only_the_deployer_knows_is_named(world: World) -> None:
+    local.deploy(world.settings.current("lost"), world.settings.versions / "lost" / DIGESTS[1], 7)
+    _, found = read_status(world.settings, NOW, NOW)
+    assert [(status.model, status.state) for status in found] == [(NAME, Reason.NOT_TRAINED), ("lost", Reason.SPEC_MISSING)]
+    assert f"a version of digest {DIGESTS[1][:16]} goes on serving" in found[1].headline.message
 
 
 def test_a_champion_that_is_not_served_yet_is_trained(world: World) -> None:
@@ -233,6 +251,11 @@ class Cluster:
 
     said: Standing | PlatformError
 
+    def models(self) -> tuple[str, ...]:
+        if isinstance(self.said, PlatformError):
+            raise self.said
+        return (NAME,)
+
     def deployed(self, model: str) -> str:  # noqa: ARG002
         return DIGESTS[0]
 
@@ -248,6 +271,11 @@ class Cluster:
         (Standing(state="serving", sentence="version 1: 2 of 2 pods answer"), Reason.TRAINED, "version 1 knows labels"),
         (Standing(state="rolling", sentence="version 1: 1 of 2 pods answer"), Reason.PODS_ROLLING, "1 of 2 pods"),
         (Standing(state="stuck", sentence="version 1: pod/a: ErrImagePull"), Reason.TRAFFIC_STUCK, "ErrImagePull"),
+        (
+            Standing(state="foreign", sentence="a foreign image; version 1: 2 of 2 pods answer"),
+            Reason.TRAFFIC_FOREIGN,
+            "a foreign",
+        ),
         (Standing(state="absent", sentence="there is no InferenceService"), Reason.DEPLOYMENT_DIFFERS, "no InferenceService"),
         (PlatformError("the API server does not answer"), Reason.TRAFFIC_UNKNOWN, "the API server does not answer"),
     ],

@@ -14,11 +14,12 @@ from perennial.errors import NotFoundError
 from perennial.settings import Fetch
 from perennial.spec.read import read
 from serving.deployers.on_kserve import KServeDeployer
-from tests.cluster.api import Api, opened
+from tests.cluster.api import KSERVE, Api, opened
 from tests.controller.preflight.calls import Call, calls
 from tests.controller.preflight.test_cluster import CONFIG, MANAGER, SETTINGS, TENANT, whole
 from tests.k8s.rendered import K8S
 from tests.second_project import SPEC
+from tests.serving.deployers import made
 from tests.serving.deployers.test_on_kserve import run, version
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -64,24 +65,29 @@ def test_no_right_is_a_wildcard() -> None:
 
 
 def used(fetch: Fetch, folder: Path) -> set[Call]:
-    """What the deployer asks of a cluster from a first version to its standing."""
+    """What the deployer asks of a cluster from a first version to its end."""
     (folder / "chargeback.yaml").write_text(SPEC)
     model = read(folder / "chargeback.yaml")
-    api = Api()
-    api.kinds["serving.kserve.io/v1beta1"] = {"InferenceService": ("inferenceservices", True)}
-    api.kinds["serving.kserve.io/v1alpha1"] = {"ServingRuntime": ("servingruntimes", True)}
-    api.kinds["policy/v1"] = {"PodDisruptionBudget": ("poddisruptionbudgets", True)}
-    api.keep(RUNTIME)
+    api = Api(KSERVE)
+    api.keep(made.runtime("team"))
+    api.keep(made.storage_container())
     with opened(api, folder) as client:
         deployer = KServeDeployer(client, "team", fetch)
         deployer.deploy(model, version(1), run(1), NOW)
+        (service,) = (stored for path, stored in api.objects.items() if "/inferenceservices/" in path)
+        api.keep(made.deployment(service))
+        deployer.models()
         deployer.deployed(model.name)
-        deployer.standing(model.name)
+        assert deployer.standing(model.name).state == "serving"
+        deployer.retire(model.name, "replaced", NOW)
     return calls(api)
 
 
 def test_the_deployer_uses_every_right_and_no_other(tmp_path: Path) -> None:
     found = used("storage-container", tmp_path)
+    compared = {call for call in found if call.resource in ("servingruntimes", "clusterstoragecontainers")}
+    assert {call[:4] for call in compared} <= grants("role.yaml") | grants("cluster-role.yaml") and len(compared) == 2
+    found -= compared  # read by name, as the preflight does
     assert {call.namespace for call in found} == {"team"}
     by_resource: dict[tuple[str, str], set[str]] = {}
     for call in found:
@@ -89,9 +95,11 @@ def test_the_deployer_uses_every_right_and_no_other(tmp_path: Path) -> None:
     assert by_resource == {key: set(verbs) for key, verbs in NEEDED.items()}
 
 
-def test_an_init_container_takes_one_right_more(tmp_path: Path) -> None:
+def test_an_init_container_needs_the_runtime_s_image_and_nothing_of_the_whole_cluster(tmp_path: Path) -> None:
     more = {Call("get", "serving.kserve.io", "servingruntimes", "perennial", "team")}
-    assert used("init-container", tmp_path) - used("storage-container", tmp_path) == more
+    found, usual = used("init-container", tmp_path), used("storage-container", tmp_path)
+    assert more <= found <= usual
+    assert {call.resource for call in usual - found} == {"clusterstoragecontainers"}
     (right,) = set(controller_rights("init-container")) - set(controller_rights())
     assert {Call(right.verb, right.group, right.resource, right.name, "team")} == more
     assert (right.verb, right.group, right.resource, right.name) in grants("role.yaml")

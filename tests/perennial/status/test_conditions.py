@@ -103,6 +103,7 @@ CASES: dict[Reason, Stored] = {
     Reason.MONITORING: replace(WELL, run=run("running", mode="monitor"), executing=True),
     Reason.RUN_LOST: replace(WELL, run=run("running")),
     Reason.RUN_FAILED: replace(WELL, run=failed_run()),
+    Reason.TRAFFIC_FOREIGN: replace(WELL, traffic=SERVING.model_copy(update={"state": "foreign"})),
     Reason.TRAFFIC_STUCK: replace(WELL, traffic=SERVING.model_copy(update={"state": "stuck"})),
     Reason.TRAFFIC_UNKNOWN: replace(WELL, traffic="the API server does not answer"),
     Reason.ROLLING_OUT: replace(WELL, rollout=rollout("requested")),
@@ -117,6 +118,7 @@ CASES: dict[Reason, Stored] = {
     Reason.DEPLOYMENT_DIFFERS: replace(WELL, deployed=DIGESTS[1]),
     Reason.LABELS_MISSING: replace(WELL, windows=(window(0),)),
     Reason.WINDOW_DUE: replace(WELL, windows=(window(judged=False),)),
+    Reason.RETIRED: replace(WELL, spec=None, deployed=None, traffic=SERVING.model_copy(update={"state": "absent"})),
     Reason.TRAINED: replace(WELL, windows=()),
 }
 """One made-up model for each state but the one in which all is well."""
@@ -154,6 +156,13 @@ def test_a_state_appears_where_its_cause_is_and_only_there(reason: Reason) -> No
 def test_what_says_that_all_is_well_stays_away_where_nothing_is_known(reason: Reason) -> None:
     assert reason not in reasons(Stored(name=NAME)) or reason == Reason.SPEC_READ
     assert any(reason not in reasons(case) for case in CASES.values())
+
+
+def test_a_model_without_a_spec_is_retired_only_where_it_is_known_that_nothing_is_deployed() -> None:
+    gone = replace(WELL, spec=None, deployed=None)
+    assert reasons(replace(gone, traffic=None)) == [Reason.RETIRED, Reason.NO_REQUEST]
+    assert reasons(replace(gone, traffic="the API server does not answer"))[0] == Reason.SPEC_MISSING
+    assert reasons(replace(CASES[Reason.RETIRED], requests=(REQUEST,))) == [Reason.REQUEST_WAITS, Reason.RETIRED]
 
 
 def test_all_that_asks_for_something_says_what_comes_next_and_the_rest_says_nothing() -> None:

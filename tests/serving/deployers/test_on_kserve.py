@@ -19,10 +19,11 @@ from perennial.spec.model import Model
 from perennial.spec.read import read
 from perennial.training.recipe import Recipe
 from serving.deployers import open_deployer
+from serving.deployers.deployer import Change
 from serving.deployers.inference_service import disruption_budget, inference_service
 from serving.deployers.on_kserve import SERVICES, KServeDeployer, standing_of
 from tests.cluster.accounts import own_namespace
-from tests.cluster.api import Api, opened
+from tests.cluster.api import KSERVE, Api, opened
 from tests.second_project import SPEC
 
 GOLDEN = Path(__file__).with_name("inference_service.yaml")
@@ -72,10 +73,7 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def api() -> Api:
-    made = Api()
-    made.kinds["serving.kserve.io/v1beta1"] = {"InferenceService": ("inferenceservices", True)}
-    made.kinds["policy/v1"] = {"PodDisruptionBudget": ("poddisruptionbudgets", True)}
-    return made
+    return Api(KSERVE)
 
 
 @pytest.fixture
@@ -116,9 +114,9 @@ def events_of(api: Api) -> list[str]:
 def test_each_change_leaves_one_event_and_no_change_none(api: Api, client: Client, model: Model) -> None:
     deployer = KServeDeployer(client, NAMESPACE)
     assert deployer.deployed(model.name) is None
-    assert deployer.deploy(model, version(1), run(1), NOW) == "version 1 was deployed"
+    assert deployer.deploy(model, version(1), run(1), NOW) == Change(kind="Deployed", sentence="version 1 was deployed")
     assert deployer.deploy(model, version(1), run(1), NOW) is None
-    assert deployer.deploy(model, version(2), run(2), NOW) == "version 2 takes over"
+    assert deployer.deploy(model, version(2), run(2), NOW) == Change(kind="RolledOut", sentence="version 2 takes over")
     assert deployer.deployed(model.name) == version(2).digest
     assert deployer.deploy(model, version(2), run(2), NOW) is None
     assert events_of(api) == ["Deployed", "RolledOut"]
@@ -133,7 +131,8 @@ def test_what_others_change_returns_and_what_they_add_stays(api: Api, client: Cl
     stored["metadata"]["annotations"]["team.example.com/note"] = "ours"
     api.keep(stored)
     said = deployer.deploy(model, version(1), run(1), NOW)
-    assert said is not None and "the InferenceService of version 1 had drifted from the ledger and was reconciled" in said
+    assert said is not None and said.kind == "Repaired"
+    assert "the InferenceService of version 1 had drifted from the ledger and was reconciled" in said.sentence
     mended = apply.get(client, *SERVICES, model.name, NAMESPACE)
     assert mended is not None
     assert mended["spec"]["predictor"]["minReplicas"] == 2
@@ -146,7 +145,7 @@ def test_a_lost_budget_is_made_again(api: Api, client: Client, model: Model) -> 
     deployer.deploy(model, version(1), run(1), NOW)
     assert apply.delete(client, "policy/v1", "PodDisruptionBudget", model.name, NAMESPACE)
     said = deployer.deploy(model, version(1), run(1), NOW)
-    assert said is not None and said.startswith("the PodDisruptionBudget of version 1")
+    assert said is not None and said.sentence.startswith("the PodDisruptionBudget of version 1")
 
 
 def test_what_pods_of_another_version_lack_is_not_told(api: Api, client: Client, model: Model) -> None:
