@@ -43,7 +43,18 @@ WHOLE = [name for name in ALL if name != TENANT]
 
 def test_the_tree_holds_what_it_should() -> None:
     assert OVERLAYS == ("lab", "production")
-    assert COMPONENTS == ("controller", "grafana", "mlflow", "monitoring", "postgresql", "redis", "s3", "tenant", "workbench")
+    assert COMPONENTS == (
+        "controller",
+        "grafana",
+        "kubeflow",
+        "mlflow",
+        "monitoring",
+        "postgresql",
+        "redis",
+        "s3",
+        "tenant",
+        "workbench",
+    )
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -287,14 +287,14 @@ def test_a_tenant_lacks_nothing_without_objects_of_the_whole_cluster(tmp_path: P
     assert found["KServe's definitions"].found == "InferenceService v1beta1, ServingRuntime v1alpha1"
     assert found["objects"].found.startswith("ServingRuntime, perennial-serving, ")
     assert found["images"].found.startswith(f"{IMAGE}; you may not list nodes")
-    assert found["rights"].found == "all 12 in team"
+    assert found["rights"].found == "all 14 in team"
 
 
 def test_whoever_fetches_by_a_storage_container_lacks_all_of_that(tmp_path: Path) -> None:
     with opened(of_a_tenant(), tmp_path) as client:
         found = {each.name: each for each in cluster.rows(client, SETTINGS)}
     assert {name for name, each in found.items() if each.is_lacking} == {*OUTSIDE, "objects", "images"}
-    assert found["rights"].found == "all 11 in team"
+    assert found["rights"].found == "all 13 in team"
 
 
 @pytest.mark.parametrize(
