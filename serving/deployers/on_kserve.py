@@ -112,7 +112,7 @@ class KServeDeployer:
         """
         applied = fields.applied_spec(service)
         if applied and (foreign := self._foreign_fields(service, applied)):
-            return tuple(f"{field} is not Perennial's and goes at the next tick" for field in foreign)
+            return tuple(f"{field} is not Perennial's" for field in foreign)
         if deployment is None or _version_of(deployment) != _number(service):
             return ()
         runtime = apply.get(self._client, *RUNTIMES, RUNTIME, self._namespace)

@@ -139,7 +139,7 @@ def test_a_foreign_field_is_named_with_who_wrote_it_and_removed(
     reconciled(api)
     seen = deployer.standing(model.name)
     assert seen.state == "foreign", "also where every pod answers"
-    assert "(set by kubectl-patch on 2026-01-02 03:04) is not Perennial's and goes at the next tick" in seen.sentence
+    assert "(set by kubectl-patch on 2026-01-02 03:04) is not Perennial's" in seen.sentence
     assert CALM.sentence in seen.sentence
 
     change = again(deployer, model)
