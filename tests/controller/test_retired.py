@@ -182,5 +182,5 @@ def test_a_tick_says_what_it_repaired_and_who_had_changed_it(on_cluster: Setting
     api.change(stored, "kubectl-patch", "2026-01-02T03:04:00Z", predictor={"model": {"image": "a:1"}})
     found = tick(on_cluster, NOW, lambda: REAL, runner=QuickRunner(on_cluster))
     (act,) = [act for act in found.acts if act.what == "repaired"]
-    assert "spec.predictor.model.image 'a:1' (set by kubectl-patch on 2026-01-02 03:04) was not Perennial's" in act.sentence
+    assert "spec.predictor.model.image 'a:1' (set by kubectl-patch on 2026-01-02 03:04)" in act.sentence
     assert events(api)[-1] == f"Repaired: {act.sentence}"
