@@ -97,34 +97,34 @@ class KServeDeployer:
         selector = {POD_LABEL: model, f"{GROUP}/version": _number(service)}
         standing = standing_of(service, deployment, pods.reasons(self._client, self._namespace, selector))
         try:
-            foreign = self._foreign(service, deployment, selector)
+            return self._compared(standing, service, deployment, selector)
         except RefusedError as error:
             if error.status != 403:
                 raise
             return standing.model_copy(update={"sentence": f"{standing.sentence}; what runs was not compared: {error.said}"})
-        if not foreign:
-            return standing
-        state: Literal["stuck", "foreign"] = "stuck" if standing.state == "stuck" else "foreign"
-        return Standing(state=state, sentence=f"{'; '.join(foreign)}; {standing.sentence}")
 
-    def _foreign(self, service: Object, deployment: Object | None, selector: dict[str, str]) -> tuple[str, ...]:
-        """What there is that was not installed, one sentence each.
+    def _compared(self, standing: Standing, service: Object, deployment: Object | None, selector: dict[str, str]) -> Standing:
+        """The standing, with what there is that was not installed.
 
         What stands in the InferenceService comes first, and alone: what runs follows from it.
         """
         applied = fields.applied_spec(service)
         if applied and (foreign := self._foreign_fields(service, applied)):
-            return tuple(f"{field} is not Perennial's and goes at the next tick" for field in foreign)
+            return _with_foreign(standing, [f"{field} is not Perennial's" for field in foreign])
         if deployment is None or _version_of(deployment) != _number(service):
-            return ()
+            return standing
         runtime = apply.get(self._client, *RUNTIMES, RUNTIME, self._namespace)
         storage = self._fetching(runtime)
         if runtime is None or storage is None:
-            return ()  # KServe makes nothing new of it then, and says so
-        name = deployment["metadata"]["name"]
-        found = [f"Deployment {name}: {sentence}" for sentence in foreign_in_deployment(deployment, runtime)]
+            return standing  # KServe makes nothing new of it then, and says so
+        where, differences = f"Deployment {deployment['metadata']['name']}", foreign_in_deployment(deployment, runtime)
         running = apply.list_by_label(self._client, "v1", "Pod", self._namespace, selector)
-        return (*found, *foreign_in_pods(deployment, [pod for pod in running if not _is_ending(pod)], storage))
+        found = [f"{where}: {difference.sentence}" for difference in differences if not difference.is_kserves]
+        found += foreign_in_pods(deployment, [pod for pod in running if not _is_ending(pod)], storage)
+        if not found and differences:
+            late = "; ".join(difference.sentence for difference in differences)
+            return Standing(state="rolling", sentence=f"KServe has not followed yet: {where}: {late}; {standing.sentence}")
+        return _with_foreign(standing, found)
 
     def _foreign_fields(self, service: Object, spec: Object) -> tuple[ForeignField, ...]:
         return fields.foreign_fields(service, fields.expected(self._client, service, spec))
@@ -158,6 +158,14 @@ class KServeDeployer:
             return apply.get(self._client, *SERVICES, model, self._namespace)
         except NotFoundError as error:
             raise PlatformError(f"{error}; {INSTALL}") from error
+
+
+def _with_foreign(standing: Standing, foreign: Sequence[str]) -> Standing:
+    """A standing that says first what is foreign; where traffic is stuck too, that is the state."""
+    if not foreign:
+        return standing
+    state: Literal["stuck", "foreign"] = "stuck" if standing.state == "stuck" else "foreign"
+    return Standing(state=state, sentence=f"{'; '.join(foreign)}; {standing.sentence}")
 
 
 def standing_of(service: Object, deployment: Object | None, reasons: Sequence[PodReason]) -> Standing:
@@ -238,18 +246,24 @@ def _digest(service: Object) -> str | None:
 
 def _change(applied: AppliedObject, version: Version, foreign: Sequence[ForeignField]) -> Change:
     """What was changed about the InferenceService or its PodDisruptionBudget; who had changed it, where that is known."""
-    before, gone = applied.before, [f"{field} was not Perennial's and was removed" for field in foreign]
+    before = applied.before
+    gone = [f"what is not Perennial's was removed: {_listed(foreign)}"] if foreign else []
     if before is None:
         return Change(kind="Deployed", sentence=f"version {version.number} was deployed")
     if _digest(before) != version.digest:
         kind, sentences = ("Repaired" if gone else "RolledOut"), [f"version {version.number} takes over"]
     elif applied.change == "unchanged" and gone:
-        kind, sentences = "Repaired", [f"version {version.number}"]
+        kind, sentences = "Repaired", [f"the InferenceService of version {version.number} was changed by others"]
     else:
         what = "the InferenceService" if applied.change != "unchanged" else "the PodDisruptionBudget"
         kind, sentences = "Repaired", [f"{what} of version {version.number} had drifted from the ledger and was reconciled"]
-        sentences += [f"{field} was put back" for field in fields.foreign_fields(before, applied.object) if field.writers]
+        changed = [field for field in fields.foreign_fields(before, applied.object) if field.writers]
+        sentences += [f"put back: {_listed(changed)}"] if changed else []
     return Change.model_validate({"kind": kind, "sentence": "; ".join([*sentences, *gone])})
+
+
+def _listed(foreign: Sequence[ForeignField]) -> str:
+    return ", ".join(map(str, foreign))
 
 
 def _is_ending(stored: Object) -> bool:

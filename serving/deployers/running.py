@@ -7,6 +7,7 @@ Deployment, is the cluster's: a mesh puts its own beside every pod.
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from cluster import pods
 from cluster.client import Object
@@ -16,14 +17,26 @@ KSERVE_VARIABLES = ("INFERENCE_SERVICE_NAME",)
 """Variables that KServe gives to every container."""
 PLACEHOLDER = re.compile(r"\{\{\s*\.(Name|Namespace)\s*\}\}")
 """What KServe replaces in a runtime's container by the InferenceService's own."""
+KSERVE_MANAGER = "manager"
+"""Under which name KServe's controller writes: that of its program."""
 TEMPLATE = ("f:spec", "f:template", "f:spec")
 """Where a Deployment's pods are described, by the keys of `fieldsV1`."""
 DIGEST = 19
 """Characters of an image's digest that are shown: `sha256:` and 12 more."""
 
 
-def foreign_in_deployment(deployment: Object, runtime: Object) -> tuple[str, ...]:
-    """What the Deployment runs that the ServingRuntime does not say, one sentence each; who wrote it, where that is known.
+@dataclass(frozen=True)
+class Difference:
+    """Something that runs and that the ServingRuntime does not say."""
+
+    sentence: str
+    """For people, with who wrote it where that is known."""
+    is_kserves: bool
+    """Whether nobody but KServe wrote it: it has not followed yet, and does by itself."""
+
+
+def foreign_in_deployment(deployment: Object, runtime: Object) -> tuple[Difference, ...]:
+    """What the Deployment runs that the ServingRuntime does not say.
 
     Args:
         deployment: as stored; its labels name the InferenceService.
@@ -51,7 +64,7 @@ def foreign_in_deployment(deployment: Object, runtime: Object) -> tuple[str, ...
         for container in template.get("initContainers") or []
         if container["name"] != "storage-initializer"
     ]
-    return tuple(sentence + _by(writers(deployment, [*TEMPLATE, *keys])) for keys, sentence in found)
+    return tuple(_difference(sentence, writers(deployment, [*TEMPLATE, *keys])) for keys, sentence in found)
 
 
 def foreign_in_pods(deployment: Object, running: Sequence[Object], storage: Object) -> tuple[str, ...]:
@@ -152,5 +165,7 @@ def _named(source: Object) -> tuple[str, str]:
     return "", str(source)
 
 
-def _by(who: tuple[str, ...]) -> str:
-    return f" (set by {', '.join(who)})" if who else ""
+def _difference(sentence: str, who: tuple[str, ...]) -> Difference:
+    others = tuple(one for one in who if one.partition(" ")[0] != KSERVE_MANAGER)
+    by = f" (set by {', '.join(others)})" if others else ""
+    return Difference(sentence + by, is_kserves=bool(who) and not others)

@@ -46,6 +46,7 @@ COMMANDS = (
     "serve",
     "rollback",
     "rollout",
+    "retire",
     "models",
     "card",
     "runs",
@@ -195,7 +196,7 @@ if "RAISED" in os.environ:
 """
 """Written as `sitecustomize`: the driver of the ledger's database raises what `RAISED` says."""
 BUG = "ValueError('the driver lost its way')"
-ABOUT = ("card", "logs", "report", "explain", "rollback", "train", "decisions list")
+ABOUT = ("card", "logs", "report", "explain", "rollback", "retire", "train", "decisions list")
 WITH_LEDGER = [
     "status",
     "models",

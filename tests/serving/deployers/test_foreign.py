@@ -1,6 +1,7 @@
 """What others add to what runs is seen, named with who did it, and undone; what KServe and a mesh add is not."""
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from perennial.spec.model import Model
 from perennial.spec.read import read
 from serving.deployers.deployer import Change
 from serving.deployers.on_kserve import SERVICES, KServeDeployer
+from serving.deployers.running import foreign_in_deployment, foreign_in_pods
 from tests.cluster.api import KSERVE, Api, opened
 from tests.second_project import SPEC
 from tests.serving.deployers import made
@@ -139,12 +141,13 @@ def test_a_foreign_field_is_named_with_who_wrote_it_and_removed(
     reconciled(api)
     seen = deployer.standing(model.name)
     assert seen.state == "foreign", "also where every pod answers"
-    assert "(set by kubectl-patch on 2026-01-02 03:04) is not Perennial's and goes at the next tick" in seen.sentence
+    assert "(set by kubectl-patch on 2026-01-02 03:04) is not Perennial's" in seen.sentence
     assert CALM.sentence in seen.sentence
 
     change = again(deployer, model)
     assert change is not None and change.kind == "Repaired"
-    assert "(set by kubectl-patch on 2026-01-02 03:04) was not Perennial's and was removed" in change.sentence
+    assert "was changed by others; what is not Perennial's was removed: spec." in change.sentence
+    assert "(set by kubectl-patch on 2026-01-02 03:04)" in change.sentence
     assert "secret" not in change.sentence + seen.sentence, "values of others are not shown"
     assert service_of(api)["spec"] == before
 
@@ -181,7 +184,7 @@ def test_a_field_of_ours_that_was_changed_is_put_back_with_who_changed_it(
     api.change(deployed, "kubectl-patch", AT, predictor={"minReplicas": 1})
     change = again(deployer, model)
     assert change is not None
-    assert "spec.predictor.minReplicas (set by kubectl-patch on 2026-01-02 03:04) was put back" in change.sentence
+    assert "put back: spec.predictor.minReplicas (set by kubectl-patch on 2026-01-02 03:04)" in change.sentence
 
 
 def test_a_foreign_field_whose_writer_nobody_recorded_goes_too(
@@ -269,6 +272,39 @@ def test_what_a_deployment_runs_beyond_the_runtime_is_named(
     assert seen.state == "foreign" and seen.sentence.startswith("Deployment chargeback-predictor: ")
     assert said in seen.sentence and "secret'" not in seen.sentence
     assert ("(set by kubectl-edit on 2026-01-02 03:04)" in seen.sentence) == (name in ("image", "no container"))
+
+
+def test_what_only_kserve_wrote_is_on_its_way(api: Api, deployer: KServeDeployer, deployed: Object, model: Model) -> None:
+    deployment = made.deployment(deployed)
+    first(deployment["spec"]["template"]["spec"])["image"] = "before:1"
+    container = {'k:{"name":"kserve-container"}': {"f:image": {}}}
+    written: Object = {"f:spec": {"f:template": {"f:spec": {"f:containers": container}}}}
+    deployment["metadata"]["managedFields"][0]["fieldsV1"] = written
+    api.keep(deployment)
+    seen = deployer.standing(model.name)
+    assert seen.state == "rolling"
+    assert seen.sentence.startswith(
+        "KServe has not followed yet: Deployment chargeback-predictor: container kserve-container: its image"
+    )
+    deployment["metadata"]["managedFields"].append(
+        {"manager": "kubectl-edit", "operation": "Update", "time": AT, "fieldsV1": written}
+    )
+    api.keep(deployment)
+    assert deployer.standing(model.name).state == "foreign", "somebody else wrote it too"
+
+
+def test_what_a_real_kserve_makes_is_not_foreign() -> None:
+    real = json.loads(Path(__file__).with_name("recorded.json").read_text(encoding="utf-8"))
+    service, deployment = real["service"], real["deployment"]
+    assert foreign_fields(service, real["expected"]) == ()
+    assert service["spec"] != applied_spec(service), "its webhook gave defaults"
+    runtime, storage = made.runtime("any"), real["storage"]
+    runtime["spec"]["containers"][0]["image"] = storage["spec"]["container"]["image"]
+    assert foreign_in_deployment(deployment, runtime) == ()
+    assert foreign_in_pods(deployment, real["pods"], storage) == ()
+    first(deployment["spec"]["template"]["spec"])["image"] = "a:1"
+    (difference,) = foreign_in_deployment(deployment, runtime)
+    assert difference.is_kserves, "its manager is known by this name"
 
 
 def test_a_deployment_of_another_version_is_not_compared(
