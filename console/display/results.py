@@ -79,7 +79,14 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
         NotFoundError: there is no such run, or it has no such step.
     """
     with Ledger.open(settings.ledger) as ledger:
-        run_id = ledger.run(run).run_id
+        found = ledger.run(run)
+    run_id = found.run_id
+    if found.host is not None and not (settings.runs / run_id).exists():
+        pod = found.host.partition("/")[0]
+        raise NotFoundError(
+            f"run {run_id}: its log is on {found.host} and not on this machine; on a cluster, as long as that pod is there: "
+            f"kubectl exec {pod} -- perennial logs {run_id}"
+        )
     lines = log_lines(settings.runs, run_id)
     if step is None and not json:
         sys.stdout.write("\n".join(lines) + "\n")
