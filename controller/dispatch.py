@@ -6,6 +6,7 @@ from datetime import timedelta
 from controller.context import Context
 from controller.flight import carry_on, intend
 from controller.ticked import Act, Found, Obstacle
+from monitoring.log.belief import Belief
 from monitoring.windows import due
 from perennial.lifecycle.claim import was_given_up
 from perennial.loop.decision import Decision
@@ -17,15 +18,16 @@ MONITORS_AGAIN = timedelta(hours=1)
 
 def submit_due(context: Context, model: Model) -> Iterator[Found]:
     """What is due is claimed, and its run started; nothing happens while a run of the model is in flight."""
-    if context.ledger.open_claims(model.name):
-        return
-    yield from _overtaken(context, model)
-    yield from _held(context, model)
-    waiting = _waiting(context, model)
-    if waiting:
-        yield from _begin(context, model, _key(waiting[-1]), waiting[-1].number)
-        return
-    windows = due(context.settings, model, context.ledger.windows(model.name), context.now)
+    if context.is_busy(model.name):
+        if context.ledger.open_claims(model.name):
+            return
+        yield from _overtaken(context, model)
+        yield from _held(context, model)
+        waiting = _waiting(context, model)
+        if waiting:
+            yield from _begin(context, model, _key(waiting[-1]), waiting[-1].number)
+            return
+    windows = due(context.settings, model, context.ledger.windows(model.name), context.now, _belief(context, model.name))
     if not windows.any:
         return
     problem = _broke_lately(context, model)
@@ -33,6 +35,13 @@ def submit_due(context: Context, model: Model) -> Iterator[Found]:
         yield problem
     else:
         yield from _begin(context, model, f"{model.name}/monitor/{context.now.isoformat()}", None)
+
+
+def _belief(context: Context, model: str) -> Belief | None:
+    """From when on the log's rows are believed, as far as the tick knows: a run of the model may register a version meanwhile."""
+    if context.overview is None or context.is_busy(model):
+        return None
+    return Belief(context.now, context.overview.trained.get(model, {}))
 
 
 def _begin(context: Context, model: Model, key: str, decision: int | None) -> Iterator[Found]:

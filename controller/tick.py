@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
-from controller.context import Context
+from controller.context import Context, Overview
 from controller.dispatch import submit_due
 from controller.flight import carry_on
 from controller.requests import answer
@@ -16,7 +16,7 @@ from perennial.errors import FencedError
 from perennial.ledger import Fence, Lease, Ledger
 from perennial.outages import translated
 from perennial.settings import Settings
-from perennial.spec.read import read
+from perennial.spec.read import reread
 from serving.deployers import open_deployer
 
 LEASE_SECONDS = 60.0
@@ -63,7 +63,7 @@ def tick(
             return Ticked(now=now, problems=(_stands_by(ledger.lease(LEASE)),), holds_lease=False)
         fenced = ledger.with_fence(Fence(kind="lease", key=LEASE, token=lease.token))
         try:
-            context = Context(settings, fenced, runner or open_runner(settings), now, clock())
+            context = Context(settings, fenced, runner or open_runner(settings), now, clock(), Overview.read(fenced))
             models = {request.model for request in fenced.open_requests()}
             if not unasked:
                 return _tick(context, clock, lease, models, answer)
@@ -112,15 +112,17 @@ def _kept(ledger: Ledger, lease: Lease, now: datetime) -> Lease:
 
 def _all_of(context: Context, name: str) -> Iterator[Found]:
     """One model's part of a tick. A rollout that cannot be carried out now does not keep its windows from being looked at."""
-    yield from answer(context, name)
-    path = context.settings.models / f"{name}.yaml"
+    is_busy, path = context.is_busy(name), context.settings.models / f"{name}.yaml"
+    if is_busy:
+        yield from answer(context, name)
     if not path.exists():
         return
-    model = read(path)
-    request_keys = {request.key for request in context.ledger.open_requests(name)}
-    for claim in context.ledger.open_claims(name):
-        if claim.key not in request_keys:
-            yield from carry_on(context, model, claim)
+    model = reread(path)
+    if is_busy:
+        request_keys = {request.key for request in context.ledger.open_requests(name)}
+        for claim in context.ledger.open_claims(name):
+            if claim.key not in request_keys:
+                yield from carry_on(context, model, claim)
     try:
         yield from roll_out(context, model)
     except FencedError:

@@ -17,7 +17,7 @@ from perennial.errors import FencedError, PerennialError, PlatformError
 from perennial.ledger import Ledger
 from perennial.loop.request import Request
 from perennial.settings import Settings
-from perennial.spec.read import read
+from perennial.spec.read import reread
 
 if TYPE_CHECKING:  # commands that follow a request measure nothing
     from controller.metrics import ControllerMetrics
@@ -87,7 +87,7 @@ def _measure(settings: Settings, metrics: "ControllerMetrics", ticked: Ticked, e
                 backlog = Backlog.read(ledger, ticked.now)
     for path in settings.specs if ticked.holds_lease else ():
         with suppress(PerennialError):  # a wrong spec is a problem of its tick
-            budgets[path.stem] = read(path).spec.retraining.per_quarter
+            budgets[path.stem] = reread(path).spec.retraining.per_quarter
     metrics.note(ticked, ended, seconds, backlog, budgets)
 
 

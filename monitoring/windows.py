@@ -102,7 +102,7 @@ def as_values(series: "pd.Series[float] | pd.Series[str]", is_text: bool) -> Val
     return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 
-def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: datetime) -> Due:
+def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: datetime, belief: Belief | None = None) -> Due:
     """What a monitoring run has to do at `now`.
 
     A window whose last rows may be on their way is not due yet.
@@ -112,11 +112,12 @@ def due(settings: Settings, model: Model, records: Iterable[WindowRecord], now: 
         model: the spec.
         records: every window that the ledger knows.
         now: UTC.
+        belief: from when on rows are believed, where the caller knows; the ledger is asked if absent.
 
     Raises:
         PlatformError: the log cannot be read or its tables not written.
     """
-    logged = WindowLog.segments_of(settings, model.name, now)
+    logged = WindowLog.segments_of(settings, model.name, now, belief)
     if (first := logged.times.first) is None:
         return Due((), (), logged.times.sentence)
     # With a bucket: by then the last rows of a window are shipped, or known to be missing.
@@ -203,7 +204,7 @@ class WindowLog:
         self._frame, self._repeated, self._known = frame, repeated, known
 
     @classmethod
-    def segments_of(cls, settings: Settings, model: str, now: datetime) -> Logged:
+    def segments_of(cls, settings: Settings, model: str, now: datetime, belief: Belief | None = None) -> Logged:
         """Everything that is known of a model's segments.
 
         A serving process keeps its newest minute open; the rows of a closed window may be in it. What it holds is read first, so
@@ -217,7 +218,7 @@ class WindowLog:
         names = {segment.name for segment in collected.segments}
         growing = [segment for segment in growing if segment.path.stem not in names]
         segments = [*collected.segments, *(info_of(segment) for segment in growing)]
-        belief = Belief.read(settings.ledger, model, now)
+        belief = belief or Belief.read(settings.ledger, model, now)
         times = times_of(settings.prediction_tables(model), segments, growing, belief)
         parts = in_order([*segments, *ends.values(), *collected.unreadable])
         return Logged(parts, tuple(growing), collected.unended, times)

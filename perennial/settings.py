@@ -85,8 +85,8 @@ class Settings(BaseModel):
     files go with the pod. `PERENNIAL_EMBEDDED`."""
 
     log: Literal["text", "json"] = "text"
-    """How `perennial watch` prints what it does: `text` for people, or `json`, an object in each line for a log's collector:
-    `time`, `level`, `model`, `what`, `sentence`. `PERENNIAL_LOG`."""
+    """How `perennial watch` and `tick` print what they do: `text` for people, or `json`, an object in each line for a
+    collector of logs: `time`, `level`, `model`, `what`, `sentence`. `PERENNIAL_LOG`."""
 
     @property
     def models(self) -> Path:

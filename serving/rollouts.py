@@ -7,13 +7,13 @@ training by hand.
 
 import shutil
 import tempfile
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from perennial import registry
 from perennial.errors import DataError, NotFoundError, PerennialError
 from perennial.evaluation.gates import GateResult
-from perennial.ledger import Ledger, Version
+from perennial.ledger import Ledger, Run, Version
 from perennial.loop.rollout import Observation, Rollout, champions
 from perennial.moment import Moment
 from perennial.settings import Settings
@@ -23,6 +23,11 @@ from perennial.versions.folder import open_version
 from serving.deployers import Deployer
 from serving.deployers.deployer import Change
 from serving.verification.gate import check_serving
+
+TELLS_AGAIN = timedelta(hours=1)
+"""How long MLflow's alias is taken for what this process made it: two calls for each model would be a third of a tick."""
+_TOLD: dict[tuple[str, str], tuple[int, datetime]] = {}
+"""By MLflow and model: the version that the alias was given, and when."""
 
 
 def carry_out(
@@ -137,6 +142,7 @@ def roll_back(
     assert champion is not None  # one of the others
     ledger.check_fence()
     deployer.deploy(model, champion, ledger.run(champion.run_id), moment.wall_clock)
+    _TOLD.pop((settings.tracking, model.name), None)
     try:
         registry.set_champion(settings, model=model.name, number=champion.number)
     except PerennialError as error:
@@ -149,10 +155,33 @@ def repair(settings: Settings, deployer: Deployer, ledger: Ledger, model: Model,
     champion = ledger.champion(model.name)
     if champion is None:
         return None
+    return restore(settings, deployer, ledger, model, champion, ledger.run(champion.run_id), wall_clock)
+
+
+def restore(
+    settings: Settings, deployer: Deployer, ledger: Ledger, model: Model, champion: Version, run: Run, wall_clock: datetime
+) -> Change | None:
+    """Make the deployed state and MLflow's alias those of the champion; returns what that changed. MLflow is told once an hour.
+
+    Args:
+        settings: where MLflow is.
+        deployer: puts a version into traffic.
+        ledger: its fence is looked at before each call that leaves it.
+        model: the spec.
+        champion: the version that has the traffic.
+        run: the run that made it.
+        wall_clock: UTC.
+    """
     ledger.check_fence()
-    change = deployer.deploy(model, champion, ledger.run(champion.run_id), wall_clock)
+    change = deployer.deploy(model, champion, run, wall_clock)
+    key = (settings.tracking, model.name)
+    number, told = _TOLD.get(key, (0, wall_clock))
+    if number == champion.number and timedelta(0) <= wall_clock - told < TELLS_AGAIN:
+        return change
     ledger.check_fence()
+    _TOLD.pop(key, None)
     registry.set_champion(settings, model=model.name, number=champion.number)
+    _TOLD[key] = (champion.number, wall_clock)
     return change
 
 

@@ -16,7 +16,7 @@ from perennial.loop.window import WindowRecord
 from perennial.settings import Settings
 from perennial.versions import store as version_store
 from perennial.versions.folder import VersionFolder, open_version
-from pipelines.kept import log_lines, results_of
+from pipelines.kept import log_lines, log_of, results_of
 from pipelines.log import read_steps
 
 if TYPE_CHECKING:
@@ -78,8 +78,16 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
         NotFoundError: there is no such run, or it has no such step.
     """
     with Ledger.open(settings.ledger) as ledger:
-        run_id = ledger.run(run).run_id
-    lines = log_lines(settings, run_id)
+        found = ledger.run(run)
+    run_id = found.run_id
+    text = log_of(settings, run_id)
+    if text is None and found.host is not None:
+        pod = found.host.partition("/")[0]
+        raise NotFoundError(
+            f"run {run_id}: its log is on {found.host} and not on this machine; on a cluster, as long as that pod is there: "
+            f"kubectl exec {pod} -- perennial logs {run_id}"
+        )
+    lines = log_lines(settings, run_id) if text is None else text.splitlines()
     if step is None and not json:
         sys.stdout.write("\n".join(lines) + "\n")
         return

@@ -7,9 +7,9 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from perennial.errors import DataError, NotFoundError
-from perennial.ledger.records import Version
+from perennial.ledger.records import Run, Version
 from perennial.ledger.runs import run_of
-from perennial.ledger.tables import rollouts, versions
+from perennial.ledger.tables import rollouts, runs, versions
 from perennial.ledger.transactions import Transactions, read_all, read_one
 from perennial.loop.rollout import Observation, Rollout, request, step
 from perennial.training.recipe import Recipe
@@ -85,6 +85,32 @@ class Versions(Transactions):
         with self._read() as connection:
             number = _champion(connection, model)
         return None if number is None else self.version(model, number)
+
+    def settled(self) -> dict[str, tuple[Version, Run]]:
+        """By model, the champion and the run that made it; without models of which a request for traffic is on its way."""
+        on_its_way = select(rollouts.c.model).where(rollouts.c.state.in_(("requested", "checked")))
+        newest_first = (rollouts.c.moved.desc(), rollouts.c.number.desc(), rollouts.c.attempt.desc())
+        place = func.row_number().over(partition_by=rollouts.c.model, order_by=newest_first).label("place")
+        had_traffic = (
+            select(rollouts.c.model, rollouts.c.number, place)
+            .where((rollouts.c.state == "champion") & rollouts.c.model.not_in(on_its_way))
+            .subquery()
+        )
+        same = (versions.c.model == had_traffic.c.model) & (versions.c.number == had_traffic.c.number)
+        champions = select(versions).join(had_traffic, same).where(had_traffic.c.place == 1)
+        made = select(runs).where(runs.c.run_id.in_(champions.with_only_columns(versions.c.run_id)))
+        with self._read() as connection:
+            run_by_id = {run.run_id: run for run in read_all(connection, made, Run)}
+            return {version.model: (version, run_by_id[version.run_id]) for version in read_all(connection, champions, Version)}
+
+    def trained_until(self) -> dict[str, dict[str, datetime]]:
+        """The end of the data that each version was trained on, by model and digest."""
+        query = select(versions.c.model, versions.c.digest, versions.c.trained_until)
+        found: dict[str, dict[str, datetime]] = {}
+        with self._read() as connection:
+            for model, digest, time in connection.execute(query):
+                found.setdefault(model, {})[digest] = time
+        return found
 
     def request_rollout(self, *, model: str, number: int, now: datetime, reason: str, attempt: int = 1) -> Rollout:
         """Traffic is asked for this version; asked again with the same attempt, the first request and its state stay.

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from console.display.results import show_logs
 from console.monitoring import monitor_and_show
 from console.training import train_and_show
 from controller.tick import tick
 from perennial import registry
+from perennial.errors import NotFoundError
 from perennial.evaluation.gates import GateResult
 from perennial.ledger import Ledger
 from perennial.loop.request import Train
@@ -84,6 +86,21 @@ def test_a_training_on_another_host_is_followed_by_the_ledger_to_its_result(
     assert said.count("executes on controller-7/1: its log is there, and this command waits for its end") == 1
     assert "stopped: so it went" in said and "Half is gone." in said
     assert "on controller-7/1, as its log is: nothing of them is on this machine" in said.replace("\n", " ")
+
+
+def test_the_log_of_a_run_elsewhere_is_said_to_be_there(settings: Settings, here: Settings) -> None:
+    with Ledger.open(settings.ledger) as ledger:
+        ledger.start_run(run_id="r", model=NAME, mode="refit", started=NOW, now=NOW, spec="s", folder="f")
+        with pytest.raises(NotFoundError, match="run r has no log on this machine"):
+            show_logs(here, "r", None, json=False)
+        ledger.note_heartbeat("r", host="controller-7/1", now=REAL)
+    with pytest.raises(
+        NotFoundError, match=r"its log is on controller-7/1 and not .*: kubectl exec controller-7 -- perennial logs r"
+    ):
+        show_logs(here, "r", None, json=False)
+    (settings.runs / "r").mkdir(parents=True)
+    (settings.runs / "r" / "log.txt").write_text("hello\n")
+    show_logs(settings, "r", None, json=False)
 
 
 def test_a_program_is_given_json_alone_wherever_the_run_executed(

@@ -57,9 +57,11 @@ def settings_of(folder: Path) -> Settings:
     return Settings.from_environment({"PERENNIAL_PROJECT": str(folder)})
 
 
-def write_world(folder: Path, policy: str = POLICY) -> Settings:
-    """The installation, in a folder."""
+def write_world(folder: Path, policy: str = POLICY, ledger_url: str | None = None) -> Settings:
+    """The installation, in a folder; its ledger too, unless a URL says where it is."""
     settings = settings_of(folder)
+    if ledger_url is not None:
+        settings = settings.model_copy(update={"ledger": ledger_url})
     settings.models.mkdir(parents=True)
     spec = SPEC.replace("retraining: {reasons: [manual], mode: advisory}", policy)
     assert policy in spec

@@ -1,14 +1,18 @@
 """An installation whose bucket and databases are servers: nothing that one machine keeps for itself is needed by the next."""
 
+import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
+from controller.ticked import LEASE
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from perennial.stores.bucket import Bucket
 from perennial.versions.folder import open_version
+from tests.console.test_control import watched
 from tests.pipelines.conftest import Project
 from tests.second_project import NAME, NOW
 from tests.servers.postgresql import PostgreSQL
@@ -62,3 +66,38 @@ def test_a_training_on_servers_is_that_on_files_and_another_machine_has_its_vers
     assert all(NAME in text for text in dumps) and any(NAME.encode() in content for content in files), "they were looked into"
     assert postgresql.password not in said + shown.stdout + shown.stderr + "".join(dumps)
     assert not [content for content in files if postgresql.password.encode() in content]
+
+
+def test_a_training_that_is_typed_here_and_carried_out_by_a_controller_on_another_disk_ends_with_its_result_here(
+    trained: Project, tmp_path: Path, s3: S3, postgresql: PostgreSQL
+) -> None:
+    uri, here = s3.bucket(), Project(tmp_path / "here")
+    ledger_url, registry_url, tracking_url = (postgresql.database() for _ in range(3))
+    stores = {"PERENNIAL_BUCKET": uri, "PERENNIAL_LEDGER": ledger_url}
+    stores |= {"PERENNIAL_FEATURE_REGISTRY": registry_url, "PERENNIAL_TRACKING": tracking_url}
+    shutil.copytree(trained.folder, here.folder, ignore=shutil.ignore_patterns(".perennial", "modules"))
+    for source in Path(trained.settings.sources).glob("*.parquet"):
+        Bucket(f"{uri}/sources").put(source.name, source)
+    assert here.perennial("features", "apply", **stores).returncode == 0
+
+    with watched(here.folder, PERENNIAL_STATE=str(tmp_path / "pod"), PERENNIAL_LOG="json", **stores) as controller:
+        assert controller.stdout is not None
+        assert json.loads(controller.stdout.readline())["what"] == "began"
+        with Ledger.open(ledger_url) as ledger:
+            until = time.monotonic() + 60
+            while (lease := ledger.lease(LEASE)) is None or lease.ticked is None:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        run = here.perennial("train", NAME, "--now", NOW.isoformat(), **stores)
+        status = here.perennial("status", **stores)
+    with Ledger.open(ledger_url) as ledger:
+        (found,) = ledger.runs(NAME)
+        assert lease is not None and found.host is not None and found.host.split("/")[0] == lease.holder.split("/")[0]
+        assert found.heartbeat is not None and found.outcome == "registered"
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"run {found.run_id} executes on {found.host}: its log is there" in run.stdout
+    assert "Gates" in run.stdout and "registered: version 1" in run.stdout
+    assert "rollout: version 1 is champion" in run.stdout
+    assert "is watching" in status.stdout
+    assert (tmp_path / "pod" / "runs" / found.run_id / "log.txt").exists()
+    assert not (here.settings.runs / found.run_id).exists()

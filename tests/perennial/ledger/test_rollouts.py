@@ -175,3 +175,27 @@ def test_the_newest_versions_of_an_older_ledger_stay_champions(url: str) -> None
         assert number_of_champion(ledger) == 3
         assert [found.number for found in ledger.rollouts("churn")] == [1]
         assert ask(ledger, 2).previous == 3
+
+
+def test_a_model_is_settled_while_no_request_is_on_its_way(ledger: Ledger) -> None:
+    def settled() -> dict[str, tuple[int, str]]:
+        return {model: (version.number, run.run_id) for model, (version, run) in ledger.settled().items()}
+
+    assert settled() == {}
+    promote(ledger, 1, 1)
+    assert settled() == {"delay": (1, "delay-r")}
+    promote(ledger, 3, 2)
+    assert settled() == {"delay": (3, "delay-r")} and number_of_champion(ledger) == 3
+    ask(ledger, 2, hours=3)
+    assert settled() == {}, "whatever is on its way, the newest or one before"
+    (waiting,) = (rollout for rollout in ledger.rollouts("delay") if rollout.state == "requested")
+    ledger.move_rollout(waiting, saw("failed", 2, 4, proved=False))
+    assert settled() == {"delay": (3, "delay-r")}
+    back = next(rollout for rollout in ledger.rollouts("delay") if rollout.number == 3)
+    ledger.move_rollout(back, saw("rolled back", 3, 5))
+    assert settled() == {"delay": (1, "delay-r")} and number_of_champion(ledger) == 1
+
+
+def test_the_end_of_each_version_s_data_is_known_by_model_and_digest(ledger: Ledger) -> None:
+    add_versions(ledger, 1, "arrival")
+    assert ledger.trained_until() == {"delay": dict.fromkeys(("d1", "d2", "d3"), NOW), "arrival": {"d1": NOW}}

@@ -1,6 +1,7 @@
 """Reading a spec: every mistake with its line, its field and the nearest right word."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from perennial import digests
 from perennial.errors import NotFoundError, PlatformError, SpecError
 from perennial.spec import Model
 from perennial.spec.columns import Column
-from perennial.spec.read import Problem, check, check_against, digest, read, read_text, to_json
+from perennial.spec.read import Problem, check, check_against, digest, read, read_text, reread, to_json
 
 SHIPPED = Path(__file__).parents[3] / "models" / "flight-delay.yaml"
 TEXT = SHIPPED.read_text(encoding="utf-8")
@@ -407,3 +408,18 @@ def test_without_a_file_the_model_is_named() -> None:
 def test_request_time_fields_among_the_columns_are_passed_over() -> None:
     sent = [Column(name=field.name, dtype=field.dtype, view=None) for field in read(SHIPPED).spec.requests.fields]
     assert against(read(SHIPPED), SHIPPED, COLUMNS + sent) == []
+
+
+def test_a_file_that_is_read_again_is_parsed_when_its_bytes_differ(tmp_path: Path) -> None:
+    path = tmp_path / "flight-delay.yaml"
+    path.write_text(TEXT)
+    first = reread(path)
+    assert first == read(path) and reread(path) is first
+    times = path.stat()
+    path.write_text(TEXT.replace("per_quarter: 3", "per_quarter: 2"))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert reread(path).spec.retraining.per_quarter == 2, "size and time say nothing"
+    path.write_text("kind: Model\n")
+    for _ in range(2):
+        with pytest.raises(SpecError, match=r"flight-delay\.yaml"):
+            reread(path)
