@@ -13,7 +13,7 @@ from controller.health import HUNG_SECONDS, Health, served
 from controller.metrics import ControllerMetrics
 from controller.ticked import LEASE, Obstacle, Ticked
 from controller.watch import watch
-from perennial.errors import PlatformError
+from perennial.errors import PlatformError, SpecError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from tests.controller.world import NAME, NOW, REAL, QuickRunner
@@ -111,24 +111,24 @@ def test_a_tick_that_hangs_shows_and_a_model_after_the_other_does_not(
         (settings.models / f"{name}.yaml").write_text("kind: Model\n")
     beats = list[float]()
 
-    def slow(*_: object) -> list[object]:
+    def slow(*_: object) -> None:
         seconds.now += HUNG_SECONDS - 1
         beats.append(health.live()[0])
-        return []
+        raise SpecError("nothing to read")
 
-    monkeypatch.setattr("controller.tick.answer", slow)
+    monkeypatch.setattr("controller.tick.reread", slow)
     ticks = watch(settings, lambda: REAL, 60, health=health)
     next(ticks)
     assert beats == [True] * 4, "four models, each just within the limit"
     entered, left = threading.Event(), threading.Event()
 
-    def hung(*_: object) -> list[object]:
+    def hung(*_: object) -> None:
         seconds.now += HUNG_SECONDS + 1
         entered.set()
         left.wait(30)
-        return []
+        raise SpecError("nothing to read")
 
-    monkeypatch.setattr("controller.tick.answer", hung)
+    monkeypatch.setattr("controller.tick.reread", hung)
     thread = threading.Thread(target=lambda: next(watch(settings, lambda: REAL, 60, health=health)))
     thread.start()
     assert entered.wait(30)

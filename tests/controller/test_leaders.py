@@ -57,7 +57,7 @@ if place == "before its run":
     world.QuickRunner.start = freezing(world.QuickRunner.start)
 elif place == "before its effect":
     world.add_version = freezing(world.add_version)
-watch.LocalRunner = world.QuickRunner
+watch.open_runner = world.QuickRunner
 
 from console.cli import main
 main()

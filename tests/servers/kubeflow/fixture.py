@@ -35,7 +35,7 @@ from tests.servers.kubeflow.run import FAILED, NAMESPACE, PENDING, RUNNING, UNSC
 from tests.servers.kubeflow.workflow import KILLED, Workflow
 from tests.servers.port import free_port
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 150.0
 
 
 class Kubeflow:
