@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,8 @@ from controller.watch import watch
 from perennial.errors import PlatformError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.spec.read import reread
 from tests.controller.world import NAME, NOW, REAL, QuickRunner
 
 
@@ -111,24 +114,24 @@ def test_a_tick_that_hangs_shows_and_a_model_after_the_other_does_not(
         (settings.models / f"{name}.yaml").write_text("kind: Model\n")
     beats = list[float]()
 
-    def slow(*_: object) -> list[object]:
+    def slow(path: Path) -> Model:
         seconds.now += HUNG_SECONDS - 1
         beats.append(health.live()[0])
-        return []
+        return reread(path)
 
-    monkeypatch.setattr("controller.tick.answer", slow)
+    monkeypatch.setattr("controller.tick.reread", slow)
     ticks = watch(settings, lambda: REAL, 60, health=health)
     next(ticks)
     assert beats == [True] * 4, "four models, each just within the limit"
     entered, left = threading.Event(), threading.Event()
 
-    def hung(*_: object) -> list[object]:
+    def hung(path: Path) -> Model:
         seconds.now += HUNG_SECONDS + 1
         entered.set()
         left.wait(30)
-        return []
+        return reread(path)
 
-    monkeypatch.setattr("controller.tick.answer", hung)
+    monkeypatch.setattr("controller.tick.reread", hung)
     thread = threading.Thread(target=lambda: next(watch(settings, lambda: REAL, 60, health=health)))
     thread.start()
     assert entered.wait(30)
