@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,8 @@ from controller.watch import watch
 from perennial.errors import PlatformError, SpecError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
+from perennial.spec.model import Model
+from perennial.spec.read import reread
 from tests.controller.world import NAME, NOW, REAL, QuickRunner
 
 
@@ -111,10 +114,10 @@ def test_a_tick_that_hangs_shows_and_a_model_after_the_other_does_not(
         (settings.models / f"{name}.yaml").write_text("kind: Model\n")
     beats = list[float]()
 
-    def slow(*_: object) -> None:
+    def slow(path: Path) -> Model:
         seconds.now += HUNG_SECONDS - 1
         beats.append(health.live()[0])
-        raise SpecError("nothing to read")
+        return reread(path)
 
     monkeypatch.setattr("controller.tick.reread", slow)
     ticks = watch(settings, lambda: REAL, 60, health=health)
@@ -122,11 +125,11 @@ def test_a_tick_that_hangs_shows_and_a_model_after_the_other_does_not(
     assert beats == [True] * 4, "four models, each just within the limit"
     entered, left = threading.Event(), threading.Event()
 
-    def hung(*_: object) -> None:
+    def hung(path: Path) -> Model:
         seconds.now += HUNG_SECONDS + 1
         entered.set()
         left.wait(30)
-        raise SpecError("nothing to read")
+        return reread(path)
 
     monkeypatch.setattr("controller.tick.reread", hung)
     thread = threading.Thread(target=lambda: next(watch(settings, lambda: REAL, 60, health=health)))
