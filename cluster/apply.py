@@ -4,7 +4,7 @@ What others wrote into an object stays; what is applied here returns when it was
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +56,45 @@ def apply(client: Client, wanted: Object, dry_run: bool = False) -> AppliedObjec
     before = _get(client, path)
     query = {"fieldManager": OWNER, "force": "true", "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
     return AppliedObject(client.call("PATCH", path, query, wanted, "application/apply-patch+yaml"), before)
+
+
+def apply_status(client: Client, named: Object, status: Object) -> Object:
+    """The status of an object is as given, as far as this field owner wrote it; the object as stored.
+
+    Args:
+        client: of the cluster.
+        named: an object that is there: its `apiVersion`, `kind`, name and namespace are read.
+        status: all of it; a field that was applied before and is not named any more is removed.
+
+    Raises:
+        NotFoundError: there is no such object.
+        PlatformError: the API server refuses or does not answer.
+    """
+    metadata = {name: named["metadata"][name] for name in ("name", "namespace")}
+    wanted = {"apiVersion": named["apiVersion"], "kind": named["kind"], "metadata": metadata, "status": status}
+    query = {"fieldManager": OWNER, "force": "true", "fieldValidation": "Strict"}
+    return client.call("PATCH", f"{path_of(client, named)}/status", query, wanted, "application/apply-patch+yaml")
+
+
+def strike_annotations(client: Client, stored: Object, names: Iterable[str]) -> Object:
+    """These annotations are gone, whoever wrote them; the object as stored.
+
+    Args:
+        client: of the cluster.
+        stored: the object as it was read.
+        names: of the annotations.
+
+    Raises:
+        NotFoundError: there is no such object.
+        RefusedError: it was changed since it was read (409), or the API server refuses.
+        PlatformError: it does not answer.
+    """
+    metadata = {
+        "resourceVersion": stored["metadata"]["resourceVersion"],
+        "annotations": dict.fromkeys(names),
+    }
+    query = {"fieldManager": OWNER}
+    return client.call("PATCH", path_of(client, stored), query, {"metadata": metadata}, "application/merge-patch+json")
 
 
 def get(client: Client, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:

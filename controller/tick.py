@@ -8,6 +8,7 @@ from datetime import datetime
 from controller.context import Context
 from controller.dispatch import submit_due
 from controller.flight import carry_on
+from controller.models.following import follow, tell
 from controller.requests import answer
 from controller.rollout import roll_out
 from controller.runner import Runner, open_runner
@@ -68,7 +69,10 @@ def tick(
                 return answered.model_copy(update={"problems": (_went_back(lease.ticked, now), *answered.problems)})
             if lease.ticked != now:
                 fenced.note_tick(LEASE, now)
-            return _tick(context, clock, mine, models | {path.stem for path in settings.specs}, _all_of)
+            followed, problems = follow(context)
+            models |= {request.model for request in fenced.open_requests()} | {path.stem for path in settings.specs}
+            ticked = _tick(context, clock, mine, models, _all_of)
+            return ticked.model_copy(update={"problems": (*problems, *ticked.problems, *tell(context, followed))})
         finally:
             if release:
                 ledger.release_lease(lease, clock())

@@ -8,6 +8,7 @@ from functools import partial
 from cluster.apply import exists, get, list_by_label
 from cluster.client import Client, Object, RefusedError
 from cluster.rights import missing
+from controller.models.definition import API_VERSION, KIND
 from controller.preflight.rights import controller_rights
 from controller.preflight.row import NotShownError, PreflightRow, asked
 from controller.preflight.versions import KSERVE, kserve_is
@@ -58,6 +59,7 @@ def namespace(client: Client, settings: Settings) -> str:
 def definitions(client: Client, settings: Settings) -> str:
     """That the API server knows KServe's kinds, in the versions that are written here."""
     needed = {kind: api_version for kind, api_version in DEFINITIONS.items() if kind not in _left_out(settings)}
+    needed |= {KIND: API_VERSION} if settings.models_from == "cluster" else {}
     for kind, api_version in needed.items():
         client.path(api_version, kind)
     return ", ".join(f"{kind} {api_version.rpartition('/')[2]}" for kind, api_version in needed.items())
@@ -131,7 +133,7 @@ def images(client: Client, settings: Settings) -> str:
 
 def rights(client: Client, settings: Settings) -> str:
     """That who asks may do what the controller does, verb by verb."""
-    required_rights = controller_rights(settings.fetch)
+    required_rights = controller_rights(settings.fetch, settings.models_from)
     denied = missing(client, _namespace(settings.namespace), required_rights)
     if denied:
         raise DataError(f"may not in {settings.namespace}: {', '.join(map(str, denied))}")

@@ -126,13 +126,19 @@ class Api:
                 raise RefusalError(409, f'{rest[0]} "{name}" already exists')
             body["metadata"] = {**body["metadata"], "name": name}
             return self._store(f"{path}/{name}", body)
+        if len(rest) == 3 and rest[2] == "status" and method == "PATCH":
+            return self._apply_status(path.removesuffix("/status"), query, content_type, body)
         if len(rest) != 2:
             raise RefusalError(405, f"the server does not allow {method} of {path}")
-        if method == "PATCH":
+        if method == "PATCH" and content_type != "application/merge-patch+json":
             return self._apply(path, query, content_type, body)
         stored = self.objects.get(path)
         if stored is None:
             raise RefusalError(404, f'{rest[0]} "{rest[1]}" not found')
+        if method == "PATCH":
+            if body["metadata"].get("resourceVersion", stored["metadata"]["resourceVersion"]) != _version(stored):
+                raise RefusalError(409, "the object has been modified; please apply your changes to the latest version")
+            return self._store(path, _without_nulls(_merge(stored, body)))
         if method == "GET":
             return stored
         if method == "PUT":
@@ -156,6 +162,16 @@ class Api:
         if "dryRun" in query or merged == stored:
             return merged
         return self._store(path, merged)
+
+    def _apply_status(self, path: str, query: dict[str, str], content_type: str, body: Object) -> Object:
+        """One owner writes it: what is not named any more is gone."""
+        expected = {"fieldManager": "perennial", "force": "true", "fieldValidation": "Strict"}
+        if content_type != "application/apply-patch+yaml" or query != expected:
+            raise RefusalError(415, f"an apply by {content_type} with {query}")
+        stored = self.objects.get(path)
+        if stored is None:
+            raise RefusalError(404, f"{path}: not found")
+        return self._store(path, {**stored, "status": copy.deepcopy(body["status"])})
 
     def _list(self, root: str, namespace: str | None, resource: str, query: dict[str, str]) -> Object:
         prefix = f"{root}/namespaces/{namespace}/{resource}/" if namespace else f"{root}/"
@@ -184,6 +200,17 @@ def _merge(below: Any, above: Any) -> Any:
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return copy.deepcopy(above)
     return {**copy.deepcopy(below), **{name: _merge(below.get(name), value) for name, value in above.items()}}
+
+
+def _version(stored: Object) -> object:
+    return stored["metadata"]["resourceVersion"]
+
+
+def _without_nulls(value: Any) -> Any:
+    """What a merge patch makes of null: the key is gone."""
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_nulls(below) for name, below in value.items() if below is not None}
 
 
 def _field(stored: Object, name: str) -> object:
