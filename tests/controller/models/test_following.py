@@ -9,6 +9,7 @@ import pytest
 
 from cluster.client import Object
 from controller.models.definition import API_VERSION
+from controller.preflight.rights import FOLLOWING
 from controller.tick import tick
 from controller.ticked import Ticked
 from perennial.ledger import Ledger
@@ -183,6 +184,18 @@ def test_what_is_not_understood_is_an_event_and_no_request(
     ticked(settings, 1)
     assert ledger._made(NAME) == () and said(api).count("RequestRefused") == 1
     assert not api.objects[PATH]["metadata"]["annotations"]
+
+
+def test_models_take_the_rights_that_are_listed_and_no_other(settings: Settings, api: Api) -> None:
+    ticked(settings)
+    annotate(api, "retrain", "now")
+    ticked(settings, 1)
+    verbs = {"GET": "list", "PATCH": "patch"}
+    used: dict[str, set[str]] = {}
+    for method, path in (asked.split(" ") for asked in api.asked):
+        if path.startswith(PATH.rpartition("/")[0]):
+            used.setdefault("models/status" if path.endswith("/status") else "models", set()).add(verbs[method])
+    assert used == {resource: set(verbs) for (_, resource), verbs in FOLLOWING.items()}
 
 
 def test_with_files_no_model_of_the_cluster_is_looked_at(settings: Settings, api: Api) -> None:

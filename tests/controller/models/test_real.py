@@ -1,21 +1,28 @@
 """What a real API server makes of Models: it takes ours, adds the defaults of the spec, and refuses what the rules refuse."""
 
 import copy
+import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from cluster.apply import apply, differ, get
+from cluster.apply import apply, apply_status, differ, get, strike_annotations
 from cluster.client import Client, RefusedError
+from controller.models.annotations import asked_of
 from controller.models.definition import API_VERSION, KIND, definition
+from controller.models.object_status import object_status
 from perennial.errors import NotFoundError
 from perennial.spec.read import digest, read, read_text
+from perennial.status.model_status import status_of
 from tests.cluster.accounts import own_namespace
 from tests.controller.models import wrong
+from tests.controller.models.test_object_status import NOW, RIGHT, WALL, champion, decision, window
+from tests.k8s.rendered import kubectl
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[3]
@@ -77,3 +84,40 @@ def test_a_key_that_is_unknown_is_refused(client: Client, namespace: str) -> Non
     made["spec"]["colour"] = "red"
     with pytest.raises(RefusedError, match="colour"):
         apply(client, made)
+
+
+def run_kubectl(namespace: str, *arguments: str) -> str:
+    ended = subprocess.run([kubectl(), "-n", namespace, *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_kubectl_waits_for_and_shows_what_the_status_says(client: Client, namespace: str) -> None:
+    made = apply(client, model(wrong.content(), namespace)).object
+    stored = replace(champion(), windows=(window(False),), decisions=(decision("done"),))
+    on_its_way = stored.rollout.model_copy(update={"number": 2, "state": "checked"}) if stored.rollout else None
+    before = object_status(status_of(stored, True, NOW), replace(stored, rollout=on_its_way), RIGHT, {}, WALL)
+    assert apply_status(client, made, before)["status"] == before  # told again, it differs in nothing
+    status = object_status(status_of(stored, True, NOW), stored, RIGHT, before, WALL)
+    assert "challenger" in before and "challenger" not in status
+    changed = apply_status(client, made, status)
+    assert changed["status"] == status and changed["metadata"]["generation"] == made["metadata"]["generation"]
+    run_kubectl(namespace, "wait", "--for=condition=Serving", "model/chargeback", "--timeout=5s")
+    heading, row = run_kubectl(namespace, "get", "models", "chargeback").splitlines()
+    assert heading.split()[:6] == ["NAME", "CHAMPION", "STATE", "SCORE", "DECISION", "NEXT"]
+    assert row.split()[:2] == ["chargeback", "1"] and "0.712" in row and "retrain: degraded" in row
+    assert "Healthy" in run_kubectl(namespace, "describe", "model", "chargeback")
+
+
+def test_an_annotation_of_kubectl_says_who_and_is_struck_out_once(client: Client, namespace: str) -> None:
+    apply(client, model(wrong.content(), namespace))
+    run_kubectl(namespace, "annotate", "model", "chargeback", "perennial.dev/retrain=now", "team=a")
+    stored = get(client, API_VERSION, KIND, "chargeback", namespace)
+    assert stored is not None
+    (asked,) = asked_of(stored)
+    assert asked.who.startswith("by kubectl-annotate at 2") and asked.value == "now"
+    after = strike_annotations(client, stored, [asked.name])
+    assert after["metadata"]["annotations"] == {"team": "a"} and list(asked_of(after)) == []
+    with pytest.raises(RefusedError) as refused:  # it was changed since it was read
+        strike_annotations(client, stored, [asked.name])
+    assert refused.value.status == 409
