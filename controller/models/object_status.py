@@ -98,7 +98,8 @@ def news(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[News]:
         if kind == ModelCondition.ACCEPTED and was is not None and one["status"] == "False":
             is_news = was["message"] != one["message"]
         if is_news and (was is not None or kind == ModelCondition.ACCEPTED or is_bad(one)):
-            yield News(one["reason"], f"{kind} is {one['status']}: {one['message']}", "Warning" if is_bad(one) else "Normal")
+            message = one["message"].replace("\n", " ")
+            yield News(one["reason"], f"{kind} is {one['status']}: {message}", "Warning" if is_bad(one) else "Normal")
 
 
 def is_bad(condition: Mapping[str, Any]) -> bool:

@@ -59,7 +59,6 @@ def namespace(client: Client, settings: Settings) -> str:
 def definitions(client: Client, settings: Settings) -> str:
     """That the API server knows KServe's kinds, in the versions that are written here."""
     needed = {kind: api_version for kind, api_version in DEFINITIONS.items() if kind not in _left_out(settings)}
-    needed |= {KIND: API_VERSION} if settings.models_from == "cluster" else {}
     for kind, api_version in needed.items():
         client.path(api_version, kind)
     return ", ".join(f"{kind} {api_version.rpartition('/')[2]}" for kind, api_version in needed.items())
@@ -108,9 +107,20 @@ def objects(client: Client, settings: Settings) -> str:
     places = {"ServingRuntime": space, "ClusterStorageContainer": None}
     kinds = [kind for kind in places if kind not in _left_out(settings)]
     absent += [f"{kind} {RUNTIME}" for kind in kinds if not exists(client, DEFINITIONS[kind], kind, RUNTIME, places[kind])]
+    if settings.models_from == "cluster" and not _knows_models(client):
+        absent.append(f"the definition of {KIND} ({API_VERSION})")
     if absent:
         raise NotFoundError(f"not in {space}: {', '.join(absent)}")
     return ", ".join((*kinds, *(name for _, name in NEEDED_OBJECTS)))
+
+
+def _knows_models(client: Client) -> bool:
+    """Whether the API server has our kind; a tenant's installation does not bring it."""
+    try:
+        client.path(API_VERSION, KIND)
+    except NotFoundError:
+        return False
+    return True
 
 
 def images(client: Client, settings: Settings) -> str:
