@@ -97,6 +97,34 @@ def strike_annotations(client: Client, stored: Object, names: Iterable[str]) -> 
     return client.call("PATCH", path_of(client, stored), query, {"metadata": metadata}, "application/merge-patch+json")
 
 
+def own(client: Client, owned: Object, owner: Object) -> bool:
+    """An object goes with its owner, by the cluster's own garbage collection; whether that had to be written.
+
+    An owner that is gone already takes the object with it. Other owners stay; one of this kind and name that was made anew is
+    replaced.
+
+    Args:
+        client: of the cluster.
+        owned: an object as it was read.
+        owner: an object of the same namespace, as it was read.
+
+    Raises:
+        NotFoundError: the owned object is gone.
+        RefusedError: it was changed since it was read (409), or the API server refuses.
+        PlatformError: it does not answer.
+    """
+    metadata = owner["metadata"]
+    reference = {name: owner[name] for name in ("apiVersion", "kind")} | {name: metadata[name] for name in ("name", "uid")}
+    there = owned["metadata"].get("ownerReferences", [])
+    others = [one for one in there if (one["kind"], one["name"]) != (owner["kind"], metadata["name"])]
+    if [*others, reference] == [*others, *(one for one in there if one not in others)]:
+        return False
+    changed = {"resourceVersion": owned["metadata"]["resourceVersion"], "ownerReferences": [*others, reference]}
+    query = {"fieldManager": OWNER}
+    client.call("PATCH", path_of(client, owned), query, {"metadata": changed}, "application/merge-patch+json")
+    return True
+
+
 def get(client: Client, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
     """An object as it is stored; None when there is none.
 

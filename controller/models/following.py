@@ -6,7 +6,7 @@ The edge: it reads and writes the API server, and concludes nothing. A tick goes
 from collections.abc import Iterator, Sequence
 
 from cluster import events
-from cluster.apply import apply_status, list_at, strike_annotations
+from cluster.apply import apply_status, get, list_at, own, strike_annotations
 from cluster.client import Client, Object
 from controller.context import Context
 from controller.models.annotations import Asked, asked_of, wish_of
@@ -18,6 +18,7 @@ from controller.ticked import Obstacle
 from perennial.errors import FencedError, NotFoundError, PerennialError
 from perennial.status.model_status import status_of
 from serving.deployers import open_deployer
+from serving.deployers.on_kserve import SERVICES
 
 
 def follow(context: Context) -> tuple[tuple[Followed, ...], tuple[Obstacle, ...]]:
@@ -56,6 +57,7 @@ def tell(context: Context, followed: Sequence[Followed]) -> tuple[Obstacle, ...]
         with Client.open() as client:
             for one in followed:
                 try:
+                    _bind(client, one.object)  # first: a Model that was deleted meanwhile has no status to write
                     stored = stored_of(context.settings, deployer, context.ledger, one.name)
                     before = one.object.get("status") or {}
                     status = status_of(stored, True, context.now)
@@ -67,6 +69,17 @@ def tell(context: Context, followed: Sequence[Followed]) -> tuple[Obstacle, ...]
     except PerennialError as error:
         problems.append(Obstacle(model="", sentence=f"the Models' statuses in the cluster are old: {error}"))
     return tuple(problems)
+
+
+def _bind(client: Client, found: Object) -> None:
+    """What serves a Model goes with it: the cluster deletes it, whether a controller is at work or not."""
+    metadata = found["metadata"]
+    try:
+        service = get(client, *SERVICES, metadata["name"], metadata["namespace"])
+        if service is not None:
+            own(client, service, found)
+    except NotFoundError:
+        return  # no such kind, or gone meanwhile: nothing serves
 
 
 def _write(context: Context, client: Client, found: Object, after: Object) -> None:

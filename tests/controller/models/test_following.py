@@ -1,6 +1,7 @@
 """Ticks on Models of a stand-in API server: their specs, their status, their annotations, their events."""
 
 import copy
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from cluster.client import Object
 from controller.models.definition import API_VERSION
 from controller.preflight.rights import FOLLOWING
 from controller.tick import tick
-from controller.ticked import Ticked
+from controller.ticked import Found, Ticked
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from perennial.spec.read import digest, read
@@ -142,6 +143,12 @@ def test_a_cluster_without_the_definition_is_told_what_to_apply(settings: Settin
     assert any("k8s/base/model/crd.yaml" in problem.sentence for problem in found.problems)
 
 
+def test_without_kserve_a_model_says_that_nobody_knows_who_serves(settings: Settings, api: Api) -> None:
+    del api.kinds["serving.kserve.io/v1beta1"]
+    ticked(settings)
+    assert condition(api, "Serving")["reason"] == "TrafficUnknown" and condition(api, "Accepted")["status"] == "True"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "kind"), [("retrain", "now", "train"), ("approve", "1", "rollout"), ("rollback", "true", "rollback")]
 )
@@ -184,6 +191,54 @@ def test_what_is_not_understood_is_an_event_and_no_request(
     ticked(settings, 1)
     assert ledger._made(NAME) == () and said(api).count("RequestRefused") == 1
     assert not api.objects[PATH]["metadata"]["annotations"]
+
+
+SERVICE = f"/apis/serving.kserve.io/v1beta1/namespaces/team/inferenceservices/{NAME}"
+
+
+def owners(api: Api) -> list[str]:
+    return [one["uid"] for one in api.objects[SERVICE]["metadata"].get("ownerReferences", [])]
+
+
+def test_what_serves_goes_with_its_model_and_with_one_that_is_made_anew(settings: Settings, api: Api) -> None:
+    until_quiet(settings, api)
+    assert owners(api) == [api.objects[PATH]["metadata"]["uid"]]
+    api.objects[SERVICE]["metadata"]["ownerReferences"].insert(
+        0, {"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "u"}
+    )
+    api.objects[PATH]["metadata"]["uid"] = "anew"
+    ticked(settings, 30)
+    assert owners(api) == ["u", "anew"]
+    before = api.objects[SERVICE]["metadata"]["resourceVersion"]
+    ticked(settings, 31)
+    assert api.objects[SERVICE]["metadata"]["resourceVersion"] == before
+
+
+def test_a_model_that_is_deleted_is_not_deployed_again_until_it_is_made_anew(settings: Settings, api: Api) -> None:
+    until_quiet(settings, api)
+    made, digest_of_champion = api.objects[PATH], api.objects[PATH]["status"]["champion"]["digest"]
+    del api.objects[PATH], api.objects[SERVICE]  # as the cluster's garbage collection does
+    ticked(settings, 30)
+    assert SERVICE not in api.objects
+    del made["status"]
+    api.keep(made)
+    ticked(settings, 31)
+    assert api.objects[SERVICE]["metadata"]["annotations"]["perennial.dev/version-digest"] == digest_of_champion
+
+
+def test_a_model_that_is_deleted_during_a_tick_takes_along_what_that_tick_deployed(
+    settings: Settings, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until_quiet(settings, api)
+    uid = api.objects[PATH]["metadata"]["uid"]
+
+    def meanwhile(*_: object) -> Iterator[Found]:
+        del api.objects[PATH], api.objects[SERVICE]
+        yield from ()
+
+    monkeypatch.setattr("controller.tick.answer", meanwhile)
+    ticked(settings, 30)
+    assert owners(api) == [uid]  # nobody has this uid any more: the cluster deletes it
 
 
 def test_models_take_the_rights_that_are_listed_and_no_other(settings: Settings, api: Api) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.apply import apply, apply_status, differ, get, strike_annotations
+from cluster.apply import apply, apply_status, differ, exists, get, own, strike_annotations
 from cluster.client import Client, RefusedError
 from controller.models.annotations import asked_of
 from controller.models.definition import API_VERSION, KIND, definition
@@ -121,3 +121,24 @@ def test_an_annotation_of_kubectl_says_who_and_is_struck_out_once(client: Client
     with pytest.raises(RefusedError) as refused:  # it was changed since it was read
         strike_annotations(client, stored, [asked.name])
     assert refused.value.status == 409
+
+
+def test_what_is_owned_goes_with_its_model(client: Client, namespace: str) -> None:
+    """A ConfigMap stands for an InferenceService; server-side apply by the deployer leaves the owner as it is."""
+    made = apply(client, model(wrong.content(), namespace)).object
+    served = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "served", "namespace": namespace}, "data": {"a": "1"}}
+    assert own(client, apply(client, served).object, made)
+    again = apply(client, served)
+    assert again.change == "unchanged" and not own(client, again.object, made)
+    run_kubectl(namespace, "delete", "model", "chargeback", "--timeout=10s")
+    assert is_gone_soon(client, namespace)
+    assert own(client, apply(client, served).object, made)  # its owner is gone already
+    assert is_gone_soon(client, namespace)
+
+
+def is_gone_soon(client: Client, namespace: str) -> bool:
+    for _ in range(300):
+        if not exists(client, "v1", "ConfigMap", "served", namespace):
+            return True
+        time.sleep(0.2)
+    return False
