@@ -4,11 +4,11 @@ What others wrote into an object stays; what is applied here returns when it was
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cluster.client import Client, Object
+from cluster.client import Client, Object, RefusedError
 from perennial.errors import NotFoundError, PlatformError
 
 OWNER = "perennial"
@@ -76,25 +76,28 @@ def apply_status(client: Client, named: Object, status: Object) -> Object:
     return client.call("PATCH", f"{path_of(client, named)}/status", query, wanted, "application/apply-patch+yaml")
 
 
-def strike_annotations(client: Client, stored: Object, names: Iterable[str]) -> Object:
-    """These annotations are gone, whoever wrote them; the object as stored.
+def strike_annotation(client: Client, stored: Object, name: str) -> bool:
+    """An annotation is gone, whatever else of the object was changed since; whether it still was as it was read.
 
     Args:
         client: of the cluster.
         stored: the object as it was read.
-        names: of the annotations.
+        name: of the annotation.
 
     Raises:
         NotFoundError: there is no such object.
-        RefusedError: it was changed since it was read (409), or the API server refuses.
-        PlatformError: it does not answer.
+        PlatformError: the API server refuses or does not answer.
     """
-    metadata = {
-        "resourceVersion": stored["metadata"]["resourceVersion"],
-        "annotations": dict.fromkeys(names),
-    }
-    query = {"fieldManager": OWNER}
-    return client.call("PATCH", path_of(client, stored), query, {"metadata": metadata}, "application/merge-patch+json")
+    path = f"/metadata/annotations/{name.replace('~', '~0').replace('/', '~1')}"
+    same = {"op": "test", "path": path, "value": stored["metadata"]["annotations"][name]}
+    steps = [same, {"op": "remove", "path": path}]
+    try:
+        client.call("PATCH", path_of(client, stored), {"fieldManager": OWNER}, steps, "application/json-patch+json")
+    except RefusedError as error:
+        if error.status != 422:
+            raise
+        return False
+    return True
 
 
 def own(client: Client, owned: Object, owner: Object) -> bool:

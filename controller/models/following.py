@@ -6,7 +6,7 @@ The edge: it reads and writes the API server, and concludes nothing. A tick goes
 from collections.abc import Iterator, Sequence
 
 from cluster import events
-from cluster.apply import apply_status, get, list_at, own, strike_annotations
+from cluster.apply import apply_status, get, list_at, own, strike_annotation
 from cluster.client import Client, Object
 from controller.context import Context
 from controller.models.annotations import Asked, asked_of, wish_of
@@ -100,19 +100,18 @@ def _refused(one: Followed) -> Iterator[Obstacle]:
 
 
 def _answered(context: Context, client: Client, found: Object) -> Iterator[Obstacle]:
-    """What annotations ask for is requested, once, and the annotations are struck out after that."""
-    asked = list(asked_of(found))
-    if not asked:
-        return
+    """What annotations ask for is requested, once, and each is struck out after that; one that was changed meanwhile is new."""
+    name = str(found["metadata"]["name"])
     try:
-        said = [news for one in asked for news in _request(context, str(found["metadata"]["name"]), one)]
-        strike_annotations(client, found, [one.name for one in asked])
-        for one in said:
-            _say(context, client, found, one)
+        for asked in asked_of(found):
+            said = list(_request(context, name, asked))
+            strike_annotation(client, found, asked.name)
+            for one in said:
+                _say(context, client, found, one)
     except FencedError:
         raise
     except PerennialError as error:
-        yield Obstacle(model=found["metadata"]["name"], sentence=f"its annotations are taken up by the next tick: {error}")
+        yield Obstacle(model=name, sentence=f"its annotations are taken up by the next tick: {error}")
 
 
 def _request(context: Context, model: str, asked: Asked) -> Iterator[News]:

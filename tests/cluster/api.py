@@ -130,11 +130,13 @@ class Api:
             return self._apply_status(path.removesuffix("/status"), query, content_type, body)
         if len(rest) != 2:
             raise RefusalError(405, f"the server does not allow {method} of {path}")
-        if method == "PATCH" and content_type != "application/merge-patch+json":
+        if method == "PATCH" and content_type not in ("application/merge-patch+json", "application/json-patch+json"):
             return self._apply(path, query, content_type, body)
         stored = self.objects.get(path)
         if stored is None:
             raise RefusalError(404, f'{rest[0]} "{rest[1]}" not found')
+        if method == "PATCH" and content_type == "application/json-patch+json":
+            return self._store(path, _stepped(stored, body))
         if method == "PATCH":
             if body["metadata"].get("resourceVersion", stored["metadata"]["resourceVersion"]) != _version(stored):
                 raise RefusalError(409, "the object has been modified; please apply your changes to the latest version")
@@ -204,6 +206,23 @@ def _merge(below: Any, above: Any) -> Any:
 
 def _version(stored: Object) -> object:
     return stored["metadata"]["resourceVersion"]
+
+
+def _stepped(stored: Object, steps: list[Object]) -> Object:
+    """What a JSON patch makes of an object: each step that is known here, or a refusal."""
+    made = copy.deepcopy(stored)
+    for step in steps:
+        *above, last = [part.replace("~1", "/").replace("~0", "~") for part in step["path"].lstrip("/").split("/")]
+        place: Any = made
+        for part in above:
+            place = place.get(part, {})
+        if last not in place or (step["op"] == "test" and place[last] != step["value"]):
+            raise RefusalError(422, "the server rejected our request due to an error in our request")
+        if step["op"] == "remove":
+            del place[last]
+        elif step["op"] != "test":
+            raise RefusalError(415, f"a step {step['op']}")
+    return made
 
 
 def _without_nulls(value: Any) -> Any:

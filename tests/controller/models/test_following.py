@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cluster.client import Object
+from controller.models.annotations import Asked, asked_of
 from controller.models.definition import API_VERSION
 from controller.preflight.rights import FOLLOWING
 from controller.tick import tick
@@ -180,6 +181,26 @@ def test_a_crash_before_an_annotation_is_struck_out_asks_for_nothing_twice(setti
     annotate(api, "retrain", "now", "2030-01-02T00:00:00Z")
     ticked(settings, 3)
     assert len(ledger._made(NAME)) == 2
+
+
+def test_an_annotation_that_is_changed_while_it_is_taken_up_is_another_request(
+    settings: Settings, api: Api, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticked(settings)
+    annotate(api, "approve", "1")
+
+    def meanwhile(found: Object) -> list[Asked]:
+        read_before = list(asked_of(found))
+        annotate(api, "approve", "2", "2030-01-01T00:00:01Z")
+        return read_before
+
+    with monkeypatch.context() as once:
+        once.setattr("controller.models.following.asked_of", meanwhile)
+        ticked(settings, 1)
+    assert api.objects[PATH]["metadata"]["annotations"] == {"perennial.dev/approve": "2"}
+    ticked(settings, 2)
+    assert [getattr(request.wish, "version", None) for request in ledger._made(NAME)] == [2, 1]
+    assert not api.objects[PATH]["metadata"]["annotations"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("approve", "the last"), ("pause", "true"), ("retrain", "later")])
