@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cluster.client import Client, Object
+from cluster.client import Client, Object, RefusedError
 from perennial.errors import NotFoundError, PlatformError
 
 OWNER = "perennial"
@@ -56,6 +56,76 @@ def apply(client: Client, wanted: Object, dry_run: bool = False) -> AppliedObjec
     before = _get(client, path)
     query = {"fieldManager": OWNER, "force": "true", "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
     return AppliedObject(client.call("PATCH", path, query, wanted, "application/apply-patch+yaml"), before)
+
+
+def apply_status(client: Client, named: Object, status: Object) -> Object:
+    """The status of an object is as given, as far as this field owner wrote it; the object as stored.
+
+    Args:
+        client: of the cluster.
+        named: an object that is there: its `apiVersion`, `kind`, name and namespace are read.
+        status: all of it; a field that was applied before and is not named any more is removed.
+
+    Raises:
+        NotFoundError: there is no such object.
+        PlatformError: the API server refuses or does not answer.
+    """
+    metadata = {name: named["metadata"][name] for name in ("name", "namespace")}
+    wanted = {"apiVersion": named["apiVersion"], "kind": named["kind"], "metadata": metadata, "status": status}
+    query = {"fieldManager": OWNER, "force": "true", "fieldValidation": "Strict"}
+    return client.call("PATCH", f"{path_of(client, named)}/status", query, wanted, "application/apply-patch+yaml")
+
+
+def strike_annotation(client: Client, stored: Object, name: str) -> bool:
+    """An annotation is gone, whatever else of the object was changed since; whether it still was as it was read.
+
+    Args:
+        client: of the cluster.
+        stored: the object as it was read.
+        name: of the annotation.
+
+    Raises:
+        NotFoundError: there is no such object.
+        PlatformError: the API server refuses or does not answer.
+    """
+    path = f"/metadata/annotations/{name.replace('~', '~0').replace('/', '~1')}"
+    same = {"op": "test", "path": path, "value": stored["metadata"]["annotations"][name]}
+    steps = [same, {"op": "remove", "path": path}]
+    try:
+        client.call("PATCH", path_of(client, stored), {"fieldManager": OWNER}, steps, "application/json-patch+json")
+    except RefusedError as error:
+        if error.status != 422:
+            raise
+        return False
+    return True
+
+
+def own(client: Client, owned: Object, owner: Object) -> bool:
+    """An object goes with its owner, by the cluster's own garbage collection; whether that had to be written.
+
+    An owner that is gone already takes the object with it. Other owners stay; one of this kind and name that was made anew is
+    replaced.
+
+    Args:
+        client: of the cluster.
+        owned: an object as it was read.
+        owner: an object of the same namespace, as it was read.
+
+    Raises:
+        NotFoundError: the owned object is gone.
+        RefusedError: it was changed since it was read (409), or the API server refuses.
+        PlatformError: it does not answer.
+    """
+    metadata = owner["metadata"]
+    reference = {name: owner[name] for name in ("apiVersion", "kind")} | {name: metadata[name] for name in ("name", "uid")}
+    there = owned["metadata"].get("ownerReferences", [])
+    others = [one for one in there if (one["kind"], one["name"]) != (owner["kind"], metadata["name"])]
+    if [*others, reference] == [*others, *(one for one in there if one not in others)]:
+        return False
+    changed = {"resourceVersion": owned["metadata"]["resourceVersion"], "ownerReferences": [*others, reference]}
+    query = {"fieldManager": OWNER}
+    client.call("PATCH", path_of(client, owned), query, {"metadata": changed}, "application/merge-patch+json")
+    return True
 
 
 def get(client: Client, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:

@@ -3,11 +3,13 @@
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controller.context import Context, Overview
 from controller.dispatch import submit_due
 from controller.flight import carry_on
+from controller.models.following import follow, tell
 from controller.requests import answer
 from controller.rollout import roll_out
 from controller.runner import Runner, open_runner
@@ -72,8 +74,12 @@ def tick(
                 return answered.model_copy(update={"problems": (_went_back(lease.ticked, now), *answered.problems)})
             if lease.ticked is None or now - lease.ticked >= NOTES:
                 fenced.note_tick(LEASE, now)
-            ticked = _tick(context, clock, lease, models | {path.stem for path in settings.specs}, _all_of)
-            return _with_removed(context, ticked)
+            followed, problems = follow(context)
+            if followed:  # annotations may have become requests
+                context = replace(context, overview=Overview.read(fenced))
+            models |= {request.model for request in fenced.open_requests()} | {path.stem for path in settings.specs}
+            ticked = _with_removed(context, _tick(context, clock, lease, models, _all_of))
+            return ticked.model_copy(update={"problems": (*problems, *ticked.problems, *tell(context, followed))})
         finally:
             if release:
                 ledger.release_lease(lease, clock())

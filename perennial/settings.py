@@ -32,6 +32,9 @@ MAX_WORKERS = 4
 """Processes that fit side by side, unless a setting says more: a container sees all processors of its node."""
 
 
+ModelsFrom = Literal["files", "cluster"]
+"""Where people write specs: files of the project, or objects `Model` of the namespace."""
+
 Fetch = Literal["storage-container", "init-container"]
 """Who brings a version's files to a serving pod."""
 
@@ -66,6 +69,9 @@ class Settings(BaseModel):
     fetch: Fetch = "storage-container"
     """How a version's files come to a serving pod of the namespace: by the ClusterStorageContainer, an object of the whole
     cluster, or by an init container of the InferenceService: that needs rights in the namespace only. `PERENNIAL_FETCH`."""
+    models_from: ModelsFrom = "files"
+    """Where the specs come from: `files`, those in `models/` of the project, or `cluster`: objects `Model` of the namespace,
+    which the controller writes there as files; it answers in their status. `PERENNIAL_MODELS_FROM`."""
     name: str = Field("perennial", pattern=r"^[a-z][a-z0-9_]*$")
     """Name of the installation: Feast project, MLflow experiment. `PERENNIAL_NAME`."""
     threads: int = Field(1, ge=1)
@@ -196,6 +202,8 @@ class Settings(BaseModel):
                 raise SpecError(f"environment: {PREFIX}{name.upper()}: holds a password; give it as {variable}, from a secret")
         if values["tracking"].partition("?")[0] == values["ledger"].partition("?")[0]:
             raise SpecError("environment: PERENNIAL_TRACKING: names the ledger's database; both keep a table runs: make one more")
+        if values.get("models_from") == "cluster" and "namespace" not in values:
+            raise SpecError("environment: PERENNIAL_MODELS_FROM: cluster, but no PERENNIAL_NAMESPACE says in which namespace")
         if not sources.startswith("s3://"):
             sources = str(Path(sources).absolute())
         try:

@@ -8,6 +8,7 @@ from functools import partial
 from cluster.apply import exists, get, list_by_label
 from cluster.client import Client, Object, RefusedError
 from cluster.rights import missing
+from controller.models.definition import API_VERSION, KIND
 from controller.preflight.rights import controller_rights
 from controller.preflight.row import NotShownError, PreflightRow, asked
 from controller.preflight.versions import KSERVE, kserve_is
@@ -106,9 +107,20 @@ def objects(client: Client, settings: Settings) -> str:
     places = {"ServingRuntime": space, "ClusterStorageContainer": None}
     kinds = [kind for kind in places if kind not in _left_out(settings)]
     absent += [f"{kind} {RUNTIME}" for kind in kinds if not exists(client, DEFINITIONS[kind], kind, RUNTIME, places[kind])]
+    if settings.models_from == "cluster" and not _knows_models(client):
+        absent.append(f"the definition of {KIND} ({API_VERSION})")
     if absent:
         raise NotFoundError(f"not in {space}: {', '.join(absent)}")
     return ", ".join((*kinds, *(name for _, name in NEEDED_OBJECTS)))
+
+
+def _knows_models(client: Client) -> bool:
+    """Whether the API server has our kind; a tenant's installation does not bring it."""
+    try:
+        client.path(API_VERSION, KIND)
+    except NotFoundError:
+        return False
+    return True
 
 
 def images(client: Client, settings: Settings) -> str:
@@ -131,7 +143,7 @@ def images(client: Client, settings: Settings) -> str:
 
 def rights(client: Client, settings: Settings) -> str:
     """That who asks may do what the controller does, verb by verb."""
-    required_rights = controller_rights(settings.fetch)
+    required_rights = controller_rights(settings.fetch, settings.models_from)
     denied = missing(client, _namespace(settings.namespace), required_rights)
     if denied:
         raise DataError(f"may not in {settings.namespace}: {', '.join(map(str, denied))}")

@@ -79,6 +79,10 @@ class RequestLedger(Transactions):
         """The request about a model that was made from this run on a pipeline server; none where none was."""
         return next((request for request in self._made(model) if getattr(request.wish, "pipeline_run", "") == pipeline_run), None)
 
+    def request_because(self, model: str, reason: str) -> Request | None:
+        """The newest request about a model that says this why; none where none does."""
+        return next((request for request in self._made(model) if getattr(request.wish, "reason", "") == reason), None)
+
     def request_with(self, model: str, key: str) -> Request | None:
         """The request about a model whose run has the claim of this key; none where nobody asked for it."""
         return next((request for request in self._made(model) if request.key == key), None)

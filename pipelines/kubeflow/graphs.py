@@ -24,7 +24,7 @@ USER = 10001
 """Number of the image's user and group."""
 CONFIG_MAP = "perennial-settings"
 """ConfigMap of the installation's settings."""
-NOT_HANDED_ON = ("project", "state", "workers", "embedded", "pipelines", "steps_image")
+NOT_HANDED_ON = ("project", "state", "workers", "embedded", "pipelines", "steps_image", "models_from")
 """Settings that a pod has of its own, or has no use for."""
 OF_CLIENTS = ("AWS_REGION", "AWS_ENDPOINT_URL", "PGUSER", "MLFLOW_TRACKING_USERNAME")
 """Variables of the stores' clients beside ours."""

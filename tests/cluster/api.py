@@ -149,17 +149,23 @@ class Api:
                 raise RefusalError(409, f'{rest[0]} "{name}" already exists')
             body["metadata"] = {**body["metadata"], "name": name}
             return self._store(f"{path}/{name}", body)
+        if len(rest) == 3 and rest[2] == "status" and method == "PATCH":
+            return self._apply_status(path.removesuffix("/status"), query, content_type, body)
         if len(rest) != 2:
             raise RefusalError(405, f"the server does not allow {method} of {path}")
-        if method == "PATCH":
-            if content_type == "application/json-patch+json":
-                return self._patch(path, query, body)
-            if content_type != "application/apply-patch+yaml":
-                raise RefusalError(415, f"a patch by {content_type} with {query}")
+        if method == "PATCH" and content_type == "application/apply-patch+yaml":
             return self._apply(path, query, body)
+        if method == "PATCH" and content_type == "application/json-patch+json":
+            return self._patch(path, query, body)
+        if method == "PATCH" and content_type != "application/merge-patch+json":
+            raise RefusalError(415, f"a patch by {content_type} with {query}")
         stored = self.objects.get(path)
         if stored is None:
             raise RefusalError(404, f'{rest[0]} "{rest[1]}" not found')
+        if method == "PATCH":
+            if body["metadata"].get("resourceVersion", stored["metadata"]["resourceVersion"]) != _version(stored):
+                raise RefusalError(409, "the object has been modified; please apply your changes to the latest version")
+            return self._store(path, _without_nulls(_merge(stored, body)))
         if method == "GET":
             return stored
         if method == "PUT":
@@ -196,20 +202,19 @@ class Api:
             raise RefusalError(400, f"a patch with {query}")
         if path not in self.objects:
             raise RefusalError(404, "not found")
-        patched = copy.deepcopy(self.objects[path])
-        for operation in body:
-            *parts, last = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
-            place = patched
-            for part in parts:
-                place = place[part]
-            if last not in place:
-                raise RefusalError(422, "the server rejected our request due to an error in our request")
-            if operation["op"] == "remove":
-                del place[last]
-            else:
-                place[last] = operation["value"]
+        patched = _stepped(self.objects[path], body)
         self.webhook(patched)
         return patched if "dryRun" in query else self._store(path, patched)
+
+    def _apply_status(self, path: str, query: dict[str, str], content_type: str, body: Object) -> Object:
+        """One owner writes it: what is not named any more is gone."""
+        expected = {"fieldManager": "perennial", "force": "true", "fieldValidation": "Strict"}
+        if content_type != "application/apply-patch+yaml" or query != expected:
+            raise RefusalError(415, f"an apply by {content_type} with {query}")
+        stored = self.objects.get(path)
+        if stored is None:
+            raise RefusalError(404, f"{path}: not found")
+        return self._store(path, {**stored, "status": copy.deepcopy(body["status"])})
 
     def _list(self, root: str, namespace: str | None, resource: str, query: dict[str, str]) -> Object:
         prefix = f"{root}/namespaces/{namespace}/{resource}/" if namespace else f"{root}/"
@@ -258,6 +263,34 @@ def _fields(written: Any) -> Object:
     if isinstance(written, list) and all(isinstance(item, dict) and "name" in item for item in written):
         return {f'k:{{"name":"{item["name"]}"}}': _fields(item) for item in written}
     return {}
+
+
+def _version(stored: Object) -> object:
+    return stored["metadata"]["resourceVersion"]
+
+
+def _stepped(stored: Object, steps: list[Object]) -> Object:
+    """What a JSON patch makes of an object: each step that is known here, or a refusal."""
+    made = copy.deepcopy(stored)
+    for step in steps:
+        *above, last = [part.replace("~1", "/").replace("~0", "~") for part in step["path"].lstrip("/").split("/")]
+        place: Any = made
+        for part in above:
+            place = place.get(part, {})
+        if last not in place or (step["op"] == "test" and place[last] != step["value"]):
+            raise RefusalError(422, "the server rejected our request due to an error in our request")
+        if step["op"] == "remove":
+            del place[last]
+        elif step["op"] != "test":
+            place[last] = step["value"]
+    return made
+
+
+def _without_nulls(value: Any) -> Any:
+    """What a merge patch makes of null: the key is gone."""
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_nulls(below) for name, below in value.items() if below is not None}
 
 
 def _field(stored: Object, name: str) -> object:

@@ -1,8 +1,10 @@
 """Objects are applied, found, listed and deleted; what changed is known."""
 
+import copy
+
 import pytest
 
-from cluster.apply import apply, delete, get, list_by_label
+from cluster.apply import apply, apply_status, delete, get, list_by_label, own, strike_annotation
 from cluster.client import Client
 from perennial.errors import NotFoundError, PlatformError
 from tests.cluster.api import Api
@@ -57,3 +59,34 @@ def test_an_object_that_does_not_go_is_named_with_what_holds_it(api: Api, client
     ):
         delete(client, "v1", "ConfigMap", "a", "team", wait_seconds=0.1)
     assert delete(client, "v1", "ConfigMap", "a", "team", wait_seconds=0)
+
+
+def test_a_status_is_whole_and_the_rest_of_the_object_stays(client: Client, api: Api) -> None:
+    made = api.keep({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "team"}, "data": {"b": "c"}})
+    apply_status(client, made, {"state": "Trained", "next": {"what": "x"}})
+    found = apply_status(client, made, {"state": "Watched"})
+    assert found["status"] == {"state": "Watched"} and found["data"] == {"b": "c"}
+    with pytest.raises(NotFoundError):
+        apply_status(client, {**made, "metadata": {"name": "gone", "namespace": "team"}}, {})
+
+
+def test_an_annotation_is_struck_out_only_as_it_was_read(client: Client, api: Api) -> None:
+    metadata = {"name": "a", "namespace": "team", "annotations": {"x.dev/ask": "now", "y": "z"}}
+    read = copy.deepcopy(api.keep({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}))
+    api.keep({**read, "metadata": {**read["metadata"], "annotations": {"x.dev/ask": "later", "y": "z"}}})
+    assert not strike_annotation(client, read, "x.dev/ask")
+    api.keep(read)
+    assert strike_annotation(client, read, "x.dev/ask") and not strike_annotation(client, read, "x.dev/ask")
+    (stored,) = api.objects.values()
+    assert stored["metadata"]["annotations"] == {"y": "z"}
+
+
+def test_an_owner_is_written_once_beside_the_others(client: Client, api: Api) -> None:
+    first, second = (
+        api.keep({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "team"}}) for name in ("a", "b")
+    )
+    made = api.keep({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "team"}})
+    path = next(path for path in api.objects if path.endswith("/configmaps/c"))
+    assert own(client, made, first) and own(client, api.objects[path], second)
+    assert not own(client, api.objects[path], first)
+    assert {one["name"] for one in api.objects[path]["metadata"]["ownerReferences"]} == {"a", "b"}

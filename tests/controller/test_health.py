@@ -14,7 +14,7 @@ from controller.health import HUNG_SECONDS, Health, served
 from controller.metrics import ControllerMetrics
 from controller.ticked import LEASE, Obstacle, Ticked
 from controller.watch import watch
-from perennial.errors import PlatformError, SpecError
+from perennial.errors import PlatformError
 from perennial.ledger import Ledger
 from perennial.settings import Settings
 from perennial.spec.model import Model

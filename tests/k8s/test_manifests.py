@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.preflight.rights import NEEDED
+from controller.preflight.rights import FOLLOWING, NEEDED
 from perennial.errors import SpecError
 from perennial.settings import PREFIX, STORES, Settings
 from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, ROOT, Object, component, containers, of_kind, overlay, pods, render
@@ -25,7 +25,7 @@ PROJECT = ("perennial-project-models", "perennial-project-definitions")
 """ConfigMaps with a team's project, likewise."""
 CONTROLLERS = ("Deployment/controller", "Deployment/workbench")
 """Pods with a controller's rights: one ticks, in the other people type."""
-CLUSTER_SCOPED = {"Namespace", "ClusterStorageContainer", "ClusterRole", "ClusterRoleBinding"}
+CLUSTER_SCOPED = {"Namespace", "ClusterStorageContainer", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
 KINDS_OF_SECRETS = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|AUTH\b")
 
 
@@ -285,7 +285,7 @@ def test_rights_are_exactly_what_the_controller_does(name: str) -> None:
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    assert granted == {key: tuple(sorted(verbs)) for key, verbs in NEEDED.items()}
+    assert granted == {key: tuple(sorted(verbs)) for key, verbs in (NEEDED | FOLLOWING).items()}
     assert all(rule["verbs"] == ["get"] for rule in named)
     assert not any("*" in value for rule in role["rules"] for values in rule.values() for value in values)
     (binding,) = of_kind(objects, "RoleBinding").values()
@@ -297,14 +297,29 @@ def test_rights_are_exactly_what_the_controller_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_outside_the_namespace_only_named_objects_are_read(name: str) -> None:
-    (role,) = of_kind(rendered(name), "ClusterRole").values()
-    for rule in role["rules"]:
+    roles = of_kind(rendered(name), "ClusterRole")
+    assert set(roles) == {"perennial-preflight", "perennial-view", "perennial-edit"}
+    for rule in roles["perennial-preflight"]["rules"]:
         assert rule["verbs"] == ["get"] and rule["resourceNames"]
         assert not any("*" in value for values in rule.values() for value in values)
 
 
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize(
+    ("role", "verbs"), [("view", ["get", "list", "watch"]), ("edit", ["create", "delete", "patch", "update"])]
+)
+def test_who_may_view_or_edit_a_namespace_may_do_so_with_its_models(name: str, role: str, verbs: list[str]) -> None:
+    found = of_kind(rendered(name), "ClusterRole")[f"perennial-{role}"]
+    assert found["rules"] == [{"apiGroups": ["perennial.dev"], "resources": ["models"], "verbs": verbs}]
+    aggregated = {key for key, value in found["metadata"]["labels"].items() if value == "true"}
+    assert aggregated == {
+        f"rbac.authorization.k8s.io/aggregate-to-{role}",
+        f"rbac.authorization.kubeflow.org/aggregate-to-kubeflow-{role}",
+    }
+
+
 def test_what_is_of_the_whole_cluster_is_the_same_for_each_installation() -> None:
-    kinds = ("ClusterRole", "ClusterRoleBinding")
+    kinds = ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition")
     first, *others = [[of_kind(rendered(name), kind) for kind in kinds] for name in WHOLE]
     assert all(other == first for other in others)
     with tempfile.TemporaryDirectory() as folder:

@@ -77,6 +77,16 @@ def test_stores_are_embedded_where_they_may_be_or_are_not_opened() -> None:
     assert "PERENNIAL_EMBEDDED: Input should be 'allowed' or 'never'; found 'no'" in refusal(embedded="no")
 
 
+def test_models_come_from_a_cluster_only_with_its_namespace() -> None:
+    wanted = {"PERENNIAL_PROJECT": "/team", "PERENNIAL_MODELS_FROM": "cluster"}
+    with pytest.raises(SpecError, match="PERENNIAL_MODELS_FROM: cluster, but no PERENNIAL_NAMESPACE"):
+        Settings.from_environment(wanted)
+    assert Settings.from_environment({**wanted, "PERENNIAL_NAMESPACE": "team"}).models_from == "cluster"
+    assert Settings.from_environment({"PERENNIAL_PROJECT": "/team"}).models_from == "files"
+    with pytest.raises(SpecError, match="PERENNIAL_MODELS_FROM"):
+        Settings.from_environment({**wanted, "PERENNIAL_NAMESPACE": "team", "PERENNIAL_MODELS_FROM": "git"})
+
+
 def test_a_spec_is_a_file_whose_name_begins_with_no_dot(tmp_path: Path) -> None:
     settings = Settings.from_environment({"PERENNIAL_PROJECT": str(tmp_path)})
     assert settings.specs == []

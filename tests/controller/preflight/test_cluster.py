@@ -317,6 +317,18 @@ def test_what_a_tenant_lacks_is_named(name: str, spoil: Callable[[Api], object],
     assert found.state == "missing" and said in found.found and found.is_lacking
 
 
+def test_the_definition_of_models_is_asked_for_where_models_are_objects(tmp_path: Path) -> None:
+    api, followed = whole(), SETTINGS.model_copy(update={"models_from": "cluster"})
+    assert not row(api, "objects", tmp_path).is_lacking
+    found = row(api, "objects", tmp_path, followed)
+    assert found.is_lacking and "the definition of Model (perennial.dev/v1alpha1)" in found.found
+    api.kinds["perennial.dev/v1alpha1"] = {"Model": ("models", True)}
+    assert not row(api, "objects", tmp_path, followed).is_lacking
+    api.denied = {"list models.perennial.dev"}
+    assert not row(api, "rights", tmp_path).is_lacking
+    assert "list models.perennial.dev" in row(api, "rights", tmp_path, followed).found
+
+
 def test_no_secret_is_read(tmp_path: Path) -> None:
     api = whole()
     for name in ("perennial-s3", "perennial-redis"):
