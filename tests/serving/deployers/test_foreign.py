@@ -277,7 +277,7 @@ def test_what_a_deployment_runs_beyond_the_runtime_is_named(
 def test_what_only_kserve_wrote_is_on_its_way(api: Api, deployer: KServeDeployer, deployed: Object, model: Model) -> None:
     deployment = made.deployment(deployed)
     first(deployment["spec"]["template"]["spec"])["image"] = "before:1"
-    container = {'k:{"name":"kserve-container"}': {"f:image": {}}}
+    container: Object = {'k:{"name":"kserve-container"}': {"f:image": {}}}
     written: Object = {"f:spec": {"f:template": {"f:spec": {"f:containers": container}}}}
     deployment["metadata"]["managedFields"][0]["fieldsV1"] = written
     api.keep(deployment)
