@@ -26,7 +26,7 @@ DIGEST = 19
 
 
 @dataclass(frozen=True)
-class RuntimeDifference:
+class ForeignPart:
     """Something that runs and that the ServingRuntime does not say."""
 
     sentence: str
@@ -35,7 +35,7 @@ class RuntimeDifference:
     """Whether nobody but KServe wrote it: it has not followed yet, and does by itself."""
 
 
-def foreign_in_deployment(deployment: Object, runtime: Object) -> tuple[RuntimeDifference, ...]:
+def foreign_in_deployment(deployment: Object, runtime: Object) -> tuple[ForeignPart, ...]:
     """What the Deployment runs that the ServingRuntime does not say.
 
     Args:
@@ -165,7 +165,7 @@ def _named(source: Object) -> tuple[str, str]:
     return "", str(source)
 
 
-def _difference(sentence: str, who: tuple[str, ...]) -> RuntimeDifference:
+def _difference(sentence: str, who: tuple[str, ...]) -> ForeignPart:
     others = tuple(one for one in who if one.partition(" ")[0] != KSERVE_MANAGER)
     by = f" (set by {', '.join(others)})" if others else ""
-    return RuntimeDifference(sentence + by, is_kserves=bool(who) and not others)
+    return ForeignPart(sentence + by, is_kserves=bool(who) and not others)
