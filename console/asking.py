@@ -135,7 +135,7 @@ class _Followed:
 
     def _elsewhere(self, log: str | None) -> str:
         """That its run executes on another host, in a sentence; empty where it does not, or is not known to yet."""
-        if log is not None:
+        if log is not None or self._settings.pipelines is not None:
             return ""
         with Ledger.open(self._settings.ledger) as ledger:
             try:

@@ -4,6 +4,7 @@ import http.client
 from datetime import datetime
 
 from console.decisions import models_of
+from controller.runner import open_runner
 from controller.stored import deployed_models, stored_of
 from controller.ticked import LEASE
 from perennial.ledger import Ledger
@@ -65,8 +66,9 @@ def read_status(settings: Settings, now: datetime, clock: datetime) -> tuple[Con
     deployer = open_reading(settings)
     with Ledger.open(settings.ledger) as ledger:
         controller = controller_condition(ledger.lease(LEASE), clock)
+        runner = open_runner(settings, lambda: clock)
         names = sorted({*models_of(settings, ledger), *deployed_models(deployer)})
-        stored = [stored_of(settings, deployer, ledger, name, clock) for name in names]
+        stored = [stored_of(settings, deployer, ledger, name, runner) for name in names]
     statuses = [status_of(record, controller.status == "True", now) for record in stored]
     if settings.namespace is None:
         statuses = [status.model_copy(update={"server": server_of(settings, status.model)}) for status in statuses]

@@ -13,7 +13,7 @@ from perennial.versions import store as version_store
 from perennial.versions.findings import Findings
 from perennial.versions.folder import open_version
 from perennial.versions.thresholds import Thresholds
-from pipelines.kept import results_of
+from pipelines.kept import PATIENCE_SECONDS, results_of
 
 WAITS_FOR = {
     "claim": "the ledger: whether another run carries this out already",
@@ -54,7 +54,7 @@ def train_and_show(settings: Settings, name: str, now: datetime, clock: Clock, w
         shown = {"run": run.model_dump(mode="json"), "gates": [result.model_dump() for result in results]}
         print_json(shown | {"rollout": None if rollout is None else rollout.model_dump(mode="json")})
         return rollout is not None
-    found = results_of(settings, run.run_id)
+    found = results_of(settings, run.run_id, PATIENCE_SECONDS)
     if found.exists():
         show_findings(console(), settings, run, Findings.read(found), steps)
     else:

@@ -60,7 +60,7 @@ def carry_on(context: Context, model: Model, claim: Claim, *, repeats: bool = Tr
     elif not claims.is_tried_again(claim, None):
         with suppress(PlatformError):  # a server that does not answer keeps no claim open
             context.runner.stop(context.ledger, claim.owner)
-        yield _give_up(context, claim, f"its run was started {claim.starts} times and killed each time; at last {sentence}")
+        yield _give_up(context, claim, f"its run was started {claim.starts} times and came to no end; at last {sentence}")
     else:
         yield _start(context, model, claim, state)
 

@@ -4,6 +4,7 @@ Every part may be repeated: what a request is about is written before anything i
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from controller import incidents
@@ -70,6 +71,7 @@ def _abandon(context: Context, request: Request, failure: Failure) -> None:
     ledger, why = context.ledger, f"{failure.kind}: {failure.sentence}"
     for claim in ledger.open_claims(request.model):
         if claim.key == request.key and context.runner.state(ledger, claim.owner).state != "executing":
+            _stop(context, claim)
             claims.give_up(ledger, claim, why, context.moment)
     for decision in ledger.open_decisions(request.model):
         if decision.cause == request.key and decision.state == "open":
@@ -169,8 +171,15 @@ def _put_aside(context: Context, claim: Claim, run: Run | None) -> None:
     if run is not None and run.state == "failed":
         why = f"run {run.run_id} failed: {run.why}"
     is_of_the_loop = claim.decision is not None and context.ledger.decision(claim.model, claim.decision).reason != "manual"
+    _stop(context, claim)
     end = claims.put_back if claims.is_tried_again(claim, run) and is_of_the_loop else claims.give_up
     end(context.ledger, claim, why, context.moment, kind=claims.GIVEN_UP)
+
+
+def _stop(context: Context, claim: Claim) -> None:
+    """Nothing of a run that is put aside goes on, where a server may still execute it; one that is away keeps nobody."""
+    with suppress(PlatformError, NotFoundError):
+        context.runner.stop(context.ledger, claim.owner)
 
 
 def _rolled_back(context: Context, request: Request, reason: str) -> Act:

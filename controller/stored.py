@@ -1,9 +1,8 @@
 """What a status is concluded from, read: spec, ledger, deployer, the process of a run. `perennial.status` concludes."""
 
-from datetime import datetime
 from pathlib import Path
 
-from controller.runner import open_runner
+from controller.runner import Runner
 from perennial.errors import PlatformError, SpecError
 from perennial.ledger import Ledger
 from perennial.loop.standing import Standing
@@ -25,7 +24,7 @@ def deployed_models(deployer: Reading) -> tuple[str, ...]:
         return ()
 
 
-def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str, clock: datetime) -> Stored:
+def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str, runner: Runner) -> Stored:
     """What is stored about a model.
 
     Args:
@@ -33,11 +32,11 @@ def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str, 
         deployer: says what is deployed.
         ledger: the ledger.
         name: the model.
-        clock: the real time, UTC: the heartbeat of a run on another host is old or not by it.
+        runner: says how a run stands.
     """
     newest = next(iter(ledger.runs(name, limit=1)), None)
     running = newest is not None and newest.state == "running"
-    state = open_runner(settings, lambda: clock).state(ledger, newest.run_id).state if newest is not None and running else None
+    state, sentence = runner.state(ledger, newest.run_id) if newest is not None and running else (None, "")
     deployed, traffic = traffic_of(settings.namespace, deployer, name)
     return Stored(
         name=name,
@@ -46,6 +45,7 @@ def stored_of(settings: Settings, deployer: Reading, ledger: Ledger, name: str, 
         run=newest,
         executing=state == "executing",
         gone=state == "gone",
+        unfinished=sentence if settings.pipelines is not None and state in ("dead", "terminated") else "",
         claimed=newest is not None and any(claim.owner == newest.run_id for claim in ledger.open_claims(name)),
         rollout=next(iter(ledger.rollouts(name)), None),
         deployed=deployed,

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from perennial.errors import PerennialError
 from perennial.ledger import Ledger, Run
 
 BEATS_SECONDS = 10.0
@@ -67,7 +66,7 @@ def _beat(ledger_url: str, run_id: str, parent: int) -> None:
             with Ledger.open(ledger_url) as ledger:
                 ledger.note_heartbeat(run_id, host=host, now=datetime.now(UTC))
             seconds = BEATS_SECONDS
-        except PerennialError:  # the run's own steps say what is wrong with the ledger
+        except Exception:  # the run's own steps say what is wrong with the ledger
             seconds = AGAIN_SECONDS
         until = time.monotonic() + seconds
         while time.monotonic() < until and os.getppid() == parent:

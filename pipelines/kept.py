@@ -13,6 +13,10 @@ LOG = "log.txt"
 """Name of a run's log, in its folder and in the bucket."""
 LOOKS_SECONDS = 1.0
 """Between two looks at a log in the bucket that is still written."""
+WHOLE = "whole"
+"""Object that is written last: who sees it sees all that a run left."""
+PATIENCE_SECONDS = 20.0
+"""How long whoever followed a run waits for what it leaves: its end is in the ledger a little before."""
 
 
 def keep(settings: Settings, run_id: str) -> None:
@@ -32,6 +36,7 @@ def keep(settings: Settings, run_id: str) -> None:
     bucket = Bucket(settings.bucket)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         bucket.replace(f"{_key(run_id)}/results/{path.relative_to(folder).as_posix()}", path)
+    bucket.replace(f"{_key(run_id)}/{WHOLE}", b"\n")
 
 
 def keep_log(settings: Settings, run_id: str) -> None:
@@ -51,14 +56,19 @@ def results_here(settings: Settings, run_id: str) -> Path:
     return folder
 
 
-def results_of(settings: Settings, run_id: str) -> Path:
+def results_of(settings: Settings, run_id: str, patience_seconds: float = 0.0) -> Path:
     """Folder of what a run found; fetched from the bucket where this disk has none. It need not exist.
+
+    Args:
+        settings: where things are.
+        run_id: the run.
+        patience_seconds: how long to wait until the bucket has all of it; what it has in part is not fetched.
 
     Raises:
         PlatformError: the bucket does not answer or refuses, or the folder cannot be written.
     """
     folder = results_here(settings, run_id)
-    if folder.exists() or settings.bucket is None:
+    if folder.exists() or settings.bucket is None or not _is_whole(settings.bucket, run_id, patience_seconds):
         return folder
     bucket, prefix = Bucket(settings.bucket), f"{_key(run_id)}/results/"
     draft = folder.with_name(f".{run_id}.new")
@@ -133,9 +143,12 @@ def lines_of(settings: Settings, run_id: str, is_over: Callable[[], bool], begin
 
 def _distant_lines(settings: Settings, run_id: str, is_over: Callable[[], bool]) -> Iterator[str]:
     """The lines of a log in the bucket, which is replaced as it grows. A run that began again begins a log anew."""
-    shown = 0
+    shown, ended = 0, False
     while True:
-        ended = is_over()
+        if is_over():
+            ended = True
+            if settings.bucket is not None:
+                _is_whole(settings.bucket, run_id, PATIENCE_SECONDS)
         *lines, _ = (log_of(settings, run_id) or "").split("\n")
         if len(lines) < shown:
             shown = 0
@@ -143,6 +156,18 @@ def _distant_lines(settings: Settings, run_id: str, is_over: Callable[[], bool])
         shown = len(lines)
         if ended:
             return
+        time.sleep(LOOKS_SECONDS)
+
+
+def _is_whole(uri: str, run_id: str, patience_seconds: float) -> bool:
+    """Whether the bucket has all that a run left, waited for as long as that."""
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return bool(Bucket(uri).get(f"{_key(run_id)}/{WHOLE}"))
+        except NotFoundError:
+            if time.monotonic() >= until:
+                return False
         time.sleep(LOOKS_SECONDS)
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
-from perennial.errors import NotFoundError, PlatformError
+from perennial.errors import NotFoundError, PerennialError, PlatformError
 from perennial.ledger import Fence, Ledger
 from perennial.loop.failure import Failure
 from perennial.outages import translated
@@ -162,8 +162,10 @@ def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dic
             failure = read_failure(folder) or _unsaid(raised, last_step(log_lines(settings, run_id)[printed:])[0], run_id)
             code = failure.error().exit_code
             _note(settings.ledger, folder, failure)
-        finally:
+        try:
             keep(settings, run_id)
+        except (PerennialError, OSError) as error:  # the run has its end, and this is another's fault
+            sys.stderr.write(f"{error}\nwhat run {run_id} left is on this disk only\n")
     return code
 
 

@@ -81,7 +81,7 @@ def show_logs(settings: Settings, run: str, step: str | None, json: bool) -> Non
         found = ledger.run(run)
     run_id = found.run_id
     text = log_of(settings, run_id)
-    if text is None and found.host is not None:
+    if text is None and found.host is not None and settings.pipelines is None:
         pod = found.host.partition("/")[0]
         raise NotFoundError(
             f"run {run_id}: its log is on {found.host} and not on this machine; on a cluster, as long as that pod is there: "
@@ -195,6 +195,7 @@ def write_year(
 def status_line(settings: Settings, ledger: Ledger, history: "History", now: datetime, clock: datetime) -> "StatusLine":
     """How a model is and what happens next, as `perennial status` says it, of the windows and decisions that its page shows."""
     from console.display.status import WORDS
+    from controller.runner import open_runner
     from controller.stored import stored_of
     from controller.ticked import LEASE
     from perennial.reports.service_page import StatusLine
@@ -205,7 +206,7 @@ def status_line(settings: Settings, ledger: Ledger, history: "History", now: dat
 
     is_watching = controller_condition(ledger.lease(LEASE), clock).status == "True"
     stored = replace(
-        stored_of(settings, open_reading(settings), ledger, history.model.name, clock),
+        stored_of(settings, open_reading(settings), ledger, history.model.name, open_runner(settings, lambda: clock)),
         windows=history.windows[::-1],
         decisions=history.decisions[::-1],
         incidents=tuple(incident for incident in history.incidents if incident.closed is None),

@@ -58,7 +58,7 @@ def tell(context: Context, followed: Sequence[Followed]) -> tuple[Obstacle, ...]
             for one in followed:
                 try:
                     _bind(client, one.object)  # first: a Model that was deleted meanwhile has no status to write
-                    stored = stored_of(context.settings, deployer, context.ledger, one.name, context.wall_clock)
+                    stored = stored_of(context.settings, deployer, context.ledger, one.name, context.runner)
                     before = one.object.get("status") or {}
                     status = status_of(stored, True, context.now)
                     after = object_status(status, stored, one.reading, before, context.wall_clock)

@@ -75,7 +75,7 @@ def _run(stored: Stored, watching: bool) -> Iterator[Condition]:
         wait = f"wait; `perennial logs {run.run_id}`"
         yield condition(reason, f"run {run.run_id} is executing", since=run.started, next=wait)
     else:
-        yield _gone_run(run, watching) if stored.gone else _lost_run(run, watching)
+        yield _gone_run(run, watching) if stored.gone else _lost_run(run, watching, stored.unfinished)
 
 
 def _failed_run(run: Run, stored: Stored, watching: bool) -> Condition:
@@ -87,7 +87,9 @@ def _failed_run(run: Run, stored: Stored, watching: bool) -> Condition:
     return condition(Reason.RUN_FAILED, f"run {run.run_id}: {run.why}", since=run.finished, next=look)
 
 
-def _lost_run(run: Run, watching: bool) -> Condition:
+def _lost_run(run: Run, watching: bool, unfinished: str) -> Condition:
+    if unfinished:
+        return condition(Reason.RUN_LOST, unfinished, next=by_controller(watching, "starts it again, up to three times"))
     by_hand = f"`python -m pipelines.run {run.run_id}`"
     by_itself = f"the controller starts it again at its next tick, or by hand: {by_hand}"
     message = f"run {run.run_id} was not finished, and no process executes it: it was killed or the machine stopped"

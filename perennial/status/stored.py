@@ -28,6 +28,8 @@ class Stored:
     """Whether a process executes that run."""
     gone: bool = False
     """Whether it executed on another host, of which nothing is heard any more."""
+    unfinished: str = ""
+    """Why nothing executes a run on a pipeline server that has no end; empty where it is a process of this machine."""
     claimed: bool = False
     """Whether the claim of that run is open: a controller goes on with it."""
     rollout: Rollout | None = None

@@ -5,6 +5,7 @@ Nothing is repeated here: a request whose answer is lost may have been carried o
 
 import json
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,12 @@ TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Token of a pod for a server with several users; a standalone one asks for none."""
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 """How long the server may take to accept a connection, and to answer."""
+GLANCE_SECONDS = (2.0, 5.0)
+"""The same where only a state is asked for: it is asked again at the next tick."""
+SILENT_SECONDS = 10.0
+"""How long a server that did not answer such a question is not asked it again: many runs may be looked at."""
+REFUSALS = (400, 409)
+"""What the server answers to a run that it will never take. Whatever else says nothing of the run."""
 
 Hint = Literal["executing", "over", "terminated", "missing", "unknown"]
 """What the server says of a run. `terminated`: it is over because somebody ended it. `missing`: it knows no such run.
@@ -39,9 +46,10 @@ class PipelineServer:
 
         configuration = generated.Configuration(host=address.rstrip("/"))
         configuration.retries = False
-        if TOKEN.exists():
-            configuration.api_key = {"authorization": TOKEN.read_text(encoding="utf-8").strip()}
+        if TOKEN.exists():  # read before each request: the kubelet replaces it when it runs out
             configuration.api_key_prefix = {"authorization": "Bearer"}
+            configuration.refresh_api_key_hook = _read_token
+            _read_token(configuration)
         client = generated.ApiClient(configuration)
         self.address = address
         self._runs, self._experiments = generated.RunServiceApi(client), generated.ExperimentServiceApi(client)
@@ -51,6 +59,7 @@ class PipelineServer:
         self._run_type, self._experiment_type = generated.V2beta1Run, generated.V2beta1Experiment
         self._refusal: type[Exception] = generated.ApiException
         self._timeout = (CONNECT_SECONDS, READ_SECONDS)
+        self._silent_until, self._silence = 0.0, ""
 
     def submit(self, run_id: str, name: str, spec: dict[str, Any], parameters: dict[str, str], experiment: str) -> str:
         """Hand a run over under an id that no other ever had; returns why it was refused, empty where it was not.
@@ -77,7 +86,7 @@ class PipelineServer:
         try:
             self._runs.run_service_create_run(body, _request_timeout=self._timeout)
         except Exception as error:
-            if isinstance(error, self._refusal) and 400 <= _status(error) < 500:
+            if isinstance(error, self._refusal) and _status(error) in REFUSALS:
                 return self._said(error)
             raise self._unclear(error) from error
         return ""
@@ -146,12 +155,17 @@ class PipelineServer:
 
     def hint(self, run_id: str) -> tuple[Hint, str]:
         """What the server says of a run, and its own word for it or what was wrong."""
+        if time.monotonic() < self._silent_until:
+            return "unknown", self._silence
         try:
-            run = self._runs.run_service_get_run(run_id, _request_timeout=self._timeout)
+            run = self._runs.run_service_get_run(run_id, _request_timeout=GLANCE_SECONDS)
         except Exception as error:  # whatever is wrong with the server says nothing of the run
             if isinstance(error, self._refusal) and _status(error) == 404:
                 return "missing", "the server knows no such run"
-            return "unknown", str(self._unclear(error))
+            self._silence = str(self._unclear(error))
+            if not _status(error):
+                self._silent_until = time.monotonic() + SILENT_SECONDS
+            return "unknown", self._silence
         state = str(run.state)
         if state not in OVER:
             return "executing", state
@@ -175,22 +189,26 @@ class PipelineServer:
         return bool(self._health.healthz_service_get_healthz(_request_timeout=self._timeout).multi_user)
 
     def _unclear(self, error: Exception) -> PlatformError:
-        return PlatformError(
-            f"Kubeflow Pipelines {self.address}: {self._said(error)}. Its platform team mends it; nothing is lost, and the "
-            "controller asks again"
-        )
+        return PlatformError(f"Kubeflow Pipelines {self.address}: {self._said(error)}. Its platform team mends it")
 
     def _said(self, error: Exception) -> str:
         """The server's own sentence, or the client's, on one line."""
         with suppress(ValueError, TypeError, AttributeError):
             told = json.loads(getattr(error, "body", ""))
             return f"{_status(error)} {told.get('message') or told.get('error')}"[:500]
-        return f"{_status(error) or type(error).__name__} {error}".replace("\n", " ")[:300]
+        if isinstance(error, self._refusal):  # its text has the answer's headers, which are nobody's business
+            return f"{_status(error)} {getattr(error, 'reason', '')}"
+        return f"{type(error).__name__} {error}".replace("\n", " ")[:300]
 
 
 def _equals(key: str, value: str) -> str:
     """A filter of the API: rows in which this key has this value."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
+
+
+def _read_token(configuration: Any) -> None:
+    """The client asks with the token as it is now."""
+    configuration.api_key = {"authorization": TOKEN.read_text(encoding="utf-8").strip()}
 
 
 def _status(error: Exception) -> int:

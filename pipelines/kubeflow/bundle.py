@@ -50,7 +50,7 @@ def store(settings: Settings) -> str:
     """
     content = pack(settings.project)
     digest = digests.of_bytes(content)
-    bucket_of(settings.bucket).put(key_of(digest), content)
+    bucket_of(settings.bucket).replace(key_of(digest), content)
     return digest
 
 
@@ -64,7 +64,8 @@ def unpack(settings: Settings, digest: str) -> None:
     """
     content = bucket_of(settings.bucket).get(key_of(digest))
     if digests.of_bytes(content) != digest:
-        raise DataError(f"{settings.bucket}/{key_of(digest)}: its content has another digest: it was changed; upload it again")
+        where = f"{settings.bucket}/{key_of(digest)}"
+        raise DataError(f"{where}: was changed: its content has another digest; the next run that is prepared mends it")
     try:
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             archive.extractall(settings.project, filter="data")

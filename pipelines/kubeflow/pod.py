@@ -6,6 +6,7 @@ A pod keeps nothing. Whatever it is told twice it does once: a run belongs to it
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,17 +14,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from perennial.errors import NotFoundError, PerennialError, PlatformError
+from perennial.errors import PerennialError, PlatformError
 from perennial.ledger import Ledger, Run
 from perennial.lifecycle.asked import Answer, answer_of, ask
 from perennial.loop.failure import Failure
 from perennial.moment import Moment, parse_time
 from perennial.settings import Settings
 from pipelines import runs
-from pipelines.kept import keep_log, lines_of
+from pipelines.kept import keep, keep_log, lines_of
 from pipelines.kubeflow import bundle
 from pipelines.kubeflow.prepared import Prepared
 
+PATIENCE_SECONDS = 600.0
+"""How long a pod waits for a bucket that is away, before it goes with what it holds."""
 SHIPS_SECONDS = 5.0
 """Between two copies of a growing log to the bucket."""
 ASIDE, FAILED = "stood aside", "failed"
@@ -124,9 +127,26 @@ def _executed(settings: Settings, run_id: str, pipeline_run: str) -> PodEnd:
     with _shipped_log(settings, run_id):
         for line in lines_of(settings, run_id, lambda: process.poll() is not None):
             sys.stdout.write(line + "\n")
-    process.wait()
+    code = process.wait()
     with Ledger.open(settings.ledger) as ledger:
-        return _end(ledger.run(run_id), settings.results / run_id)
+        run = ledger.run(run_id)
+    if code == 0 or run.state == "failed":  # else another start of it took over, and leaves its own
+        _leave(settings, run_id)
+    return _end(run, settings.results / run_id)
+
+
+def _leave(settings: Settings, run_id: str) -> None:
+    """The bucket has what the run left, waited for: with this pod goes its disk."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            keep(settings, run_id)
+            return
+        except PlatformError as error:
+            if time.monotonic() > until:
+                sys.stdout.write(f"{error}\nlog and results of run {run_id} are lost; its end is in the ledger\n")
+                return
+        time.sleep(SHIPS_SECONDS)
 
 
 def _end(run: Run, results: Path) -> PodEnd:
@@ -149,7 +169,7 @@ def _shipped_log(settings: Settings, run_id: str) -> Iterator[None]:
 
     def ship() -> None:
         while not ended.wait(SHIPS_SECONDS):
-            with suppress(PlatformError, NotFoundError):  # the run itself says what is wrong with the bucket
+            with suppress(PerennialError, OSError):  # the run itself says what is wrong with the bucket
                 keep_log(settings, run_id)
 
     thread = threading.Thread(target=ship, daemon=True)
@@ -159,3 +179,5 @@ def _shipped_log(settings: Settings, run_id: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+        with suppress(PerennialError, OSError):  # the last lines of a run that was killed
+            keep_log(settings, run_id)

@@ -13,6 +13,7 @@ from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Run, Submission
 from perennial.settings import Settings
 from pipelines import runs
+from pipelines.heartbeat import is_beating
 from pipelines.kubeflow import bundle
 from pipelines.kubeflow.api import PipelineServer
 from pipelines.kubeflow.compiled import Compilation, named
@@ -51,6 +52,7 @@ class KubeflowRunner:
             if standing.state == "executing":
                 raise PlatformError(f"run {run_id} was submitted already: {standing.sentence}")
             self._server.terminate(newest.pipeline_run)
+            pipeline_run = ""  # what a person started executes the first start only
         image, experiment = named(self.settings.steps_image), ""
         if not pipeline_run:
             experiment = self._server.experiment(self.settings.name, self.settings.namespace)
@@ -72,8 +74,12 @@ class KubeflowRunner:
         newest = _newest(ledger, run_id)
         if run.state != "running":
             return RunStanding("ended", f"run {run_id} has ended")
-        if newest is None:
+        if newest is None and run.heartbeat is None:
             return RunStanding("dead", f"run {run_id} was never submitted")
+        if newest is None:  # a process of some machine began it, before runs were handed over: the bucket has nothing of it
+            if is_beating(run, self.clock()):
+                return RunStanding("executing", f"run {run_id} is executing on {run.host}")
+            return RunStanding("gone", f"run {run_id} executed on {run.host}, and says nothing any more")
         standing = self._standing(run, newest)
         if standing.state != "executing" and ledger.run(run_id).state != "running":  # it ended between the two questions
             return RunStanding("ended", f"run {run_id} has ended")
@@ -101,9 +107,8 @@ class KubeflowRunner:
             refusal = self._server.submit(submission.pipeline_run, name, Compilation(kind, image).spec(), parameters, experiment)
         except PlatformError:
             return
-        if refusal:
+        if refusal:  # it counts as a start: what the server refuses three times it is not asked a fourth
             ledger.refuse_submission(submission, refusal)
-            raise PlatformError(f"Kubeflow Pipelines {self.settings.pipelines}: refuses run {run.run_id}: {refusal}")
 
     def _standing(self, run: Run, newest: Submission) -> RunStanding:
         """Whether the newest submission of a run that has no end executes."""
@@ -118,7 +123,8 @@ class KubeflowRunner:
         if hint == "terminated":
             return RunStanding("terminated", f"a person ended {where}")
         if hint == "over":
-            return RunStanding("dead", f"{where} is {said}, and the run wrote no end: its pod was killed or never began")
+            why = "its pod was killed, never began, or lacks a setting"
+            return RunStanding("dead", f"{where} is {said} without an end of the run: {why}")
         return RunStanding("executing", f"run {run.run_id} is executing as {where} ({said})")
 
 

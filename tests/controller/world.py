@@ -187,7 +187,7 @@ class QuickRunner:
             return RunStanding("unknown", "")
 
     def stop(self, ledger: Ledger, run_id: str) -> None:
-        assert ledger.run(run_id).state != "running" or run_id in self.started
+        """Nothing of a run outlives its start here."""
 
 
 def measurement(champion: str, is_broken: bool) -> Measurement:

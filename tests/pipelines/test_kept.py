@@ -48,6 +48,7 @@ def test_a_log_in_the_bucket_is_followed_as_it_grows_and_from_its_begin_where_th
     tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, "LOOKS_SECONDS", 0.0)
+    monkeypatch.setattr(kept, "PATIENCE_SECONDS", 0.0)
     uri = s3.bucket()
     bucket, there = Bucket(uri), settings_of(tmp_path, uri)
     texts = ["one\ntwo\nthr", "one\ntwo\nthree\n", "uno\n", "uno\ndue\n"]
@@ -57,6 +58,15 @@ def test_a_log_in_the_bucket_is_followed_as_it_grows_and_from_its_begin_where_th
         return not texts
 
     assert list(kept.lines_of(there, RUN, is_over)) == ["one", "two", "three", "uno", "due"]
+
+
+def test_what_the_bucket_has_in_part_is_not_fetched(tmp_path: Path, s3: S3) -> None:
+    uri = s3.bucket()
+    there = settings_of(tmp_path, uri)
+    Bucket(uri).put(f"runs/{RUN}/results/candidate.json", b"{}")
+    assert not kept.results_of(there, RUN).exists()
+    Bucket(uri).put(f"runs/{RUN}/{kept.WHOLE}", b"x")
+    assert (kept.results_of(there, RUN) / "candidate.json").exists()
 
 
 def test_without_a_bucket_this_disk_alone_has_it(tmp_path: Path) -> None:

@@ -117,16 +117,24 @@ def test_a_run_is_submitted_again_under_a_fresh_id_and_the_one_before_is_ended_t
     assert server.ended == server.posted
 
 
-def test_a_refusal_is_told_at_once_and_a_lost_answer_is_not_taken_for_one(
+def test_a_refusal_is_a_start_that_came_to_nothing_and_a_lost_answer_is_not_taken_for_one(
     runner: KubeflowRunner, server: Server, ledger: Ledger
 ) -> None:
     server.refusal = "400 unknown parameter"
-    with pytest.raises(PlatformError, match="refuses run churn-1: 400 unknown parameter"):
-        runner.start(ledger, RUN)
+    runner.start(ledger, RUN)
     assert runner.state(ledger, RUN) == ("dead", f"pipeline run {server.posted[0]} was refused: 400 unknown parameter")
     server.is_away = True
     runner.start(ledger, RUN)
     assert runner.state(ledger, RUN).state == "executing"
+
+
+def test_a_run_that_a_process_began_before_runs_were_handed_over_is_never_submitted(
+    runner: KubeflowRunner, ledger: Ledger
+) -> None:
+    ledger.note_heartbeat(RUN, host="laptop/7", now=POSTED)
+    assert runner.state(ledger, RUN) == ("executing", f"run {RUN} is executing on laptop/7")
+    runner.clock.now = POSTED + 3 * MINUTE  # type: ignore[attr-defined]
+    assert runner.state(ledger, RUN).state == "gone", "a fresh run takes its claim"
 
 
 def test_a_run_that_a_person_started_there_is_noted_and_not_posted(
