@@ -63,6 +63,11 @@ class _Standing:
         return max(0, self.budgets[model] - len(recent))
 
 
+def _is_quiet(ticked: Ticked) -> bool:
+    """Whether a tick changed nothing and tried nothing in vain: a claim that was made and not carried out is a problem of it."""
+    return ticked.is_idle and not ticked.problems
+
+
 class ControllerMetrics(Collector):
     """What this process has counted, and how the models stand while it leads."""
 
@@ -78,7 +83,7 @@ class ControllerMetrics(Collector):
 
     def wants_backlog(self, ticked: Ticked) -> bool:
         """Whether the backlog may differ from the one that is known: an idle tick leaves it as it was."""
-        return ticked.holds_lease and (self._standing is None or not ticked.is_idle or not self._standing.ticked.is_idle)
+        return ticked.holds_lease and (self._standing is None or not (_is_quiet(ticked) and _is_quiet(self._standing.ticked)))
 
     def note(self, ticked: Ticked, ended: datetime, seconds: float, backlog: Backlog | None, budgets: Mapping[str, int]) -> None:
         """A tick has ended.

@@ -10,6 +10,7 @@ from dataclasses import replace
 from controller import incidents
 from controller.context import Context
 from controller.flight import carry_on, intend
+from controller.models.following import is_object
 from controller.rollout import roll_out
 from controller.ticked import Act, Found
 from perennial.errors import DataError, FencedError, NotFoundError, PlatformError
@@ -238,6 +239,8 @@ def _retired(context: Context, request: Request, reason: str) -> Found:
             f"{spec}: is there: a model is retired after its spec was removed from the project, else the next tick would deploy "
             f"it again; remove the file, then `perennial retire {name}` once more"
         )
+    if is_object(context, name):
+        raise DataError(f"Model {name} is in the cluster: `kubectl delete model {name}` ends its service, and keeps its versions")
     deployer = open_deployer(settings)
     is_deployed = name in deployer.models()
     if request.state == "open" and not is_deployed and name not in ledger.models():

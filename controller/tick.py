@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -78,8 +78,11 @@ def tick(
             if followed:  # annotations may have become requests
                 context = replace(context, overview=Overview.read(fenced))
             models |= {request.model for request in fenced.open_requests()} | {path.stem for path in settings.specs}
-            ticked = _with_removed(context, _tick(context, clock, lease, models, _all_of))
-            return ticked.model_copy(update={"problems": (*problems, *ticked.problems, *tell(context, followed))})
+            ticked = _tick(context, clock, lease, models, _all_of)
+            if followed or settings.models_from == "files":  # else nobody knows now which models there should be
+                ticked = _with_removed(context, ticked, {one.name for one in followed})
+            told = tell(context, followed, lambda: _renew(fenced, mine, clock()))
+            return ticked.model_copy(update={"problems": (*problems, *ticked.problems, *told)})
         finally:
             if release:
                 ledger.release_lease(lease, clock())
@@ -116,6 +119,18 @@ def _kept(ledger: Ledger, lease: Lease, now: datetime) -> Lease:
     return ledger.take_lease(LEASE, lease.holder, now=now, seconds=LEASE_SECONDS) or lease
 
 
+def _renew(ledger: Ledger, mine: str, now: datetime) -> None:
+    """The lease in time, and nobody else's.
+
+    Raises:
+        FencedError: it was taken.
+    """
+    lease = ledger.lease(LEASE)
+    if lease is not None and lease.holder == mine:
+        _kept(ledger, lease, now)
+    ledger.check_fence()
+
+
 def _all_of(context: Context, name: str) -> Iterator[Found]:
     """One model's part of a tick. A rollout that cannot be carried out now does not keep its windows from being looked at."""
     is_busy, path = context.is_busy(name), context.settings.models / f"{name}.yaml"
@@ -138,14 +153,15 @@ def _all_of(context: Context, name: str) -> Iterator[Found]:
     yield from submit_due(context, model)
 
 
-def _with_removed(context: Context, ticked: Ticked) -> Ticked:
+def _with_removed(context: Context, ticked: Ticked, objects: Collection[str]) -> Ticked:
     """A tick that also says which models go on serving although their specs are gone."""
     try:
         deployed = open_deployer(context.settings).models()
     except Exception as error:
         unknown = Obstacle(model="", sentence=f"whether a model without a spec serves is not known: {_said(error)}")
         return ticked.model_copy(update={"problems": (*ticked.problems, unknown)})
-    notes = tuple(_removed(context, name) for name in deployed if not (context.settings.models / f"{name}.yaml").exists())
+    gone = [name for name in deployed if name not in objects and not (context.settings.models / f"{name}.yaml").exists()]
+    notes = tuple(_removed(context, name) for name in gone)
     return ticked.model_copy(update={"notes": notes})
 
 

@@ -54,6 +54,8 @@ class ModelReason(StrEnum):
     """The champion's pods are taking over, one at a time."""
     ROLLING_OUT = "RollingOut"
     """A version is on its way to the traffic."""
+    TRAFFIC_FOREIGN = "TrafficForeign"
+    """What runs is not what was installed: somebody else wrote into it."""
     TRAFFIC_STUCK = "TrafficStuck"
     """The champion's pods do not come and will not by waiting."""
     TRAFFIC_UNKNOWN = "TrafficUnknown"
@@ -95,6 +97,7 @@ MEANS: Mapping[tuple[ModelCondition, ModelReason], State] = {
     (_C.TRAINED, _R.NOT_TRAINED): "False",
     (_C.SERVING, _R.PODS_ANSWER): "True",
     (_C.SERVING, _R.PODS_ROLLING): "False",
+    (_C.SERVING, _R.TRAFFIC_FOREIGN): "False",
     (_C.SERVING, _R.TRAFFIC_STUCK): "False",
     (_C.SERVING, _R.TRAFFIC_UNKNOWN): "Unknown",
     (_C.SERVING, _R.DEPLOYMENT_DIFFERS): "False",
@@ -104,6 +107,7 @@ MEANS: Mapping[tuple[ModelCondition, ModelReason], State] = {
     (_C.HEALTHY, _R.NOTHING_WRONG): "True",
     (_C.HEALTHY, _R.RUN_LOST): "False",
     (_C.HEALTHY, _R.RUN_FAILED): "False",
+    (_C.HEALTHY, _R.TRAFFIC_FOREIGN): "False",
     (_C.HEALTHY, _R.TRAFFIC_STUCK): "False",
     (_C.HEALTHY, _R.DEPLOYMENT_DIFFERS): "False",
     (_C.HEALTHY, _R.RETRAIN_FAILED): "False",

@@ -3,11 +3,11 @@
 The edge: it reads and writes the API server, and concludes nothing. A tick goes on where the API server does not answer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from cluster import events
 from cluster.apply import apply_status, get, list_at, own, strike_annotation
-from cluster.client import Client, Object
+from cluster.client import Client, Object, RefusedError
 from controller.context import Context
 from controller.models.annotations import Asked, asked_of, wish_of
 from controller.models.definition import API_VERSION, KIND
@@ -15,9 +15,11 @@ from controller.models.object_status import News, news, object_status
 from controller.models.specs import Followed, take_in
 from controller.stored import stored_of
 from controller.ticked import Obstacle
-from perennial.errors import FencedError, NotFoundError, PerennialError
+from perennial.errors import FencedError, NotFoundError, PerennialError, PlatformError
+from perennial.outages import translated
 from perennial.status.model_status import status_of
 from serving.deployers import open_deployer
+from serving.deployers.inference_service import MANAGED_BY
 from serving.deployers.on_kserve import SERVICES
 
 
@@ -42,13 +44,36 @@ def follow(context: Context) -> tuple[tuple[Followed, ...], tuple[Obstacle, ...]
     except NotFoundError as error:
         lacks = f"{error}: apply k8s/base/model/crd.yaml, or set PERENNIAL_MODELS_FROM=files; the specs of before go on"
         return (), (Obstacle(model="", sentence=lacks),)
-    except (PerennialError, OSError) as error:
-        return (), (Obstacle(model="", sentence=f"the Models of the cluster are not read now: {error}; those of before go on"),)
+    except Exception as error:  # a tick does what it can with the specs of before
+        said = translated(error, "tick", "this sentence")
+        return (), (Obstacle(model="", sentence=f"the Models of the cluster are not read now: {said}; those of before go on"),)
     return followed, tuple(problems)
 
 
-def tell(context: Context, followed: Sequence[Followed]) -> tuple[Obstacle, ...]:
-    """Each Model says how it stands, where that is not what it says already; what changed is an event."""
+def is_object(context: Context, name: str) -> bool:
+    """Whether there is a Model of this name in the cluster, where specs come from there.
+
+    Raises:
+        PlatformError: the API server does not answer or refuses.
+    """
+    if context.settings.models_from == "files":
+        return False
+    with Client.open() as client:
+        objects = list_at(client, API_VERSION, KIND, context.settings.namespace, {})
+    return any(one["metadata"]["name"] == name for one in objects)
+
+
+def tell(context: Context, followed: Sequence[Followed], keep: Callable[[], None]) -> tuple[Obstacle, ...]:
+    """Each Model says how it stands, where that is not what it says already; what changed is an event.
+
+    Args:
+        context: what the tick works with.
+        followed: the Models of this tick.
+        keep: keeps the lease; called before each Model.
+
+    Raises:
+        FencedError: the lease was taken.
+    """
     problems = list[Obstacle]()
     if not followed:
         return ()
@@ -56,6 +81,7 @@ def tell(context: Context, followed: Sequence[Followed]) -> tuple[Obstacle, ...]
         deployer = open_deployer(context.settings)
         with Client.open() as client:
             for one in followed:
+                keep()
                 try:
                     _bind(client, one.object)  # first: a Model that was deleted meanwhile has no status to write
                     stored = stored_of(context.settings, deployer, context.ledger, one.name, context.runner)
@@ -64,8 +90,15 @@ def tell(context: Context, followed: Sequence[Followed]) -> tuple[Obstacle, ...]
                     after = object_status(status, stored, one.reading, before, context.wall_clock)
                     if after != before:
                         _write(context, client, one.object, after)
-                except PerennialError as error:
-                    problems.append(Obstacle(model=one.name, sentence=f"its status in the cluster is old: {error}"))
+                except FencedError:
+                    raise
+                except Exception as error:  # whatever one Model comes to, the others are told
+                    said = translated(error, "tick", "this sentence")
+                    problems.append(Obstacle(model=one.name, sentence=f"its status in the cluster is old: {said}"))
+                    if isinstance(said, PlatformError) and not isinstance(said, RefusedError):
+                        break  # the API server is away: the next tick goes on
+    except FencedError:
+        raise
     except PerennialError as error:
         problems.append(Obstacle(model="", sentence=f"the Models' statuses in the cluster are old: {error}"))
     return tuple(problems)
@@ -76,7 +109,7 @@ def _bind(client: Client, found: Object) -> None:
     metadata = found["metadata"]
     try:
         service = get(client, *SERVICES, metadata["name"], metadata["namespace"])
-        if service is not None:
+        if service is not None and service["metadata"].get("labels", {}).items() >= MANAGED_BY.items():
             own(client, service, found)
     except NotFoundError:
         return  # no such kind, or gone meanwhile: nothing serves

@@ -39,7 +39,7 @@ PIPELINES = (
     SupportedVersion("2.16.1", "definitions"),
     SupportedVersion("2.17", "definitions"),
 )
-"""Of the servers of Kubeflow Pipelines, the oldest first. No command of ours calls one yet."""
+"""Of the servers of Kubeflow Pipelines, the oldest first. Which calls are made of them, docs/support.md lists."""
 KSERVE_SINCE = {"storage containers": (0, 11), "the mode Standard": (0, 16)}
 """What is asked of KServe, and the first version that has it."""
 

@@ -43,18 +43,8 @@ WHOLE = [name for name in ALL if name != TENANT]
 
 def test_the_tree_holds_what_it_should() -> None:
     assert OVERLAYS == ("lab", "production")
-    assert COMPONENTS == (
-        "controller",
-        "grafana",
-        "kubeflow",
-        "mlflow",
-        "monitoring",
-        "postgresql",
-        "redis",
-        "s3",
-        "tenant",
-        "workbench",
-    )
+    parts = ("controller", "grafana", "kubeflow", "mlflow", "models", "monitoring", "tenant", "workbench")
+    assert tuple(sorted((*parts, "postgresql", "redis", "s3"))) == COMPONENTS
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -95,6 +85,7 @@ def test_a_tenant_makes_objects_in_the_namespace_only() -> None:
         assert (data["PERENNIAL_FETCH"], data["PERENNIAL_NAMESPACE"]) == ("init-container", namespace)
         (binding,) = of_kind(objects, "RoleBinding").values()
         assert binding["subjects"][0]["namespace"] == namespace
+        assert "perennial.dev" not in str(of_kind(objects, "Role")), "who applies it has no right on Models to hand on"
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -273,26 +264,48 @@ def test_controller_and_workbench_have_a_setting_for_every_store(name: str, pod:
             Settings.from_environment({key: value for key, value in there.items() if key != variable})
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_rights_are_exactly_what_the_controller_does(name: str) -> None:
-    objects = rendered(name)
-    (role,) = of_kind(objects, "Role").values()
-    named = [rule for rule in role["rules"] if "resourceNames" in rule or rule["resources"] == ["namespaces"]]
-    granted = {
+def granted(role: Object) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Verbs of a Role by group and resource, but for the rules that name one object."""
+    return {
         (group, resource): tuple(sorted(rule["verbs"]))
         for rule in role["rules"]
-        if rule not in named
+        if not is_named(rule)
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    assert granted == {key: tuple(sorted(verbs)) for key, verbs in (NEEDED | FOLLOWING).items()}
-    assert all(rule["verbs"] == ["get"] for rule in named)
-    assert not any("*" in value for rule in role["rules"] for values in rule.values() for value in values)
-    (binding,) = of_kind(objects, "RoleBinding").values()
-    assert binding["roleRef"]["name"] == role["metadata"]["name"]
-    assert binding["subjects"] == [
-        {"kind": "ServiceAccount", "name": "perennial-controller", "namespace": role["metadata"]["namespace"]}
-    ]
+
+
+def is_named(rule: Object) -> bool:
+    return "resourceNames" in rule or rule["resources"] == ["namespaces"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rights_are_exactly_what_the_controller_does(name: str) -> None:
+    objects = rendered(name)
+    roles, bindings = of_kind(objects, "Role"), of_kind(objects, "RoleBinding")
+    assert granted(roles["perennial-controller"]) == {key: tuple(sorted(verbs)) for key, verbs in NEEDED.items()}
+    if name != TENANT:
+        assert granted(roles["perennial-models"]) == {key: tuple(sorted(verbs)) for key, verbs in FOLLOWING.items()}
+    rules = [rule for role in roles.values() for rule in role["rules"]]
+    assert all(rule["verbs"] == ["get"] for rule in rules if is_named(rule))
+    assert not any("*" in value for rule in rules for values in rule.values() for value in values)
+    assert {binding: found["roleRef"]["name"] for binding, found in bindings.items()} == {role: role for role in roles}
+    subjects = [subject["name"] for found in bindings.values() for subject in found["subjects"]]
+    assert set(subjects) == {"perennial-controller"}
+
+
+def test_who_reads_models_of_the_cluster_can_write_their_files() -> None:
+    """A ConfigMap's folder cannot be written; the component puts another volume in its place."""
+    with tempfile.TemporaryDirectory() as folder:
+        there = os.path.relpath(K8S, Path(folder).resolve())
+        lines = [f"resources: [{there}/overlays/lab]", f"components: [{there}/components/models]"]
+        (Path(folder) / "kustomization.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        objects = render(Path(folder))
+    assert of_kind(objects, "ConfigMap")["perennial-settings"]["data"]["PERENNIAL_MODELS_FROM"] == "cluster"
+    pod = of_kind(objects, "Deployment")["controller"]["spec"]["template"]["spec"]
+    (mount,) = (one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "models")
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "models")
+    assert (mount["mountPath"], mount.get("readOnly", False), set(volume)) == ("/project/models", False, {"name", "emptyDir"})
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -134,6 +134,8 @@ def test_a_champion_that_answers() -> None:
     ("stored", "kind", "expected"),
     [
         (replace(champion(), traffic=Standing(state="rolling", sentence="1 of 2")), "Serving", ("False", "PodsRolling")),
+        (replace(champion(), traffic=Standing(state="foreign", sentence="an image")), "Serving", ("False", "TrafficForeign")),
+        (replace(champion(), traffic=Standing(state="foreign", sentence="an image")), "Healthy", ("False", "TrafficForeign")),
         (replace(champion(), traffic=Standing(state="stuck", sentence="no image")), "Serving", ("False", "TrafficStuck")),
         (replace(champion(), traffic=Standing(state="stuck", sentence="no image")), "Healthy", ("False", "TrafficStuck")),
         (replace(champion(), traffic="no answer"), "Serving", ("Unknown", "TrafficUnknown")),

@@ -49,7 +49,7 @@ def grants(file: str) -> set[tuple[str, str, str, str]]:
 
 
 def of_controller() -> set[tuple[str, str, str, str]]:
-    return {(right.verb, right.group, right.resource, "") for right in controller_rights(models_from="cluster")}
+    return {(right.verb, right.group, right.resource, "") for right in controller_rights()}
 
 
 RUNTIME = {
