@@ -122,8 +122,10 @@ class KServeDeployer:
         found = [f"{where}: {difference.sentence}" for difference in differences if not difference.is_kserves]
         found += foreign_in_pods(deployment, [pod for pod in running if not _is_ending(pod)], storage)
         if not found and differences:
-            late = "; ".join(difference.sentence for difference in differences)
-            return Standing(state="rolling", sentence=f"KServe has not followed yet: {where}: {late}; {standing.sentence}")
+            late = f"KServe has not followed yet: {where}: {'; '.join(difference.sentence for difference in differences)}"
+            if standing.state == "stuck":  # what the pods come to counts, whatever they are to become
+                return standing.model_copy(update={"sentence": f"{standing.sentence}; {late}"})
+            return Standing(state="rolling", sentence=f"{late}; {standing.sentence}")
         return _with_foreign(standing, found)
 
     def _foreign_fields(self, service: Object, spec: Object) -> tuple[ForeignField, ...]:

@@ -31,7 +31,7 @@ def test_an_init_container_takes_over_and_gives_back_without_a_failed_request(st
     assert all_fetch_by_themselves(story, expected=False)
     said = json.loads(where.operator(*BY_ITSELF, "cluster", "check", "--json"))
     assert said["complete"]
-    assert {row["found"] for row in said["rows"] if row["name"] == "rights"} == {f"all 12 in {where.namespace}"}
+    assert {row["found"] for row in said["rows"] if row["name"] == "rights"} == {f"all 14 in {where.namespace}"}
     with where.calls(NAME, story.rows, RATE) as calls:
         where.operator(*BY_ITSELF, "tick")
         until(180, "init containers fetch", lambda: all_fetch_by_themselves(story, expected=True), pause=1)

@@ -293,6 +293,25 @@ def test_what_only_kserve_wrote_is_on_its_way(api: Api, deployer: KServeDeployer
     assert deployer.standing(model.name).state == "foreign", "somebody else wrote it too"
 
 
+def test_pods_that_do_not_come_are_stuck_though_kserve_alone_wrote_what_they_run(
+    api: Api, deployer: KServeDeployer, deployed: Object, model: Model
+) -> None:
+    deployment = made.deployment(deployed)
+    first(deployment["spec"]["template"]["spec"])["image"] = "absent:1"
+    container: Object = {'k:{"name":"kserve-container"}': {"f:image": {}}}
+    written: Object = {"f:spec": {"f:template": {"f:spec": {"f:containers": container}}}}
+    deployment["metadata"]["managedFields"][0]["fieldsV1"] = written
+    deployment["status"] = {"observedGeneration": 1, "replicas": 3, "updatedReplicas": 1, "availableReplicas": 2}
+    api.keep(deployment)
+    pod = made.pods(deployment)[0]
+    waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+    pod["status"] = {"containerStatuses": [{"name": "kserve-container", "image": "i", "state": {"waiting": waiting}}]}
+    api.keep(pod)
+    seen = deployer.standing(model.name)
+    assert seen.state == "stuck" and "ImagePullBackOff: no such image" in seen.sentence
+    assert "KServe has not followed yet" in seen.sentence
+
+
 def test_what_a_real_kserve_makes_is_not_foreign() -> None:
     real = json.loads(Path(__file__).with_name("recorded.json").read_text(encoding="utf-8"))
     service, deployment = real["service"], real["deployment"]
