@@ -115,6 +115,8 @@ def logs(where: Installation) -> str:
     said = []
     for pod in apply.list_by_label(where.client, "v1", "Pod", where.namespace):
         name = pod["metadata"]["name"]
+        if pod["status"].get("phase") == "Pending":
+            continue  # the controller's pods wait for a project, which this installation has in its workbench
         said.append(where.kubectl("logs", name, "--all-containers", "--tail=-1"))
         status = pod.get("status", {})
         for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
