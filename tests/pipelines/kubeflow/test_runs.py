@@ -218,7 +218,7 @@ def test_a_run_that_executes_there_is_never_started_beside_it_whatever_the_serve
         tick(installation.settings, NOW, lambda: datetime.now(UTC), runner=runner)
         installation.server.come_back()
     assert {name: standing.state for name, standing in states.items()} == dict.fromkeys(states, "executing"), states
-    assert "asks again" in states["away"].sentence
+    assert "Its platform team mends it" in states["away"].sentence
     assert len(installation.server.runs) == 1
     installation.server.terminate(submission.pipeline_run)
 
