@@ -65,7 +65,7 @@ def tick(
             return Ticked(now=now, problems=(_stands_by(ledger.lease(LEASE)),), holds_lease=False)
         fenced = ledger.with_fence(Fence(kind="lease", key=LEASE, token=lease.token))
         try:
-            context = Context(settings, fenced, runner or open_runner(settings), now, clock(), Overview.read(fenced))
+            context = Context(settings, fenced, runner or open_runner(settings), now, clock())
             models = {request.model for request in fenced.open_requests()}
             if not unasked:
                 return _tick(context, clock, lease, models, answer)
@@ -75,8 +75,7 @@ def tick(
             if lease.ticked is None or now - lease.ticked >= NOTES:
                 fenced.note_tick(LEASE, now)
             followed, problems = follow(context)
-            if followed:  # annotations may have become requests
-                context = replace(context, overview=Overview.read(fenced))
+            context = replace(context, overview=Overview.read(fenced))  # after that: annotations may have become requests
             models |= {request.model for request in fenced.open_requests()} | {path.stem for path in settings.specs}
             ticked = _tick(context, clock, lease, models, _all_of)
             if followed or settings.models_from == "files":  # else nobody knows now which models there should be

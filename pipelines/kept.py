@@ -68,7 +68,7 @@ def results_of(settings: Settings, run_id: str, patience_seconds: float = 0.0) -
         PlatformError: the bucket does not answer or refuses, or the folder cannot be written.
     """
     folder = results_here(settings, run_id)
-    if folder.exists() or settings.bucket is None or not _is_whole(settings.bucket, run_id, patience_seconds):
+    if folder.exists() or settings.bucket is None or not is_whole(settings.bucket, run_id, patience_seconds):
         return folder
     bucket, prefix = Bucket(settings.bucket), f"{_key(run_id)}/results/"
     draft = folder.with_name(f".{run_id}.new")
@@ -143,12 +143,11 @@ def lines_of(settings: Settings, run_id: str, is_over: Callable[[], bool], begin
 
 def _distant_lines(settings: Settings, run_id: str, is_over: Callable[[], bool]) -> Iterator[str]:
     """The lines of a log in the bucket, which is replaced as it grows. A run that began again begins a log anew."""
-    shown, ended = 0, False
+    shown = 0
     while True:
-        if is_over():
-            ended = True
-            if settings.bucket is not None:
-                _is_whole(settings.bucket, run_id, PATIENCE_SECONDS)
+        ended = is_over()
+        if ended:
+            is_whole(settings.bucket, run_id, PATIENCE_SECONDS)
         *lines, _ = (log_of(settings, run_id) or "").split("\n")
         if len(lines) < shown:
             shown = 0
@@ -159,8 +158,14 @@ def _distant_lines(settings: Settings, run_id: str, is_over: Callable[[], bool])
         time.sleep(LOOKS_SECONDS)
 
 
-def _is_whole(uri: str, run_id: str, patience_seconds: float) -> bool:
-    """Whether the bucket has all that a run left, waited for as long as that."""
+def is_whole(uri: str | None, run_id: str, patience_seconds: float = 0.0) -> bool:
+    """Whether the bucket has all that a run left, waited for as long as that; never without a bucket.
+
+    Raises:
+        PlatformError: the bucket does not answer or refuses.
+    """
+    if uri is None:
+        return False
     until = time.monotonic() + patience_seconds
     while True:
         try:

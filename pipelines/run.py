@@ -14,7 +14,7 @@ from perennial.outages import exit_code_after
 from perennial.settings import Settings
 from pipelines import runs
 from pipelines.heartbeat import beating
-from pipelines.kept import lines_of
+from pipelines.kept import LOG, lines_of
 from pipelines.lock import MARK
 
 COLD = "PIPELINE_COLD"
@@ -75,7 +75,7 @@ def hold(descriptor: int) -> IO[str]:
 
 def show(settings: Settings, run_id: str) -> int:
     """Start a run and show what it prints; returns its exit code. It goes on when this process is stopped."""
-    log = settings.runs / run_id / "log.txt"
+    log = settings.runs / run_id / LOG
     begin = log.stat().st_size if log.exists() else 0
     process = runs.start(settings, run_id)
     for line in lines_of(settings, run_id, lambda: process.poll() is not None, begin):

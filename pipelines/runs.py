@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 from perennial.errors import NotFoundError, PerennialError, PlatformError
-from perennial.ledger import Fence, Ledger
+from perennial.ledger import Fence, Ledger, Run
 from perennial.loop.failure import Failure
 from perennial.outages import translated
 from perennial.settings import Settings
 from pipelines.heartbeat import is_beating
-from pipelines.kept import keep, log_lines
+from pipelines.kept import LOG, keep, log_lines
 from pipelines.lock import MARK, held, is_executing, open_lock
 from pipelines.log import last_step
 from pipelines.steps import FAILURE, read_failure, report_of
@@ -86,7 +86,7 @@ def start(settings: Settings, run_id: str, *, own_group: bool = True) -> subproc
         raise NotFoundError(f"{settings.runs / run_id}: no run of this name was prepared; `perennial runs` lists them")
     environment = {**os.environ, **settings.to_environment(), **ENVIRONMENT, MARK: run_id}
     environment.pop(INSIDE_A_STEP, None)
-    with open_lock(settings.runs, run_id) as lock, (settings.runs / run_id / "log.txt").open("ab") as log:
+    with open_lock(settings.runs, run_id) as lock, (settings.runs / run_id / LOG).open("ab") as log:
         command = [sys.executable, "-m", "pipelines.run", run_id, "--lock", str(lock.fileno())]
         return subprocess.Popen(
             command,
@@ -134,10 +134,20 @@ def state(runs: Path, ledger: Ledger, run_id: str, now: datetime) -> RunStanding
         return RunStanding("ended", f"run {run_id} has ended")
     if (runs / run_id).exists():
         return RunStanding("dead", f"run {run_id} is executed by no process, and has no end")
+    return standing_elsewhere(run, now)
+
+
+def standing_elsewhere(run: Run, now: datetime) -> RunStanding:
+    """How a run without an end stands of which nothing is at hand here: by its heartbeat.
+
+    Args:
+        run: without an end.
+        now: the real time, UTC.
+    """
     if is_beating(run, now):
         where = "" if run.host is None else f" on {run.host}"
-        return RunStanding("executing", f"run {run_id} is executing{where}")
-    return RunStanding("gone", f"run {run_id} executed on {run.host or 'another host'}, and says nothing any more")
+        return RunStanding("executing", f"run {run.run_id} is executing{where}")
+    return RunStanding("gone", f"run {run.run_id} executed on {run.host or 'another host'}, and says nothing any more")
 
 
 def execute_locked(settings: Settings, run_id: str, execute: Callable[[Path, dict[str, str]], None], lock: IO[str]) -> int:

@@ -2,6 +2,7 @@
 
 from console.display.output import console, minute, print_json, table
 from perennial.ledger import Ledger, Run
+from perennial.loop.request import Request
 from perennial.settings import Settings
 
 
@@ -34,9 +35,12 @@ def seconds(run: Run) -> str:
     return "–" if run.finished is None else f"{(run.finished - run.started).total_seconds():.0f}"
 
 
-def asker_of(ledger: Ledger, run: Run) -> str:
-    """Who asked for a run: the loop, a person at the command line, or one who started a pipeline on a server."""
-    request = None if run.claim is None else ledger.request_with(run.model, run.claim)
+def asker_of(request: Request | None) -> str:
+    """Who asked for a run: the loop, a person at the command line, or one who started a pipeline on a server.
+
+    Args:
+        request: from which the run came; none where nobody asked for it.
+    """
     if request is None:
         return "the loop"
     pipeline_run = getattr(request.wish, "pipeline_run", "")
@@ -47,7 +51,8 @@ def show_runs(settings: Settings, model: str | None, limit: int, json: bool) -> 
     """Print the newest runs."""
     with Ledger.open(settings.ledger) as ledger:
         runs = ledger.runs(model, limit)
-        askers = [asker_of(ledger, run) for run in runs]
+        requests = {request.key: request for name in {run.model for run in runs} for request in ledger.requests(name)}
+    askers = [asker_of(None if run.claim is None else requests.get(run.claim)) for run in runs]
     if json:
         print_json([run.model_dump(mode="json") | {"asked_by": asker} for run, asker in zip(runs, askers, strict=True)])
         return

@@ -77,17 +77,15 @@ class RequestLedger(Transactions):
 
     def request_from(self, model: str, pipeline_run: str) -> Request | None:
         """The request about a model that was made from this run on a pipeline server; none where none was."""
-        return next((request for request in self._made(model) if getattr(request.wish, "pipeline_run", "") == pipeline_run), None)
+        return next(
+            (request for request in self.requests(model) if getattr(request.wish, "pipeline_run", "") == pipeline_run), None
+        )
 
     def request_because(self, model: str, reason: str) -> Request | None:
         """The newest request about a model that says this why; none where none does."""
-        return next((request for request in self._made(model) if getattr(request.wish, "reason", "") == reason), None)
+        return next((request for request in self.requests(model) if getattr(request.wish, "reason", "") == reason), None)
 
-    def request_with(self, model: str, key: str) -> Request | None:
-        """The request about a model whose run has the claim of this key; none where nobody asked for it."""
-        return next((request for request in self._made(model) if request.key == key), None)
-
-    def _made(self, model: str) -> tuple[Request, ...]:
+    def requests(self, model: str) -> tuple[Request, ...]:
         """Every request about a model, newest first."""
         query = select(requests).where(requests.c.model == model).order_by(requests.c.number.desc())
         with self._read() as connection:

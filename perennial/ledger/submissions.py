@@ -36,6 +36,10 @@ class Submissions(Transactions):
         with self._read() as connection:
             return read_all(connection, query, Submission)
 
+    def newest_submission(self, run_id: str) -> Submission | None:
+        """The one that may execute a run; none where it was never handed over."""
+        return next(iter(self.submissions(run_id)), None)
+
     def submission(self, pipeline_run: str) -> Submission | None:
         """The one with this id on the server; none where this ledger handed over nothing under it."""
         with self._read() as connection:

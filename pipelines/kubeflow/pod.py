@@ -21,7 +21,7 @@ from perennial.loop.failure import Failure
 from perennial.moment import Moment, parse_time
 from perennial.settings import Settings
 from pipelines import runs
-from pipelines.kept import keep, keep_log, lines_of
+from pipelines.kept import is_whole, keep, keep_log, lines_of
 from pipelines.kubeflow import bundle
 from pipelines.kubeflow.prepared import Prepared
 
@@ -109,7 +109,7 @@ def _executed(settings: Settings, run_id: str, pipeline_run: str) -> PodEnd:
     """The run, executed here if it is this pod's to execute."""
     with Ledger.open(settings.ledger) as ledger:
         run = ledger.run(run_id)
-        newest = next(iter(ledger.submissions(run_id)), None)
+        newest = ledger.newest_submission(run_id)
     if newest is None or newest.pipeline_run != pipeline_run:
         whose = "it was never submitted" if newest is None else f"its newest submission is {newest.pipeline_run}"
         return PodEnd(ASIDE, f"run {run_id} is not this pipeline run's: {whose}. To start one of your own, leave `run` empty")
@@ -140,7 +140,8 @@ def _leave(settings: Settings, run_id: str) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            keep(settings, run_id)
+            if not is_whole(settings.bucket, run_id):  # else the run's own process left all of it
+                keep(settings, run_id)
             return
         except PlatformError as error:
             if time.monotonic() > until:

@@ -13,7 +13,6 @@ from perennial.errors import NotFoundError, PlatformError
 from perennial.ledger import Ledger, Run, Submission
 from perennial.settings import Settings
 from pipelines import runs
-from pipelines.heartbeat import is_beating
 from pipelines.kubeflow import bundle
 from pipelines.kubeflow.api import PipelineServer
 from pipelines.kubeflow.compiled import Compilation, named
@@ -46,7 +45,7 @@ class KubeflowRunner:
 
     def start(self, ledger: Ledger, run_id: str, pipeline_run: str = "") -> None:
         """Hand a run over, or note that a run which a person started on the server executes it."""
-        run, newest = ledger.run(run_id), _newest(ledger, run_id)
+        run, newest = ledger.run(run_id), ledger.newest_submission(run_id)
         if newest is not None:
             standing = self._standing(run, newest)
             if standing.state == "executing":
@@ -71,15 +70,13 @@ class KubeflowRunner:
             run = ledger.run(run_id)
         except NotFoundError:
             return RunStanding("unknown", f"run {run_id} was never prepared")
-        newest = _newest(ledger, run_id)
+        newest = ledger.newest_submission(run_id)
         if run.state != "running":
             return RunStanding("ended", f"run {run_id} has ended")
         if newest is None and run.heartbeat is None:
             return RunStanding("dead", f"run {run_id} was never submitted")
         if newest is None:  # a process of some machine began it, before runs were handed over: the bucket has nothing of it
-            if is_beating(run, self.clock()):
-                return RunStanding("executing", f"run {run_id} is executing on {run.host}")
-            return RunStanding("gone", f"run {run_id} executed on {run.host}, and says nothing any more")
+            return runs.standing_elsewhere(run, self.clock())
         standing = self._standing(run, newest)
         if standing.state != "executing" and ledger.run(run_id).state != "running":  # it ended between the two questions
             return RunStanding("ended", f"run {run_id} has ended")
@@ -87,7 +84,7 @@ class KubeflowRunner:
 
     def stop(self, ledger: Ledger, run_id: str) -> None:
         """Nothing of the run executes any more, as far as the server can be asked."""
-        newest = _newest(ledger, run_id)
+        newest = ledger.newest_submission(run_id)
         if newest is not None:
             self._server.terminate(newest.pipeline_run)
 
@@ -126,10 +123,6 @@ class KubeflowRunner:
             why = "its pod was killed, never began, or lacks a setting"
             return RunStanding("dead", f"{where} is {said} without an end of the run: {why}")
         return RunStanding("executing", f"run {run.run_id} is executing as {where} ({said})")
-
-
-def _newest(ledger: Ledger, run_id: str) -> Submission | None:
-    return next(iter(ledger.submissions(run_id)), None)
 
 
 def _kind(run: Run) -> str:

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from perennial.settings import Settings
+from perennial.stores.bucket import Bucket
 from pipelines.run import COLD
 from tests.second_project import NAME, NOW, ODD, write_project
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.s3 import S3
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,23 @@ class Project:
 
         path = self.settings.source(source)
         change(pd.read_parquet(path)).to_parquet(path, index=False, coerce_timestamps="us", allow_truncated_timestamps=True)
+
+
+def on_servers(project: Path, folder: Path, s3: S3, postgresql: PostgreSQL) -> tuple[Project, dict[str, str]]:
+    """A copy of a project without its state, and the variables that name its stores: empty, but for its sources in the bucket.
+
+    Args:
+        project: its sources lie below `.perennial/sources`.
+        folder: of the copy.
+        s3: has the bucket.
+        postgresql: has the databases.
+    """
+    uri, copy = s3.bucket(), Project(folder)
+    stores = {f"PERENNIAL_{name}": postgresql.database() for name in ("LEDGER", "FEATURE_REGISTRY", "TRACKING")}
+    shutil.copytree(project, folder, ignore=shutil.ignore_patterns(".perennial", "modules"))
+    for source in (project / ".perennial" / "sources").glob("*.parquet"):
+        Bucket(f"{uri}/sources").put(source.name, source)
+    return copy, stores | {"PERENNIAL_BUCKET": uri}
 
 
 NOTE_MODULES = """

@@ -1,7 +1,6 @@
 """An installation whose bucket and databases are servers: nothing that one machine keeps for itself is needed by the next."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from perennial.settings import Settings
 from perennial.stores.bucket import Bucket
 from perennial.versions.folder import open_version
 from tests.console.test_control import watched
-from tests.pipelines.conftest import Project
+from tests.pipelines.conftest import Project, on_servers
 from tests.second_project import NAME, NOW
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.s3 import S3
@@ -24,13 +23,9 @@ pytestmark = [pytest.mark.local, pytest.mark.xdist_group("second project")]
 def test_a_training_on_servers_is_that_on_files_and_another_machine_has_its_version_and_nothing_shows_a_password(
     trained: Project, tmp_path: Path, s3: S3, postgresql: PostgreSQL
 ) -> None:
-    uri, here = s3.bucket(), Project(tmp_path / "here")
-    ledger_url, registry_url, tracking_url = (postgresql.database() for _ in range(3))
-    stores = {"PERENNIAL_BUCKET": uri, "PERENNIAL_LEDGER": ledger_url}
-    stores |= {"PERENNIAL_FEATURE_REGISTRY": registry_url, "PERENNIAL_TRACKING": tracking_url}
-    shutil.copytree(trained.folder, here.folder, ignore=shutil.ignore_patterns(".perennial", "modules"))
-    for source in Path(trained.settings.sources).glob("*.parquet"):
-        Bucket(f"{uri}/sources").put(source.name, source)
+    here, stores = on_servers(trained.folder, tmp_path / "here", s3, postgresql)
+    uri, ledger_url = stores["PERENNIAL_BUCKET"], stores["PERENNIAL_LEDGER"]
+    registry_url, tracking_url = stores["PERENNIAL_FEATURE_REGISTRY"], stores["PERENNIAL_TRACKING"]
 
     applied = here.perennial("features", "apply", **stores)
     run = here.perennial("train", NAME, "--now", NOW.isoformat(), **stores)
@@ -71,13 +66,8 @@ def test_a_training_on_servers_is_that_on_files_and_another_machine_has_its_vers
 def test_a_training_that_is_typed_here_and_carried_out_by_a_controller_on_another_disk_ends_with_its_result_here(
     trained: Project, tmp_path: Path, s3: S3, postgresql: PostgreSQL
 ) -> None:
-    uri, here = s3.bucket(), Project(tmp_path / "here")
-    ledger_url, registry_url, tracking_url = (postgresql.database() for _ in range(3))
-    stores = {"PERENNIAL_BUCKET": uri, "PERENNIAL_LEDGER": ledger_url}
-    stores |= {"PERENNIAL_FEATURE_REGISTRY": registry_url, "PERENNIAL_TRACKING": tracking_url}
-    shutil.copytree(trained.folder, here.folder, ignore=shutil.ignore_patterns(".perennial", "modules"))
-    for source in Path(trained.settings.sources).glob("*.parquet"):
-        Bucket(f"{uri}/sources").put(source.name, source)
+    here, stores = on_servers(trained.folder, tmp_path / "here", s3, postgresql)
+    ledger_url = stores["PERENNIAL_LEDGER"]
     assert here.perennial("features", "apply", **stores).returncode == 0
 
     with watched(here.folder, PERENNIAL_STATE=str(tmp_path / "pod"), PERENNIAL_LOG="json", **stores) as controller:

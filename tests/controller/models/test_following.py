@@ -167,7 +167,7 @@ def test_an_annotation_is_one_request_and_is_struck_out(
     assert not api.objects[PATH]["metadata"]["annotations"]
     assert said(api).count("Requested") == 1
     ticked(settings, 2)
-    assert len(ledger._made(NAME)) == 1
+    assert len(ledger.requests(NAME)) == 1
 
 
 def test_a_crash_before_an_annotation_is_struck_out_asks_for_nothing_twice(settings: Settings, api: Api, ledger: Ledger) -> None:
@@ -177,10 +177,10 @@ def test_a_crash_before_an_annotation_is_struck_out_asks_for_nothing_twice(setti
     ticked(settings, 1)
     api.objects[PATH] = kept
     ticked(settings, 2)
-    assert len(ledger._made(NAME)) == 1 and not api.objects[PATH]["metadata"]["annotations"]
+    assert len(ledger.requests(NAME)) == 1 and not api.objects[PATH]["metadata"]["annotations"]
     annotate(api, "retrain", "now", "2030-01-02T00:00:00Z")
     ticked(settings, 3)
-    assert len(ledger._made(NAME)) == 2
+    assert len(ledger.requests(NAME)) == 2
 
 
 def test_an_annotation_that_is_changed_while_it_is_taken_up_is_another_request(
@@ -199,7 +199,7 @@ def test_an_annotation_that_is_changed_while_it_is_taken_up_is_another_request(
         ticked(settings, 1)
     assert api.objects[PATH]["metadata"]["annotations"] == {"perennial.dev/approve": "2"}
     ticked(settings, 2)
-    assert [getattr(request.wish, "version", None) for request in ledger._made(NAME)] == [2, 1]
+    assert [getattr(request.wish, "version", None) for request in ledger.requests(NAME)] == [2, 1]
     assert not api.objects[PATH]["metadata"]["annotations"]
 
 
@@ -210,7 +210,7 @@ def test_what_is_not_understood_is_an_event_and_no_request(
     ticked(settings)
     annotate(api, name, value)
     ticked(settings, 1)
-    assert ledger._made(NAME) == () and said(api).count("RequestRefused") == 1
+    assert ledger.requests(NAME) == () and said(api).count("RequestRefused") == 1
     assert not api.objects[PATH]["metadata"]["annotations"]
 
 

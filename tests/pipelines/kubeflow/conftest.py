@@ -1,6 +1,5 @@
 """An installation on servers whose pipelines run on the stand-in of Kubeflow: nothing is on a disk that two parties share."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ import pytest
 
 from controller.runner import open_runner
 from controller.watch import until_done
-from perennial.ledger import Ledger
+from perennial.ledger import Ledger, Submission
 from perennial.loop.request import Request, Wish
 from perennial.settings import Settings
-from perennial.stores.bucket import Bucket
 from pipelines.kept import log_of
 from pipelines.kubeflow.runner import KubeflowRunner
-from tests.pipelines.conftest import Project
+from tests.pipelines.conftest import on_servers
 from tests.second_project import NAME, NOW, write_project
 from tests.servers.kubeflow.container import Image
 from tests.servers.kubeflow.fixture import Kubeflow
@@ -55,6 +53,15 @@ class Installation:
         """The request at each look of a controller."""
         return until_done(self.settings, request, lambda: datetime.now(UTC), runner=self.runner, pause_seconds=0.2)
 
+    def begun(self, request: Request) -> tuple[Iterator[Request], str, Submission]:
+        """The further looks at a request whose run was handed over, the run's id and its submission."""
+        looks = self.looks(request)
+        next(looks)
+        with Ledger.open(self.settings.ledger) as ledger:
+            run_id = ledger.claim(request.key).owner
+            (submission,) = ledger.submissions(run_id)
+        return looks, run_id, submission
+
     def until_logged(self, run_id: str, text: str) -> None:
         """Wait until the run's log in the bucket holds a text."""
         until = time.monotonic() + WAIT_SECONDS
@@ -72,12 +79,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def installation(project: Path, tmp_path: Path, s3: S3, postgresql: PostgreSQL, kubeflow: Kubeflow) -> Installation:
     """Empty stores, the project's sources in the bucket, its definitions applied."""
-    uri, here = s3.bucket(), Project(tmp_path / "project")
-    shutil.copytree(project, here.folder, ignore=shutil.ignore_patterns(".perennial"))
-    for source in (project / ".perennial" / "sources").glob("*.parquet"):
-        Bucket(f"{uri}/sources").put(source.name, source)
-    names = ("LEDGER", "FEATURE_REGISTRY", "TRACKING")
-    stores = {f"PERENNIAL_{name}": postgresql.database() for name in names} | {"PERENNIAL_BUCKET": uri}
+    here, stores = on_servers(project, tmp_path / "project", s3, postgresql)
     stores |= {"PERENNIAL_ONLINE_STORE": str(tmp_path / "online.db"), "PERENNIAL_NAME": "perennial"}
     kubeflow.images[IMAGE] = Image(env={"PYTHONSAFEPATH": "1", "PERENNIAL_EMBEDDED": "never", "DO_NOT_TRACK": "true"})
     kubeflow.config_maps["perennial-settings"] = stores | {"AWS_ENDPOINT_URL": s3.endpoint, "AWS_REGION": "us-east-1"}

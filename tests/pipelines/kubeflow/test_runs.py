@@ -122,11 +122,7 @@ def test_a_person_starts_a_training_there_with_the_stock_client_and_it_obeys_and
 @pytest.mark.xdist_group("kubeflow killed")
 def test_a_pod_that_is_killed_begins_again_and_its_version_is_registered_once(installation: Installation) -> None:
     request = installation.ask(Train())
-    looks = installation.looks(request)
-    next(looks)
-    with Ledger.open(installation.settings.ledger) as ledger:
-        run_id = ledger.claim(request.key).owner
-    (submission,) = submissions_of(installation, run_id)
+    looks, run_id, submission = installation.begun(request)
     installation.until_logged(run_id, "'train'")
     installation.server.kill_executor(submission.pipeline_run)
     *_, request = looks
@@ -186,11 +182,7 @@ def test_one_run_submitted_ten_times_at_once_is_handed_over_once_and_copies_of_i
 @pytest.mark.xdist_group("kubeflow faults")
 def test_a_run_that_a_person_ends_there_is_given_up_and_not_started_again(installation: Installation) -> None:
     request = installation.ask(Train())
-    looks = installation.looks(request)
-    next(looks)
-    with Ledger.open(installation.settings.ledger) as ledger:
-        run_id = ledger.claim(request.key).owner
-    (submission,) = submissions_of(installation, run_id)
+    looks, run_id, submission = installation.begun(request)
     installation.until_logged(run_id, "Executing task")
     kfp.Client(host=installation.server.url).terminate_run(submission.pipeline_run)
     *_, request = looks
@@ -204,11 +196,8 @@ def test_a_run_that_a_person_ends_there_is_given_up_and_not_started_again(instal
 
 @pytest.mark.xdist_group("kubeflow faults")
 def test_a_run_that_executes_there_is_never_started_beside_it_whatever_the_server_says(installation: Installation) -> None:
-    request = installation.ask(Train())
-    next(installation.looks(request))
+    _, run_id, submission = installation.begun(installation.ask(Train()))
     with Ledger.open(installation.settings.ledger) as ledger:
-        run_id = ledger.claim(request.key).owner
-        (submission,) = ledger.submissions(run_id)
         runner = installation.runner
         states = {"pending": runner.state(ledger, run_id)}
         installation.server.answer_500(1.0)
